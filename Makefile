@@ -1,0 +1,42 @@
+# Each target makes the environment it needs. On another torch index: make lab PIP_ARGS="--index-url …"
+PYTHON ?= python3
+BIN := .venv/bin
+PIP_ARGS ?=
+export OMP_NUM_THREADS ?= 1
+
+.PHONY: lab test check unit notebooks-test site serve notebooks clean
+
+lab: .venv/ready  ## set up, then open the notebooks
+	$(BIN)/jupyter lab notebooks
+
+test: check unit notebooks-test site  ## set up, then pass everything
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+unit: .venv/ready
+	$(BIN)/pytest -p no:nbval
+
+notebooks-test: .venv/ready
+	$(BIN)/pytest --nbval notebooks/
+
+site: .venv/ready  ## build the site into site/
+	$(BIN)/mkdocs build --strict
+
+serve: .venv/ready  ## the site at http://127.0.0.1:8000, rebuilt while you write
+	$(BIN)/mkdocs serve
+
+notebooks: .venv/ready  ## run every notebook again and store its outputs
+	$(BIN)/python -m tools.notebooks run
+
+clean:
+	rm -rf .venv site build dist
+
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(PIP_ARGS) -c constraints.txt -e '.[dev]'
+	touch $@

@@ -1,0 +1,71 @@
+"""A dataset of many senses: a dict of tensors in memory, indexed by example."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
+
+
+class Senses(Dataset[dict[str, Tensor]]):
+    """Multimodal examples in memory: sense name to a tensor of shape ``(N, ...)``.
+
+    A sense that is missing for some examples comes with a boolean tensor ``"<sense>_present"`` of shape
+    ``(N,)``; its values are zero where it is missing. The class is ``"label"``, int64 of shape ``(N,)``.
+
+    Indexing with an int gives one example, with a list of ints, a slice or a tensor a whole batch, always as
+    a dict of tensors. It works with any ``DataLoader``; ``loader`` indexes whole batches and is much faster.
+
+    Args:
+        tensors: one tensor per name, all of the same length N ≥ 1.
+
+    Raises:
+        TypeError: a value is not a tensor.
+        ValueError: there is nothing in it, or the lengths differ.
+
+    Examples:
+        >>> data = Senses({"shape": torch.rand(5, 16), "label": torch.arange(5)})
+        >>> len(data), data.senses, data[[0, 2]]["shape"].shape
+        (5, ('shape',), torch.Size([2, 16]))
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, value in tensors.items():
+            if not isinstance(value, Tensor):
+                raise TypeError(f"Senses: {name!r} must be a torch.Tensor, not {type(value).__name__}")
+        lengths = {name: len(value) if value.ndim else 0 for name, value in tensors.items()}
+        if not lengths or 0 in lengths.values():
+            raise ValueError(f"Senses: every tensor needs at least one example, got lengths {lengths}")
+        if len(set(lengths.values())) > 1:
+            raise ValueError(f"Senses: all tensors must have the same length, got {lengths}")
+        self.tensors = dict(tensors)
+
+    @property
+    def senses(self) -> tuple[str, ...]:
+        """The names of the senses, without the label and the masks."""
+        return tuple(n for n in self.tensors if n != "label" and not n.endswith(("_present", "_label")))
+
+    def __len__(self) -> int:
+        return len(next(iter(self.tensors.values())))
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> dict[str, Tensor]:
+        return {name: value[index] for name, value in self.tensors.items()}
+
+    def loader(self, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> DataLoader[dict[str, Tensor]]:
+        """Batches as dicts of tensors; the last one may be smaller.
+
+        Args:
+            batch_size: examples per batch, at least 1.
+            shuffle: draw a new order in every pass.
+            seed: of the order; the same seed gives the same orders.
+        """
+        if batch_size < 1:
+            raise ValueError(f"Senses.loader: batch_size must be at least 1, got {batch_size}")
+        order = (
+            RandomSampler(self, generator=torch.Generator().manual_seed(seed))
+            if shuffle
+            else SequentialSampler(self)
+        )
+        return DataLoader(self, sampler=BatchSampler(order, batch_size, drop_last=False), batch_size=None)
