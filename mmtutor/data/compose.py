@@ -1,0 +1,264 @@
+"""``digits``: one world of digits, composed from the items of a split and seen through several senses."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from .cache import cached
+from .handwritten import handwritten
+from .items import SPLITS, Items, Source, check_split
+from .senses import Senses
+from .shape import shape
+from .spoken import add_noise, log_mel, spoken
+from .street import street
+from .word import word
+
+# A sense that is derived from another one shows the same source item: the geometry of *this* handwritten digit.
+OWNER = {
+    "handwritten": "handwritten",
+    "street": "street",
+    "spoken": "spoken",
+    "word": "word",
+    "shape": "handwritten",
+    "waveform": "spoken",
+}
+SENSES = tuple(OWNER)
+_CACHED = ("street", "spoken", "waveform", "shape")  # the others are made as fast as they are read
+_FORMAT = 1  # part of the cache's key: raise it when the same arguments give other values
+
+
+def digits(
+    *senses: str,
+    split: str,
+    n: int = 1000,
+    seed: int = 0,
+    relation: str = "same",
+    drop: float | Mapping[str, float] = 0.0,
+    street_difficulty: float = 0.5,
+    snr_db: tuple[float, float] = (-3.0, 10.0),
+    typos: float = 0.0,
+    sources: Mapping[str, Source] | None = None,
+    cache: bool = True,
+    progress: bool = True,
+) -> Senses:
+    """Examples of digits, each seen through the senses named.
+
+    Items are split before examples are composed: no image, voice family or font of one split is in another.
+    Example k depends on ``seed``, ``split`` and k alone, not on ``n`` or on which other senses are asked for.
+
+    ============= ================= ============================================================
+    sense         shape, float32    what it is
+    ============= ================= ============================================================
+    handwritten   (1, 28, 28)       real MNIST digit, in [0, 1]
+    street        (3, 32, 32)       rendered house number, in [0, 1]
+    spoken        (1, 32, 32)       log-mel picture of a synthesised voice in noise, in [0, 1]
+    waveform      (8000,)           the sound of ``spoken``, 8 kHz, in [-1, 1]
+    word          (8, 27)           one-hot letters of the English word
+    shape         (16,)             geometry of ``handwritten``: the same digit, measured
+    ============= ================= ============================================================
+
+    Args:
+        senses: one or more of the names above.
+        split: ``"train"``, ``"valid"`` or ``"test"``.
+        n: how many examples.
+        seed: of everything drawn at random, at least 0.
+        relation: ``"same"``: all senses show the same digit, which is the label. ``"sum"``: each sense shows
+            its own digit (``"<sense>_label"``) and the label is their sum modulo 10.
+        drop: probability that a sense is missing for an example, for all or by name. One sense always stays.
+            A sense that is dropped comes with a mask ``"<sense>_present"``, bool (n,), and zeros where missing.
+        street_difficulty: 0 (clean) to 1 (dark, bent, blurred).
+        snr_db: range of the signal-to-noise ratio of ``spoken``, in decibels; ``(inf, inf)`` is clean.
+        typos: probability that a letter of ``word`` is wrong.
+        sources: other items for a sense, for example ``{"handwritten": mnist}``: a function of the split.
+        cache: keep what is slow to make in the user's cache folder (``MMTUTOR_DATA`` names another one).
+        progress: show a bar when making takes longer than two seconds.
+
+    Returns:
+        A dataset of dicts of tensors, with ``"label"`` int64 (n,).
+
+    Raises:
+        ValueError: an unknown sense, split or relation, or a number out of its range.
+        TypeError: an argument of the wrong kind.
+
+    Examples:
+        >>> data = digits("handwritten", "word", split="train", n=8)
+        >>> {name: tuple(value.shape) for name, value in data[:].items()}
+        {'handwritten': (8, 1, 28, 28), 'word': (8, 8, 27), 'label': (8,)}
+    """
+    _check(senses, split, n, seed, relation, street_difficulty, snr_db, typos)
+    sources = {} if sources is None else sources
+    for name in sources:
+        _known(name, ("handwritten", "street", "spoken"), "source")
+    chances = _chances(senses, drop)
+
+    drawn = {
+        owner: np.array([_rng(seed, split, k, stream).integers(10) for k in range(n)])
+        for owner in dict.fromkeys(OWNER[s] for s in senses)
+        for stream in ["label" if relation == "same" else f"label {owner}"]
+    }
+    label = sum(drawn.values()) % 10 if relation == "sum" else next(iter(drawn.values()))
+
+    settings = {"street": [street_difficulty], "spoken": list(snr_db), "waveform": list(snr_db)}
+    tensors: dict[str, Tensor] = {}
+    for sense in senses:
+        owner = OWNER[sense]
+        source = sources.get(owner)
+        make = _maker(sense, split, source, street_difficulty, snr_db, typos)
+        compose = partial(_compose, sense, make, drawn[owner], partial(_rng, seed, split), progress)
+        if cache and source is None and sense in _CACHED:
+            key = [sense, split, n, seed, relation, settings.get(sense), _FORMAT, _versions()]
+            from .download import cache_folder
+
+            stored = cached(sense, {"key": key}, lambda c=compose: {"x": c()}, cache_folder() / "digits")["x"]
+        else:
+            stored = compose()
+        tensors[sense] = stored.float() / 255 if stored.dtype == torch.uint8 else stored.float()
+
+    tensors |= _dropped(tensors, chances, partial(_rng, seed, split))
+    if relation == "sum":
+        tensors |= {f"{owner}_label": torch.from_numpy(d) for owner, d in drawn.items()}
+    return Senses({**tensors, "label": torch.from_numpy(label)})
+
+
+def _rng(seed: int, split: str, k: int, stream: str) -> np.random.Generator:
+    """The random numbers of one example and one purpose."""
+    return np.random.default_rng([seed, SPLITS.index(split), k, zlib.crc32(stream.encode())])
+
+
+def _maker(
+    sense: str,
+    split: str,
+    source: Source | None,
+    difficulty: float,
+    snr_db: tuple[float, float],
+    typos: float,
+) -> Callable[[int, np.random.Generator], NDArray[Any]]:
+    """A function of a digit and random numbers that gives one sense of one example."""
+    if sense == "word":
+        return lambda label, rng: word(label, rng, typos).astype(np.float32)
+    if sense == "street" and source is None:
+        return lambda label, rng: street(label, split, rng, difficulty)
+    items = (source or {"handwritten": handwritten, "spoken": spoken}[OWNER[sense]])(split)
+    by_label = [np.flatnonzero(items.labels == digit) for digit in range(10)]
+    for digit, rows in enumerate(by_label):
+        if not len(rows):
+            raise ValueError(f"digits: the source of {OWNER[sense]!r} has no {digit} in the {split} split")
+
+    def make(label: int, rng: np.random.Generator) -> NDArray[Any]:
+        value = items.values[rng.choice(by_label[label])]
+        if sense == "shape":
+            return shape(value[0] if value.dtype == np.uint8 else np.uint8(255 * value[0]))
+        if sense in ("spoken", "waveform"):
+            wave = add_noise(value, snr_db, rng)
+            return (log_mel(wave) if sense == "spoken" else wave).astype(np.float16)
+        return value
+
+    return make
+
+
+def _compose(
+    sense: str,
+    make: Callable[[int, np.random.Generator], NDArray[Any]],
+    labels: NDArray[np.int64],
+    rng: Callable[[int, str], np.random.Generator],
+    progress: bool,
+) -> Tensor:
+    """All examples of one sense, (n, ...); the digit of example k decides the class, its own seed the rest."""
+    from tqdm import tqdm
+
+    steps: Iterable[tuple[int, np.int64]] = enumerate(labels)
+    bar = tqdm(steps, f"making {sense}", len(labels), leave=False, delay=2, disable=not progress)
+    return torch.from_numpy(np.stack([make(int(label), rng(k, OWNER[sense])) for k, label in bar]))
+
+
+def _dropped(
+    tensors: dict[str, Tensor], chances: dict[str, float], rng: Callable[[int, str], np.random.Generator]
+) -> dict[str, Tensor]:
+    """The masks of the senses that may be missing; what is missing is set to zero in ``tensors``."""
+    if not any(chances.values()):
+        return {}
+    n = len(next(iter(tensors.values())))
+    chance = np.array([chances[sense] for sense in tensors])
+    present = np.empty((n, len(chance)), bool)
+    for k in range(n):
+        draw = rng(k, "drop")
+        present[k] = draw.random(len(chance)) >= chance
+        if not present[k].any():
+            present[k, draw.integers(len(chance))] = True
+    masks = {}
+    for column, sense in enumerate(list(tensors)):
+        if chances[sense]:
+            mask = torch.from_numpy(present[:, column].copy())
+            tensors[sense] = torch.where(mask.view(-1, *[1] * (tensors[sense].ndim - 1)), tensors[sense], 0.0)
+            masks[f"{sense}_present"] = mask
+    return masks
+
+
+def _versions() -> str:
+    """Pixels may change with the libraries that draw them."""
+    import matplotlib
+    import PIL
+
+    return f"{matplotlib.__version__} {PIL.__version__}"
+
+
+def _known(name: object, names: tuple[str, ...], what: str) -> None:
+    if name not in names:
+        near = difflib.get_close_matches(str(name), names, 1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"digits: unknown {what} {name!r}, known: {', '.join(names)}{hint}")
+
+
+def _check(
+    senses: tuple[str, ...],
+    split: str,
+    n: int,
+    seed: int,
+    relation: str,
+    difficulty: float,
+    snr_db: tuple[float, float],
+    typos: float,
+) -> None:
+    if not senses:
+        raise ValueError(f"digits: name at least one sense: {', '.join(SENSES)}")
+    for sense in senses:
+        _known(sense, SENSES, "sense")
+    if len(set(senses)) < len(senses):
+        raise ValueError(f"digits: a sense is named twice: {senses}")
+    check_split(split)
+    _known(relation, ("same", "sum"), "relation")
+    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool):
+            raise TypeError(f"digits: {name} must be an int, got {value!r}")
+        if value < least:
+            raise ValueError(f"digits: {name} must be at least {least}, got {value}")
+    for name, share in (("street_difficulty", difficulty), ("typos", typos)):
+        if not 0 <= share <= 1:
+            raise ValueError(f"digits: {name} must be between 0 and 1, got {share}")
+    if len(snr_db) != 2 or any(map(math.isnan, snr_db)) or not -math.inf < snr_db[0] <= snr_db[1]:
+        raise ValueError(f"digits: snr_db must be (lowest, highest) in decibels, got {snr_db}")
+
+
+def _chances(senses: tuple[str, ...], drop: float | Mapping[str, float]) -> dict[str, float]:
+    """The probability of missing for each sense."""
+    if isinstance(drop, Mapping):
+        for name in drop:
+            _known(name, senses, "sense in drop")
+    chances = {s: float(drop.get(s, 0) if isinstance(drop, Mapping) else drop) for s in senses}
+    for sense, chance in chances.items():
+        if not 0 <= chance <= 1:
+            raise ValueError(f"digits: drop of {sense!r} must be between 0 and 1, got {chance}")
+    return chances
+
+
+__all__ = ["SENSES", "Items", "digits"]

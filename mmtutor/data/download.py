@@ -1,0 +1,192 @@
+"""Getting files from the internet once, whole, and checked; reading archives without trusting them.
+
+``pooch`` downloads to a temporary file, compares its checksum and only then gives it its name. Added here:
+mirrors, a lock so that two processes download once, the removal of what a killed process left behind, and
+one error that says what to do. Archives are read member by member in memory: nothing is unpacked to disk, so
+no member can land outside a folder, and reading stops at a size limit.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+_NOT_WHOLE = (
+    EOFError, OSError, RuntimeError, OverflowError, UnicodeError, struct.error, zlib.error,
+    tarfile.TarError, zipfile.BadZipFile,
+)  # fmt: skip
+
+
+class DownloadError(RuntimeError):
+    """A file could not be fetched; the message says why, and what to do. Running again is always safe."""
+
+
+@dataclass(frozen=True)
+class RemoteFile:
+    """A file to download.
+
+    Attributes:
+        name: where it lies below the cache folder, such as ``"mnist/t10k-labels-idx1-ubyte.gz"``.
+        urls: where to get it, the first choice first.
+        hash: its checksum with the kind in front, such as ``"md5:ec29..."`` or ``"sha256:8bc4..."``.
+    """
+
+    name: str
+    urls: tuple[str, ...]
+    hash: str
+
+
+def cache_folder(folder: str | Path | None = None) -> Path:
+    """Where downloads are kept: ``folder``, else the variable ``MMTUTOR_DATA``, else the user's cache."""
+    from platformdirs import user_cache_dir
+
+    return Path(folder or os.environ.get("MMTUTOR_DATA") or user_cache_dir("mmtutor")).expanduser().absolute()
+
+
+def fetch(file: RemoteFile, folder: str | Path | None = None, *, timeout: float = 30) -> Path:
+    """Return the path of a file, downloading it first if it is not there with the right checksum.
+
+    Args:
+        file: what to get.
+        folder: the cache folder; see ``cache_folder``.
+        timeout: seconds a server may stay silent.
+
+    Returns:
+        The path ``folder / file.name``; its content has the checksum ``file.hash``.
+
+    Raises:
+        DownloadError: no URL gave the right file, or the folder cannot be written (rights, full disk). What
+            lay at the path before is still there, and nothing half-written is.
+    """
+    import pooch
+    from filelock import FileLock
+    from requests.exceptions import RequestException
+
+    path = cache_folder(folder) / file.name
+    try:
+        # Before the lock, so that a cache on a read-only disk can be used.
+        if _is_whole(path, file.hash):
+            return path
+        # A folder of our own: whatever lies in it while we hold its lock is left from a killed process.
+        partial = path.parent / ".partial"
+        partial.mkdir(parents=True, exist_ok=True)
+        with FileLock(partial / "lock"):
+            if _is_whole(path, file.hash):  # another process was faster
+                return path
+            for left_over in partial.glob("tmp*"):
+                left_over.unlink()
+            failures = []
+            for url in file.urls:
+                get = pooch.HTTPDownloader(
+                    progressbar=True,
+                    chunk_size=2**16,
+                    timeout=timeout,
+                    # A server that compresses on the way makes the length, and so the bar, wrong.
+                    headers={"Accept-Encoding": "identity"},
+                )
+                try:
+                    whole = pooch.retrieve(url, file.hash, fname=path.name, path=partial, downloader=get)
+                except (RequestException, ValueError) as error:  # the network, or pooch's checksum
+                    failures.append(f"  {url}: {error}")
+                else:
+                    os.replace(whole, path)
+                    return path
+    except OSError as error:
+        raise DownloadError(
+            f"cannot write {path}: {error}. Make room or check the rights, or choose another folder with the "
+            "variable MMTUTOR_DATA; then run again."
+        ) from error
+    wrong = " The file that lies there now has another checksum." if path.exists() else ""
+    raise DownloadError(
+        "\n".join([f"could not download {path.name}:", *failures])
+        + f"\nRun again when the network is back, or put the file by hand at {path} ({file.hash}).{wrong}"
+    )
+
+
+def _is_whole(path: Path, known_hash: str) -> bool:
+    """Whether the file is there with this checksum."""
+    import pooch
+
+    kind, _, digest = known_hash.partition(":")
+    return path.is_file() and pooch.file_hash(str(path), alg=kind) == digest.lower()
+
+
+def read_archive(path: str | Path, *, limit: int) -> Iterator[tuple[str, bytes]]:
+    """The files in a zip or gzipped tar archive, one after the other, in memory.
+
+    Args:
+        path: the archive.
+        limit: the most bytes that it may unpack to, everything together.
+
+    Yields:
+        Name and content of each file, in the archive's order.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: the archive is cut off, damaged or larger than ``limit``, or has a member that would
+            leave the folder it is unpacked to (``..``, an absolute path, a link) or is not a file (a device).
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no archive at {path}")
+    members = _zip_members if zipfile.is_zipfile(path) else _tar_members
+    try:
+        for name, is_file, content in members(path, limit):
+            parts = name.replace("\\", "/").split("/")
+            if not is_file or not parts[0] or ":" in parts[0] or ".." in parts:
+                raise ValueError(
+                    f"{path}: refused, {name!r} is a link, a device or outside the archive's folder"
+                )
+            yield name, content
+    except _NOT_WHOLE as error:
+        raise ValueError(f"{path}: cut off, damaged, or no zip or tar.gz archive ({error})") from error
+
+
+def _zip_members(path: Path, limit: int) -> Iterator[tuple[str, bool, bytes]]:
+    """Name, whether it is a plain file, content; zipfile never reads past the size that a member declares."""
+    with zipfile.ZipFile(path) as archive:
+        if sum(info.file_size for info in archive.infolist()) > limit:
+            raise ValueError(f"{path}: refused, it unpacks to more than {limit:,} bytes")
+        for info in archive.infolist():
+            kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
+            if not info.is_dir():
+                yield info.filename, kind in (0, stat.S_IFREG), archive.read(info)
+
+
+def _tar_members(path: Path, limit: int) -> Iterator[tuple[str, bool, bytes]]:
+    """The same for a gzipped tar, read as one stream so that no header can claim more than the limit."""
+    with gzip.open(path) as unzipped:
+        stream = _Limited(unzipped, limit, path)
+        with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
+            for info in archive:
+                content = archive.extractfile(info) if info.isreg() else None
+                if not info.isdir():
+                    yield info.name, content is not None, content.read() if content else b""
+        while stream.read(2**16):  # to the end, where gzip compares the checksum
+            pass
+
+
+class _Limited:
+    """A stream that refuses to give more than ``limit`` bytes, headers and skipped members included."""
+
+    def __init__(self, stream: gzip.GzipFile, limit: int, path: Path) -> None:
+        self.stream, self.left, self.refusal = (
+            stream,
+            limit,
+            f"{path}: refused, it unpacks to more than {limit:,} bytes",
+        )
+
+    def read(self, size: int) -> bytes:
+        data = self.stream.read(size)
+        self.left -= len(data)
+        if self.left < 0:
+            raise ValueError(self.refusal)
+        return data

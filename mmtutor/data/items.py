@@ -1,0 +1,47 @@
+"""Where a sense comes from: source items, split before anything is composed from them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import as_file, files
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+SPLITS = ("train", "valid", "test")
+
+
+@dataclass(frozen=True)
+class Items:
+    """The source items of one sense in one split.
+
+    Attributes:
+        values: (N, ...); uint8 images stand for their value divided by 255.
+        labels: (N,) int64.
+        groups: (N,) int64, what the split was made on (voice family, speaker, subject), or None.
+    """
+
+    values: NDArray[Any]
+    labels: NDArray[np.int64]
+    groups: NDArray[np.int64] | None = None
+
+
+Source = Callable[[str], Items]
+"""Anything that gives the items of a split: ``source("train")``."""
+
+
+def check_split(split: str) -> str:
+    """Return ``split`` if it is one of the three, or raise a ValueError that names them."""
+    if split not in SPLITS:
+        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
+    return split
+
+
+@cache
+def packaged(name: str) -> dict[str, NDArray[Any]]:
+    """The arrays of a data file that comes with the package; nothing in it is unpickled."""
+    with as_file(files("mmtutor.data") / "files" / name) as path, np.load(path, allow_pickle=False) as data:
+        return dict(data)
