@@ -20,16 +20,15 @@ from tqdm import tqdm
 from mmtutor.data.spoken import RATE, log_mel, mu_law_decode, mu_law_encode
 
 FILES = Path(__file__).parents[1] / "mmtutor" / "data" / "files"
-WORDS = "zero one two three four five six seven eight nine".split()
-ACCENTS = "en-us en-gb en-gb-scotland en-gb-x-rp en-gb-x-gbclan en-029 en-gb-x-gbcwmd".split()
+WORDS = ["zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine"]
+ACCENTS = ["en-us", "en-gb", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029", "en-gb-x-gbcwmd"]
 # espeak-ng's variants that sound like a person; effects (robots, whispers, announcers) are left out.
-VARIANTS = (
-    "adam Alex Alicia Andrea Andy Annie antonio aunty belinda benjamin boris caleb david Denis Diogo ed "
-    "edward edward2 Gene Gene2 grandma grandpa gustave Henrique Hugo iven iven2 iven3 Jacky john kaukovalta "
-    "Lee linda marcelo Marco Mario max Michael michel miguel Mike Nguyen norbert pablo paul pedro quincy rob "
-    "robert sandro shelby steph steph2 steph3 travis victor zac anika m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 "
-    "klatt klatt2 klatt3 klatt4"
-).split()
+VARIANTS = """
+adam Alex Alicia Andrea Andy Annie antonio aunty belinda benjamin boris caleb david Denis Diogo ed edward edward2 Gene
+Gene2 grandma grandpa gustave Henrique Hugo iven iven2 iven3 Jacky john kaukovalta Lee linda marcelo Marco Mario max
+Michael michel miguel Mike Nguyen norbert pablo paul pedro quincy rob robert sandro shelby steph steph2 steph3 travis
+victor zac anika m1 m2 m3 m4 m5 m6 m7 m8 f1 f2 f3 f4 f5 klatt klatt2 klatt3 klatt4
+""".split()
 VOICES = 64
 
 
@@ -90,9 +89,7 @@ def families(clips: dict[str, list[np.ndarray]]) -> dict[str, int]:
 def spoken() -> None:
     """64 synthesised voices saying ten digits twice; families of like voices stay in one split."""
     with ThreadPoolExecutor(2) as pool:
-        plain = {
-            v: list(pool.map(lambda w, v=v: say(w, "en-us", v, 160, 50), WORDS)) for v in tqdm(VARIANTS, "listen")
-        }
+        plain = {v: list(pool.map(lambda w, v=v: say(w, "en-us", v, 160, 50), WORDS)) for v in tqdm(VARIANTS, "listen")}
         family = families(plain)
         rng = np.random.default_rng(0)
         chosen = sorted(rng.choice(sorted(VARIANTS), VOICES, replace=False))

@@ -1,4 +1,4 @@
-"""Keep composed tensors on disk, safe against two processes at once and against a kill while writing."""
+"""Keep a composed tensor on disk, safe against two processes at once and against a kill while writing."""
 
 from __future__ import annotations
 
@@ -6,25 +6,23 @@ import hashlib
 import json
 import os
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
 
-def cached(
-    name: str, key: Mapping[str, Any], make: Callable[[], dict[str, Tensor]], folder: Path
-) -> dict[str, Tensor]:
-    """Read tensors made earlier with the same key, or make and store them.
+def cached(name: str, key: Sequence[Any], make: Callable[[], Tensor], folder: Path) -> Tensor:
+    """Read the tensor made earlier with the same key, or make and store it.
 
     The file is written under a temporary name, flushed and renamed, under a lock; a damaged file is made
-    again. Where the folder cannot be written, the tensors are made all the same and a warning says so.
+    again. Where the folder cannot be written, the tensor is made all the same and a warning says so.
 
     Args:
         name: the beginning of the file's name.
         key: everything the content depends on, as plain JSON values.
-        make: makes the tensors.
+        make: makes the tensor.
         folder: where the files are.
 
     Returns:
@@ -34,7 +32,7 @@ def cached(
     from safetensors import SafetensorError
     from safetensors.torch import load_file, save_file
 
-    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]
+    digest = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
     path = folder / f"{name}-{digest}.safetensors"
     lock = FileLock(path.with_suffix(".lock"))
     try:
@@ -47,18 +45,18 @@ def cached(
     try:
         if path.exists():
             try:
-                return load_file(path)
-            except (SafetensorError, OSError):
+                return load_file(path)["tensor"]
+            except (SafetensorError, OSError, KeyError):
                 path.unlink(missing_ok=True)  # damaged: make it again
-        tensors = make()
+        tensor = make()
         try:
-            save_file(tensors, part)
+            save_file({"tensor": tensor}, part)
             with part.open("rb+") as file:
                 os.fsync(file.fileno())
             part.replace(path)
         except (SafetensorError, OSError) as error:
             part.unlink(missing_ok=True)
             warnings.warn(f"{name} is not cached, {path} cannot be written: {error}", stacklevel=2)
-        return tensors
+        return tensor
     finally:
         lock.release()

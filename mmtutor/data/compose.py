@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .cache import cached
+from .download import cache_folder
 from .handwritten import handwritten
-from .items import SPLITS, Items, Source, check_split
+from .items import SPLITS, Source, check_split
 from .senses import Senses
 from .shape import shape
 from .spoken import add_noise, log_mel, spoken
@@ -34,6 +35,7 @@ OWNER = {
 }
 SENSES = tuple(OWNER)
 _CACHED = ("street", "spoken", "waveform", "shape")  # the others are made as fast as they are read
+Maker = Callable[[int, np.random.Generator], NDArray[Any]]
 _FORMAT = 1  # part of the cache's key: raise it when the same arguments give other values
 
 
@@ -114,12 +116,13 @@ def digits(
         owner = OWNER[sense]
         source = sources.get(owner)
         make = _maker(sense, split, source, street_difficulty, snr_db, typos)
-        compose = partial(_compose, sense, make, drawn[owner], partial(_rng, seed, split), progress)
+
+        def compose(sense: str = sense, make: Maker = make) -> Tensor:
+            return _compose(sense, make, drawn[OWNER[sense]], partial(_rng, seed, split), progress)
+
         if cache and source is None and sense in _CACHED:
             key = [sense, split, n, seed, relation, settings.get(sense), _FORMAT, _versions()]
-            from .download import cache_folder
-
-            stored = cached(sense, {"key": key}, lambda c=compose: {"x": c()}, cache_folder() / "digits")["x"]
+            stored = cached(sense, key, compose, cache_folder() / "digits")
         else:
             stored = compose()
         tensors[sense] = stored.float() / 255 if stored.dtype == torch.uint8 else stored.float()
@@ -142,7 +145,7 @@ def _maker(
     difficulty: float,
     snr_db: tuple[float, float],
     typos: float,
-) -> Callable[[int, np.random.Generator], NDArray[Any]]:
+) -> Maker:
     """A function of a digit and random numbers that gives one sense of one example."""
     if sense == "word":
         return lambda label, rng: word(label, rng, typos).astype(np.float32)
@@ -155,9 +158,9 @@ def _maker(
             raise ValueError(f"digits: the source of {OWNER[sense]!r} has no {digit} in the {split} split")
 
     def make(label: int, rng: np.random.Generator) -> NDArray[Any]:
-        value = items.values[rng.choice(by_label[label])]
+        value: NDArray[Any] = items.values[rng.choice(by_label[label])]
         if sense == "shape":
-            return shape(value[0] if value.dtype == np.uint8 else np.uint8(255 * value[0]))
+            return shape(value[0] if value.dtype == np.uint8 else (255 * value[0]).astype(np.uint8))
         if sense in ("spoken", "waveform"):
             wave = add_noise(value, snr_db, rng)
             return (log_mel(wave) if sense == "spoken" else wave).astype(np.float16)
@@ -168,7 +171,7 @@ def _maker(
 
 def _compose(
     sense: str,
-    make: Callable[[int, np.random.Generator], NDArray[Any]],
+    make: Maker,
     labels: NDArray[np.int64],
     rng: Callable[[int, str], np.random.Generator],
     progress: bool,
@@ -259,6 +262,3 @@ def _chances(senses: tuple[str, ...], drop: float | Mapping[str, float]) -> dict
         if not 0 <= chance <= 1:
             raise ValueError(f"digits: drop of {sense!r} must be between 0 and 1, got {chance}")
     return chances
-
-
-__all__ = ["SENSES", "Items", "digits"]

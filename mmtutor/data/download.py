@@ -11,7 +11,6 @@ from __future__ import annotations
 import gzip
 import os
 import stat
-import struct
 import tarfile
 import zipfile
 import zlib
@@ -19,10 +18,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-_NOT_WHOLE = (
-    EOFError, OSError, RuntimeError, OverflowError, UnicodeError, struct.error, zlib.error,
-    tarfile.TarError, zipfile.BadZipFile,
-)  # fmt: skip
+# What the standard library raises for a damaged archive: OSError for a place before its beginning,
+# RuntimeError for encryption or an unknown compression.
+_DAMAGED = (EOFError, OSError, RuntimeError, UnicodeError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 
 
 class DownloadError(RuntimeError):
@@ -130,44 +128,45 @@ def read_archive(path: str | Path, *, limit: int) -> Iterator[tuple[str, bytes]]
         Name and content of each file, in the archive's order.
 
     Raises:
-        FileNotFoundError: there is no such file.
+        OSError: there is no such file, or it cannot be read.
         ValueError: the archive is cut off, damaged or larger than ``limit``, or has a member that would
-            leave the folder it is unpacked to (``..``, an absolute path, a link) or is not a file (a device).
+            leave the folder it is unpacked to (``..``, an absolute path) or is not a plain file (a link, a
+            device, a sparse file).
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no archive at {path}")
+    path.open("rb").close()  # not there, or not ours to read: the system's own error says it best
     members = _zip_members if zipfile.is_zipfile(path) else _tar_members
     try:
         for name, is_file, content in members(path, limit):
             parts = name.replace("\\", "/").split("/")
             if not is_file or not parts[0] or ":" in parts[0] or ".." in parts:
-                raise ValueError(
-                    f"{path}: refused, {name!r} is a link, a device or outside the archive's folder"
-                )
+                raise ValueError(f"{path}: refused, {name!r} is outside the archive's folder or not a plain file")
             yield name, content
-    except _NOT_WHOLE as error:
+    except _DAMAGED as error:
         raise ValueError(f"{path}: cut off, damaged, or no zip or tar.gz archive ({error})") from error
 
 
 def _zip_members(path: Path, limit: int) -> Iterator[tuple[str, bool, bytes]]:
-    """Name, whether it is a plain file, content; zipfile never reads past the size that a member declares."""
+    """Name, whether it is a plain file, and content of each member of a zip archive."""
     with zipfile.ZipFile(path) as archive:
         if sum(info.file_size for info in archive.infolist()) > limit:
-            raise ValueError(f"{path}: refused, it unpacks to more than {limit:,} bytes")
+            raise ValueError(_too_large(path, limit))
         for info in archive.infolist():
             kind = stat.S_IFMT(info.external_attr >> 16)  # 0 where the archive was not made on Unix
-            if not info.is_dir():
-                yield info.filename, kind in (0, stat.S_IFREG), archive.read(info)
+            if not info.filename.endswith("/"):  # a folder; zipfile's is_dir fails on an empty name
+                with archive.open(info) as member:
+                    # Asking for a size bounds the memory if the declared one is a lie; the checksum tells.
+                    yield info.filename, kind in (0, stat.S_IFREG), member.read(info.file_size + 1)
 
 
 def _tar_members(path: Path, limit: int) -> Iterator[tuple[str, bool, bytes]]:
     """The same for a gzipped tar, read as one stream so that no header can claim more than the limit."""
     with gzip.open(path) as unzipped:
-        stream = _Limited(unzipped, limit, path)
+        stream = _Limited(unzipped, limit, _too_large(path, limit))
         with tarfile.open(fileobj=stream, mode="r|") as archive:  # type: ignore[call-overload]
             for info in archive:
-                content = archive.extractfile(info) if info.isreg() else None
+                # A sparse file may claim any size: its holes are not in the stream.
+                content = archive.extractfile(info) if info.isreg() and not info.issparse() else None
                 if not info.isdir():
                     yield info.name, content is not None, content.read() if content else b""
         while stream.read(2**16):  # to the end, where gzip compares the checksum
@@ -177,12 +176,8 @@ def _tar_members(path: Path, limit: int) -> Iterator[tuple[str, bool, bytes]]:
 class _Limited:
     """A stream that refuses to give more than ``limit`` bytes, headers and skipped members included."""
 
-    def __init__(self, stream: gzip.GzipFile, limit: int, path: Path) -> None:
-        self.stream, self.left, self.refusal = (
-            stream,
-            limit,
-            f"{path}: refused, it unpacks to more than {limit:,} bytes",
-        )
+    def __init__(self, stream: gzip.GzipFile, limit: int, refusal: str) -> None:
+        self.stream, self.left, self.refusal = stream, limit, refusal
 
     def read(self, size: int) -> bytes:
         data = self.stream.read(size)
@@ -190,3 +185,7 @@ class _Limited:
         if self.left < 0:
             raise ValueError(self.refusal)
         return data
+
+
+def _too_large(path: Path, limit: int) -> str:
+    return f"{path}: refused, it unpacks to more than {limit:,} bytes"

@@ -64,9 +64,7 @@ def fsdd(
             continue
         match = _NAME.fullmatch(PurePosixPath(name).name)
         if match is None or match[2] not in SPEAKERS:
-            raise ValueError(
-                f"{path}: {name} should be recordings/DIGIT_SPEAKER_TAKE.wav, SPEAKER of {SPEAKERS}"
-            )
+            raise ValueError(f"{path}: {name} should be recordings/DIGIT_SPEAKER_TAKE.wav, SPEAKER of {SPEAKERS}")
         digit, speaker, take = int(match[1]), SPEAKERS.index(match[2]), int(match[3])
         if split == ("test" if take < 5 else "valid" if take < 10 else "train"):
             clips[speaker, digit, take] = _read_wav(content, f"{path}: {name}")
@@ -85,9 +83,7 @@ def _read_wav(content: bytes, name: str) -> NDArray[np.float32]:
     except (wave.Error, EOFError) as error:
         raise ValueError(f"{name}: cut off, or not a WAV file ({error})") from error
     if kind != (1, 16, RATE):
-        raise ValueError(
-            f"{name}: should be 1 channel of 16 bits at {RATE} Hz, is {kind[0]} of {kind[1]} at {kind[2]}"
-        )
+        raise ValueError(f"{name}: should be 1 channel of 16 bits at {RATE} Hz, is {kind[0]} of {kind[1]} at {kind[2]}")
     if not 0 < expected == len(sound):
         raise ValueError(f"{name}: should be {expected:,} bytes of sound, has {len(sound):,}")
     samples = np.frombuffer(sound, "<i2")[:RATE].astype(np.float32) / 2**15

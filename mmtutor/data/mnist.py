@@ -85,15 +85,13 @@ def read_idx(path: str | Path, *, ndim: int) -> NDArray[np.uint8]:
     """
     try:
         with gzip.open(path) as file:
-            magic = file.read(4)
-            if magic != bytes([0, 0, 8, ndim]):  # two zeros, 8 for unsigned bytes, the number of axes
-                raise ValueError(
-                    f"{path}: starts with {magic.hex()}, an IDX file of {ndim} axes with 000008{ndim:02}"
-                )
-            shape = tuple(np.frombuffer(file.read(4 * ndim), ">u4").tolist())
-            data = file.read()
+            content = file.read()
     except (OSError, EOFError, zlib.error) as error:
         raise ValueError(f"{path}: cut off, or not a gzip file ({error})") from error
-    if len(shape) != ndim or len(data) != math.prod(shape):
-        raise ValueError(f"{path}: the header says {shape}, but {len(data):,} bytes follow it")
-    return np.frombuffer(data, np.uint8).reshape(shape)
+    magic, start = bytes([0, 0, 8, ndim]), 4 + 4 * ndim  # 8 says unsigned bytes; ndim sizes of 4 bytes follow
+    if content[:4] != magic or len(content) < start:
+        raise ValueError(f"{path}: starts with {content[:4].hex()}, not with {magic.hex()} and {ndim} sizes")
+    shape = tuple(np.frombuffer(content[4:start], ">u4").tolist())
+    if len(content) - start != math.prod(shape):
+        raise ValueError(f"{path}: the header says {shape}, but {len(content) - start:,} bytes follow it")
+    return np.frombuffer(content, np.uint8, offset=start).reshape(shape)

@@ -64,8 +64,6 @@ class Senses(Dataset[dict[str, Tensor]]):
         if batch_size < 1:
             raise ValueError(f"Senses.loader: batch_size must be at least 1, got {batch_size}")
         order = (
-            RandomSampler(self, generator=torch.Generator().manual_seed(seed))
-            if shuffle
-            else SequentialSampler(self)
+            RandomSampler(self, generator=torch.Generator().manual_seed(seed)) if shuffle else SequentialSampler(self)
         )
         return DataLoader(self, sampler=BatchSampler(order, batch_size, drop_last=False), batch_size=None)

@@ -7,6 +7,7 @@ family lies in one split only. ``fsdd`` in the same folder reads recordings of r
 
 from __future__ import annotations
 
+import math
 from functools import cache
 
 import numpy as np
@@ -23,13 +24,14 @@ Array = NDArray[np.float64]
 
 def mu_law_encode(wave: Array) -> NDArray[np.uint8]:
     """Sound in [-1, 1] to one byte a sample, with finer steps near zero (ITU G.711's curve, mu = 255)."""
-    return np.round((np.sign(wave) * np.log1p(255 * np.abs(wave)) / np.log(256) + 1) * 127.5).astype(np.uint8)
+    y = np.sign(wave) * np.log1p(255 * np.abs(wave)) / np.log(256)
+    return np.asarray(np.round((y + 1) * 127.5), np.uint8)
 
 
 def mu_law_decode(code: NDArray[np.uint8]) -> Array:
     """The inverse of ``mu_law_encode``, float in [-1, 1]."""
     y = code / 127.5 - 1
-    return np.sign(y) * np.expm1(np.abs(y) * np.log(256)) / 255
+    return np.asarray(np.sign(y) * np.expm1(np.abs(y) * np.log(256)) / 255)
 
 
 def spoken(split: str) -> Items:
@@ -62,17 +64,18 @@ def add_noise(wave: NDArray[np.floating], snr_db: tuple[float, float], rng: np.r
     power = float(np.mean(np.square(sound, dtype=float))) if len(sound) else 0.0
     sigma = np.sqrt(power / 10 ** (rng.uniform(low, high) / 10))
     noisy = wave + sigma * rng.standard_normal(len(wave))
-    return noisy / max(1.0, float(np.abs(noisy).max()))
+    return np.asarray(noisy / max(1.0, float(np.abs(noisy).max())))
 
 
 @cache
 def _mel_filters() -> Array:
     """Triangles, equally spaced on the mel scale 2595 log10(1 + f/700) from 60 to 3,900 Hz: (bands, bins)."""
-    mel = np.linspace(*(2595 * np.log10(1 + np.array([60, 3900]) / 700)), BANDS + 2)
+    lowest, highest = (2595 * math.log10(1 + f / 700) for f in (60, 3900))
+    mel = np.linspace(lowest, highest, BANDS + 2)
     corners = 700 * (10 ** (mel / 2595) - 1)
     f = np.fft.rfftfreq(512, 1 / RATE)
     left, centre, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
-    return np.clip(np.minimum((f - left) / (centre - left), (right - f) / (right - centre)), 0, None)
+    return np.maximum(np.minimum((f - left) / (centre - left), (right - f) / (right - centre)), 0.0)
 
 
 def log_mel(wave: NDArray[np.floating]) -> NDArray[np.float32]:

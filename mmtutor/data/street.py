@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 # Faces, split before anything is rendered. Unseen faces are cousins of seen ones, as on real streets.
 FONTS = {
-    "train": (
-        "DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique DejaVuSansMono DejaVuSansMono-Oblique "
-        "DejaVuSansMono-BoldOblique DejaVuSerif-Bold DejaVuSerif-BoldItalic STIXGeneral "
-        "STIXGeneralBolIta cmr10 cmb10 cmti10"
-    ).split(),
+    "train": """DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique DejaVuSansMono DejaVuSansMono-Oblique
+        DejaVuSansMono-BoldOblique DejaVuSerif-Bold DejaVuSerif-BoldItalic STIXGeneral STIXGeneralBolIta cmr10 cmb10
+        cmti10""".split(),
     "valid": "DejaVuSerif-Italic STIXGeneralItalic cmtt10".split(),
     "test": "DejaVuSansMono-Bold DejaVuSans-BoldOblique DejaVuSerif STIXGeneralBol cmss10 Aileron".split(),
 }
@@ -82,8 +80,15 @@ def street(label: int, split: str, rng: np.random.Generator, difficulty: float =
             pen.text((beside, y), neighbour, fill=255, font=font)
 
     turn = np.deg2rad(rng.uniform(-12, 12) * difficulty)
-    shear, zoom_x, zoom_y = rng.uniform(-0.3, 0.3) * difficulty, rng.uniform(0.72, 1.0), rng.uniform(0.76, 0.98)
-    bend = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ [[zoom_x, shear], [0, zoom_y]]
+    shear, zoom_x, zoom_y = (
+        rng.uniform(-0.3, 0.3) * difficulty,
+        rng.uniform(0.72, 1.0),
+        rng.uniform(0.76, 0.98),
+    )
+    bend = np.array([[np.cos(turn), -np.sin(turn)], [np.sin(turn), np.cos(turn)]]) @ [
+        [zoom_x, shear],
+        [0, zoom_y],
+    ]
     shift = np.array([_CANVAS, _CANVAS]) - bend @ (np.array([_CANVAS / 2] * 2) + rng.uniform(-4, 4, 2) * difficulty)
     affine = (*bend[0], shift[0], *bend[1], shift[1])
     mask = mask.transform((_CANVAS, _CANVAS), Image.Transform.AFFINE, affine, Image.Resampling.BILINEAR)

@@ -1,0 +1,585 @@
+"""Fusion: where and how several senses meet in one classifier.
+
+*Where.* Early: the senses are merged before the one learner. Late: each sense has its own learner, and what
+they learned is merged, either features (``LateFusion``) or class probabilities (``DecisionFusion``). In
+between: the branches exchange what they know while they compute, once or several times (``CrossFusion``).
+
+*How.* A merge takes a list of features, one (B, dₘ) per sense, and gives one (B, D). All of them have this one
+signature, so any merge goes into any model. In the equations xₘ are the features of sense m, M their number:
+
+==================  ==========================================  ===================================
+class               equation                                    source
+==================  ==========================================  ===================================
+Concat              [x₁; …; x_M]
+ConcatNodes         [φ(W₁x₁ + b₁); …; φ(W_M x_M + b_M)]
+Arithmetic          Σ xₘ,  Σ xₘ / M,  or  ∏ xₘ
+MergeLayer          Σ Wₘxₘ + b
+Gated               Σ gₘ ⊙ tanh(Wₘxₘ),  g = softmaxₘ(Vₘ[x])     Arevalo and others 2017
+TensorFusion        W vec(⊗ₘ [1; xₘ]) + b                       Zadeh and others 2017
+LowRankFusion       Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b                   Liu and others 2018
+CrossAttention      xₘ ← xₘ + attention(xₘ, others), K times    Vaswani and others 2017
+==================  ==========================================  ===================================
+
+*Missing senses.* A batch is a dict of tensors, sense to (B, …). A sense may be absent as a whole, or for some
+examples: then ``"<sense>_present"`` is a mask, bool (B,). What is missing is set to zero before an encoder
+sees it and again before a merge, and each merge leaves it out in its own way, stated in its docstring.
+
+This file needs only torch: copy it into your own project.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+__all__ = [
+    "Arithmetic",
+    "Concat",
+    "ConcatNodes",
+    "CrossAttention",
+    "CrossFusion",
+    "DecisionFusion",
+    "EarlyFusion",
+    "Gated",
+    "LateFusion",
+    "LowRankFusion",
+    "MergeLayer",
+    "TensorFusion",
+]
+
+
+# ---------------------------------------------------------------------------------------------- merges
+
+
+class Merge(nn.Module):
+    """What all merges share: sizes, and the check of what comes in.
+
+    Args:
+        dims: size dₘ of each sense's features.
+        dim: size D of the result.
+
+    Call a merge with a list of float tensors (B, dₘ) and, where senses are missing, ``present``, bool (B, M).
+    It raises TypeError or ValueError for features that do not fit, are NaN or infinite, or an example in
+    which every sense is missing.
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__()
+        for name, size in [("dim", dim), *((f"dims[{m}]", d) for m, d in enumerate(dims))]:
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"{type(self).__name__}: {name} must be a whole number ≥ 1, got {size!r}")
+        if not dims:
+            raise ValueError(f"{type(self).__name__}: dims must name at least one sense")
+        self.dims, self.dim = tuple(dims), dim
+
+    def forward(self, features: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Merge: a list of (B, dₘ), and perhaps ``present`` (B, M), to (B, D)."""
+        features = self._checked(features, present)
+        return self.merge(features, features[0].new_ones(1, len(features)).bool() if present is None else present)
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """The equation; missing features are zero, ``present`` is bool (B, M) or (1, M)."""
+        raise NotImplementedError
+
+    def _checked(self, features: Sequence[Tensor], present: Tensor | None) -> list[Tensor]:
+        name = type(self).__name__
+        if len(features) != len(self.dims):
+            raise ValueError(f"{name}: expected features of {len(self.dims)} senses, got {len(features)}")
+        for m, (x, d) in enumerate(zip(features, self.dims, strict=True)):
+            if not isinstance(x, Tensor) or not x.is_floating_point():
+                raise TypeError(f"{name}: features[{m}] must be a float tensor, got {getattr(x, 'dtype', type(x))}")
+            tokens = x.ndim == 3 and isinstance(self, CrossAttention)
+            if not (x.ndim == 2 or tokens) or x.shape[-1] != d or len(x) != len(features[0]) or 0 in x.shape:
+                raise ValueError(f"{name}: features[{m}] must be ({len(features[0])}, {d}), got {tuple(x.shape)}")
+        if present is not None:
+            shape = (len(features[0]), len(features))
+            if present.dtype != torch.bool or present.shape != shape:
+                raise ValueError(f"{name}: present must be bool {shape}, got {present.dtype} {tuple(present.shape)}")
+            if not present.any(1).all():
+                raise ValueError(f"{name}: every sense is missing in example {int((~present.any(1)).nonzero()[0])}")
+            features = [_keep(x, present[:, m]) for m, x in enumerate(features)]
+        for m, x in enumerate(features):
+            if not x.isfinite().all():
+                raise ValueError(f"{name}: features[{m}] hold NaN or infinite values")
+        return list(features)
+
+
+class Concat(Merge):
+    """Concatenation of features, [x₁; …; x_M]. A missing sense is a block of zeros.
+
+    Examples:
+        >>> Concat([2, 3])([torch.ones(4, 2), torch.zeros(4, 3)]).shape
+        torch.Size([4, 5])
+    """
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__(dims, sum(dims) if dims else 1)
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        return torch.cat(features, 1)
+
+
+class ConcatNodes(Merge):
+    """Concatenation of nodes: each sense first has a layer of its own, [φ(Wₘxₘ + bₘ)]ₘ with φ = ReLU.
+
+    Args:
+        dims: size of each sense's features.
+        nodes: units of each sense's layer, so D = nodes · M. A missing sense is a block of zeros.
+    """
+
+    def __init__(self, dims: Sequence[int], nodes: int) -> None:
+        super().__init__(dims, nodes * max(len(dims), 1))
+        self.layers = nn.ModuleList(nn.Linear(d, nodes) for d in dims)
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        nodes = [layer(x).relu() for layer, x in zip(self.layers, features, strict=True)]
+        return torch.cat([_keep(h, present[:, m]) for m, h in enumerate(nodes)], 1)
+
+
+class Arithmetic(Merge):
+    """An arithmetic operator on features of equal size: sum, mean or product.
+
+    Args:
+        dims: size of each sense's features, all equal.
+        operator: ``"sum"``, ``"mean"`` (over the senses that are there) or ``"product"`` (a missing sense
+            is a factor of one).
+
+    Examples:
+        >>> Arithmetic([1, 1], "product")([torch.tensor([[3.0]]), torch.tensor([[2.0]])])
+        tensor([[6.]])
+    """
+
+    def __init__(self, dims: Sequence[int], operator: str = "sum") -> None:
+        super().__init__(dims, dims[0] if dims else 1)
+        if len(set(dims)) > 1:
+            raise ValueError(f"Arithmetic: all features need the same size, got {tuple(dims)}")
+        if operator not in ("sum", "mean", "product"):
+            raise ValueError(f"Arithmetic: operator must be sum, mean or product, got {operator!r}")
+        self.operator = operator
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        x = torch.stack(features, 1)  # (B, M, D)
+        if self.operator == "product":
+            return torch.where(present[..., None], x, 1.0).prod(1)
+        return x.sum(1) / (present.sum(1, keepdim=True) if self.operator == "mean" else 1)
+
+
+class MergeLayer(Merge):
+    """A weighted merge layer: Σ Wₘxₘ + b over the senses that are there.
+
+    It is a linear layer on the concatenation, W[x₁; …; x_M] + b with W = [W₁ … W_M], written sense by sense.
+    With ``nonlinear=True`` each branch has its own nonlinearity, Σ φ(Wₘxₘ + bₘ), and the two differ.
+
+    Args:
+        dims: size of each sense's features.
+        dim: units D of the layer.
+        nonlinear: add φ(Wₘxₘ + bₘ), φ = ReLU, instead of Wₘxₘ.
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int, nonlinear: bool = False) -> None:
+        super().__init__(dims, dim)
+        self.nonlinear = nonlinear
+        self.layers = nn.ModuleList(nn.Linear(d, dim, bias=nonlinear) for d in dims)
+        self.bias = None if nonlinear else nn.Parameter(torch.zeros(dim))
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        nodes = [layer(x) for layer, x in zip(self.layers, features, strict=True)]
+        if self.bias is None:
+            return sum((_keep(h.relu(), present[:, m]) for m, h in enumerate(nodes)), torch.zeros_like(nodes[0]))
+        return sum(nodes, self.bias)
+
+
+class Gated(Merge):
+    """Σ gₘ ⊙ tanh(Wₘxₘ + bₘ): gates g, one per sense and unit, say whom to believe; they add up to one.
+
+    A missing sense gets the gate zero. Source: Arevalo and others (2017), Gated Multimodal Units, with a
+    softmax over any number of senses where the paper has a sigmoid for two.
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__(dims, dim)
+        self.layers = nn.ModuleList(nn.Linear(d, dim) for d in dims)
+        self.gates = nn.Linear(sum(dims), dim * len(dims))
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        h = torch.stack([layer(x).tanh() for layer, x in zip(self.layers, features, strict=True)], 1)  # (B, M, D)
+        scores = self.gates(torch.cat(features, 1)).view_as(h)
+        g = scores.masked_fill(~present[..., None], -torch.inf).softmax(1)
+        return (g * h).sum(1)
+
+
+class TensorFusion(Merge):
+    """W vec(⊗ₘ [1; xₘ]) + b: every product of features of different senses gets a weight.
+
+    The leading ones keep the single features and the products of fewer senses. W has D · ∏(dₘ + 1) numbers;
+    ``LowRankFusion`` does the same with far fewer. A missing sense is [1; 0]: what remains is the tensor of
+    the others. Source: Zadeh and others (2017), Tensor Fusion Network.
+
+    Examples:
+        >>> TensorFusion([2, 3], 4).linear.in_features
+        12
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__(dims, dim)
+        size = math.prod(d + 1 for d in dims)
+        if size * dim > 2**28:
+            raise ValueError(f"TensorFusion: {size} × {dim} weights for {tuple(dims)}; use LowRankFusion")
+        self.linear = nn.Linear(size, dim)
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        outer = features[0].new_ones(len(features[0]), 1)  # (B, 1)
+        for x in features:
+            x1 = F.pad(x, (1, 0), value=1.0)  # [1; xₘ]
+            outer = (outer[:, :, None] * x1[:, None]).flatten(1)
+        fused: Tensor = self.linear(outer)
+        return fused
+
+
+class LowRankFusion(Merge):
+    """Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b: tensor fusion whose weight is a sum of R rank-one tensors.
+
+    Wₘ⁽ʳ⁾[1; xₘ] is a linear layer with a bias, and one layer per sense holds all R of them. The tensor is
+    never built: time and memory grow with Σ dₘ, not with ∏ dₘ. A missing sense is [1; 0], as in
+    ``TensorFusion``. Source: Liu and others (2018), Low-rank Multimodal Fusion, equations 9 to 12.
+
+    Args:
+        dims: size of each sense's features.
+        dim: size D of the result.
+        rank: number R of rank-one tensors.
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int, rank: int = 4) -> None:
+        super().__init__(dims, dim)
+        if not isinstance(rank, int) or rank < 1:
+            raise ValueError(f"LowRankFusion: rank must be a whole number ≥ 1, got {rank!r}")
+        self.rank = rank
+        self.factors = nn.ModuleList(nn.Linear(d, rank * dim) for d in dims)
+        self.weight = nn.Parameter(torch.randn(rank) / math.sqrt(rank))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        product = features[0].new_ones(())
+        for factor, x in zip(self.factors, features, strict=True):
+            product = product * factor(x)  # (B, R·D)
+        fused: Tensor = self.weight @ product.view(-1, self.rank, self.dim) + self.bias  # Σᵣ wᵣ …
+        return fused
+
+    def full_weight(self) -> Tensor:
+        """The weight (D, ∏(dₘ + 1)) of the ``TensorFusion`` that this one equals."""
+        full = self.weight[:, None, None]  # (R, 1, 1)
+        for factor in self.factors:
+            bias, weight = factor.get_parameter("bias"), factor.get_parameter("weight")
+            w1 = torch.cat([bias[:, None], weight], 1).view(self.rank, self.dim, -1)  # (R, D, dₘ+1)
+            full = (full[..., None] * w1[:, :, None]).flatten(2)  # the order of the outer product above
+        return full.sum(0)
+
+
+class CrossAttention(Merge):
+    """K exchanges between branches: each sense asks all others and adds what it hears, then all are joined.
+
+    In an exchange xₘ ← xₘ + attention(query xₘ; keys and values of all other senses), then
+    xₘ ← xₘ + MLP(xₘ), each with layer normalisation first. Features may have places, (B, T, dₘ): then a
+    place asks the places of the other senses. After the last exchange the mean over places of each sense is
+    kept and all are concatenated, so D = dim · M. With ``exchanges=0`` no sense hears another.
+
+    Nobody asks a missing sense, and its block in the result is zero. A sense that is alone hears silence (a
+    zero that is always among the keys).
+
+    Args:
+        dims: size of each sense's features.
+        dim: size of each sense's features during the exchange, a multiple of ``heads``.
+        exchanges: number K of exchanges.
+        heads: attention heads.
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int = 64, exchanges: int = 1, heads: int = 4) -> None:
+        super().__init__(dims, dim * max(len(dims), 1))
+        if exchanges < 0 or heads < 1 or dim % heads:
+            raise ValueError(
+                f"CrossAttention: needs exchanges ≥ 0 and dim a multiple of heads, got {exchanges}, {dim}, {heads}"
+            )
+        self.enter = nn.ModuleList(nn.Linear(d, dim) for d in dims)
+        self.steps = exchanges if len(dims) > 1 else 0
+        self.hear = nn.ModuleList(_Exchange(dim, heads) for _ in range(self.steps) for _ in dims)
+
+    def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        present = present.expand(len(features[0]), -1)
+        # A feature without places is one with a single place: (B, dₘ) → (B, 1, dim).
+        x = [f(z if z.ndim == 3 else z[:, None]) for f, z in zip(self.enter, features, strict=True)]
+        missing = [~present[:, m, None].expand(-1, h.shape[1]) for m, h in enumerate(x)]  # (B, Tₘ)
+        for k in range(self.steps):
+            heard = []
+            for m, h in enumerate(x):
+                others = torch.cat([o for j, o in enumerate(x) if j != m], 1)
+                gone = torch.cat([o for j, o in enumerate(missing) if j != m], 1)
+                heard.append(self.hear[k * len(x) + m](h, others, gone))
+            x = heard
+        return torch.cat([_keep(h.mean(1), present[:, m]) for m, h in enumerate(x)], 1)
+
+
+class _Exchange(nn.Module):
+    """One sense hears the others: attention, then a small MLP, both added to what it knew."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.ask, self.tell, self.think = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True, add_zero_attn=True)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x: Tensor, others: Tensor, missing: Tensor) -> Tensor:
+        told = self.tell(others)
+        x = x + self.attention(self.ask(x), told, told, key_padding_mask=missing, need_weights=False)[0]
+        thought: Tensor = x + self.mlp(self.think(x))
+        return thought
+
+
+# ---------------------------------------------------------------------------------------------- models
+
+
+class Classifier(nn.Module):
+    """What the models share: ``forward(batch)`` gives log-odds (B, classes), ``loss(batch)`` cross-entropy."""
+
+    def __init__(self, senses: Sequence[str], classes: int) -> None:
+        super().__init__()
+        if not senses:
+            raise ValueError(f"{type(self).__name__}: needs at least one sense")
+        if not isinstance(classes, int) or classes < 2:
+            raise ValueError(f"{type(self).__name__}: classes must be at least 2, got {classes!r}")
+        self.senses, self.classes = tuple(senses), classes
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Mean cross-entropy in nats of a batch with ``"label"``, int64 (B,)."""
+        return {"loss": F.cross_entropy(self(batch), self._label(batch))}
+
+    def _label(self, batch: Mapping[str, Tensor]) -> Tensor:
+        label = batch.get("label")
+        if label is None:
+            raise ValueError(f"{type(self).__name__}: the batch has no 'label'")
+        if label.dtype != torch.int64 or label.ndim != 1:
+            raise TypeError(f"{type(self).__name__}: label must be int64 (B,), got {label.dtype} {tuple(label.shape)}")
+        if len(label) and not 0 <= int(label.min()) <= int(label.max()) < self.classes:
+            raise ValueError(f"{type(self).__name__}: labels must be 0 to {self.classes - 1}")
+        return label
+
+    def _inputs(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """The senses that are there, zero where missing, and ``present``, bool (B, M)."""
+        name = type(self).__name__
+        here = {sense: batch[sense] for sense in self.senses if sense in batch}
+        if not here:
+            raise ValueError(f"{name}: the batch has none of the senses {self.senses}, only {tuple(batch)}")
+        sizes = {sense: len(x) for sense, x in here.items()}
+        size = next(iter(sizes.values()))
+        if size == 0 or set(sizes.values()) != {size}:
+            raise ValueError(f"{name}: senses need the same number of examples, at least one, got {sizes}")
+        first = next(iter(here.values()))
+        present = torch.zeros(size, len(self.senses), dtype=torch.bool, device=first.device)
+        for m, sense in enumerate(self.senses):
+            mask = batch.get(f"{sense}_present")
+            if sense in here:
+                if mask is not None and (mask.dtype != torch.bool or mask.shape != (size,)):
+                    raise ValueError(
+                        f"{name}: {sense}_present must be bool ({size},), got {mask.dtype} {tuple(mask.shape)}"
+                    )
+                present[:, m] = True if mask is None else mask
+                here[sense] = here[sense] if mask is None else _keep(here[sense], mask)
+                if not here[sense].isfinite().all():
+                    raise ValueError(f"{name}: {sense!r} holds NaN or infinite values")
+        if not present.any(1).all():
+            raise ValueError(f"{name}: every sense is missing in example {int((~present.any(1)).nonzero()[0])}")
+        return here, present
+
+
+class EarlyFusion(Classifier):
+    """Early fusion: the senses are laid side by side as they come, and one learner reads them all.
+
+    Args:
+        sizes: how many numbers one example of each sense has; they are flattened and concatenated.
+        classes: number of classes.
+        learner: a network from (B, sum of sizes) to (B, classes); by default a perceptron with two hidden
+            layers of 128 on the normalised input (raw senses have different scales, and without it this does
+            not learn).
+
+    A missing sense is zeros, which the learner cannot tell from true zeros.
+    """
+
+    def __init__(self, sizes: Mapping[str, int], classes: int, learner: nn.Module | None = None) -> None:
+        super().__init__(tuple(sizes), classes)
+        self.merge = Concat(list(sizes.values()))
+        self.learner = learner or nn.Sequential(
+            nn.LayerNorm(self.merge.dim),
+            nn.Linear(self.merge.dim, 128),
+            nn.ReLU(),
+            nn.Linear(128, 128),
+            nn.ReLU(),
+            nn.Linear(128, classes),
+        )
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Log-odds (B, classes)."""
+        inputs, present = self._inputs(batch)
+        b, some = len(present), next(iter(inputs.values()))
+        flat = [
+            inputs[s].flatten(1) if s in inputs else some.new_zeros(b, d)
+            for s, d in zip(self.senses, self.merge.dims, strict=True)
+        ]
+        logits: Tensor = self.learner(self.merge(flat, present))
+        return logits
+
+
+class LateFusion(Classifier):
+    """Late fusion of features: one encoder per sense, a merge, and a classifier on top.
+
+    Args:
+        encoders: sense to a network from (B, …) to (B, dₘ).
+        classes: number of classes.
+        merge: how features meet; its ``dims`` are the encoders' output sizes, in the same order.
+        hidden: units of the layer between merge and classes; 0 for a linear classifier.
+
+    Examples:
+        >>> encoders = {"image": nn.Flatten(), "sound": nn.Linear(5, 4)}
+        >>> model = LateFusion(encoders, classes=3, merge=Concat([4, 4]))
+        >>> model({"image": torch.rand(7, 1, 2, 2), "sound": torch.rand(7, 5)}).shape
+        torch.Size([7, 3])
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], classes: int, merge: Merge, hidden: int = 64) -> None:
+        super().__init__(tuple(encoders), classes)
+        if len(merge.dims) != len(encoders):
+            raise ValueError(
+                f"{type(self).__name__}: {len(encoders)} encoders, but a merge of {len(merge.dims)} features"
+            )
+        self.encoders = nn.ModuleDict(encoders)
+        self.merge = merge
+        self.head = (
+            nn.Sequential(nn.ReLU(), nn.Linear(merge.dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))
+            if hidden
+            else nn.Linear(merge.dim, classes)
+        )
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Log-odds (B, classes)."""
+        inputs, present = self._inputs(batch)
+        some = next(iter(inputs.values()))
+        features = [
+            self.encoders[s](inputs[s]) if s in inputs else some.new_zeros(len(present), d)
+            for s, d in zip(self.senses, self.merge.dims, strict=True)
+        ]
+        logits: Tensor = self.head(self.merge(features, None if present.all() else present))
+        return logits
+
+
+class CrossFusion(LateFusion):
+    """In between: branches that exchange what they know K times before they are joined.
+
+    Args:
+        encoders: sense to a network from (B, …) to (B, dₘ) or, with places, (B, Tₘ, dₘ).
+        classes: number of classes.
+        dims: the encoders' output sizes dₘ.
+        exchanges: number K of exchanges.
+        dim: size of the features that are exchanged.
+        heads: attention heads.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        classes: int,
+        dims: Sequence[int],
+        exchanges: int = 1,
+        dim: int = 64,
+        heads: int = 4,
+    ) -> None:
+        super().__init__(encoders, classes, CrossAttention(dims, dim, exchanges, heads))
+
+
+class DecisionFusion(Classifier):
+    """Late fusion of decisions: each sense has its own complete classifier, and probabilities are merged.
+
+    With pₘ = p(y | xₘ) and the senses that are there:
+
+    - ``"mean"``: Σ pₘ / M;
+    - ``"product"``: ∏ pₘ / p(y)^(M−1), the exact posterior if senses are independent given the class; every
+      pₘ holds the prior once, so M − 1 of them are divided out;
+    - ``"weighted"``: Σ wₘ pₘ with learned weights w = softmax(v).
+
+    The branches are trained each on its own; only the weights see the merged decision.
+
+    Args:
+        encoders: sense to a network from (B, …) to (B, dₘ).
+        classes: number of classes.
+        dims: the encoders' output sizes dₘ.
+        rule: one of the three above.
+        prior: class probabilities p(y), (classes,), all positive; equal by default.
+    """
+
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        classes: int,
+        dims: Sequence[int],
+        rule: str = "mean",
+        prior: Tensor | None = None,
+    ) -> None:
+        super().__init__(tuple(encoders), classes)
+        if rule not in ("mean", "product", "weighted"):
+            raise ValueError(f"DecisionFusion: rule must be mean, product or weighted, got {rule!r}")
+        if len(dims) != len(encoders):
+            raise ValueError(f"DecisionFusion: {len(encoders)} encoders, but {len(dims)} dims")
+        prior = torch.ones(classes) / classes if prior is None else prior
+        if prior.shape != (classes,) or not (prior > 0).all() or abs(float(prior.sum()) - 1) > 1e-4:
+            raise ValueError(f"DecisionFusion: prior must be {classes} positive probabilities that add up to 1")
+        self.encoders = nn.ModuleDict(encoders)
+        self.heads = nn.ModuleDict({s: nn.Linear(d, classes) for s, d in zip(encoders, dims, strict=True)})
+        self.rule = rule
+        self.weights = nn.Parameter(torch.zeros(len(encoders))) if rule == "weighted" else None
+        self.log_prior: Tensor
+        self.register_buffer("log_prior", prior.log())
+
+    def branches(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
+        """What each sense says by itself: log-probabilities (B, M, classes), and ``present`` (B, M)."""
+        inputs, present = self._inputs(batch)
+        some = next(iter(inputs.values()))
+        says = [
+            self.heads[s](self.encoders[s](inputs[s]).relu()).log_softmax(1)
+            if s in inputs
+            else some.new_zeros(len(present), self.classes)
+            for s in self.senses
+        ]
+        return torch.stack(says, 1), present
+
+    def fuse(self, log_p: Tensor, present: Tensor) -> Tensor:
+        """Merge log-probabilities (B, M, classes) by the rule: log-probabilities (B, classes)."""
+        here = present[..., None]
+        if self.rule == "product":
+            count = present.sum(1, keepdim=True)
+            return (torch.where(here, log_p, 0).sum(1) - (count - 1) * self.log_prior).log_softmax(1)
+        w = log_p.new_zeros(len(self.senses)) if self.weights is None else self.weights
+        log_w = w[:, None].masked_fill(~here, -torch.inf).log_softmax(1)  # (B, M, 1), over those present
+        return (log_p + log_w).logsumexp(1)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Merged log-probabilities (B, classes)."""
+        return self.fuse(*self.branches(batch))
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The branches' cross-entropies in nats, by sense, and their sum (plus that of learned weights)."""
+        label = self._label(batch)
+        log_p, present = self.branches(batch)
+        hits = -log_p.gather(2, label[:, None, None].expand(-1, log_p.shape[1], 1))[..., 0] * present  # (B, M)
+        each = hits.sum(0) / present.sum(0).clamp(min=1)
+        terms = {sense: each[m] for m, sense in enumerate(self.senses)}
+        loss = each.sum()
+        if self.weights is not None:
+            terms["weights"] = F.nll_loss(self.fuse(log_p.detach(), present), label)
+            loss = loss + terms["weights"]
+        return {"loss": loss, **terms}
+
+
+def _keep(x: Tensor, mask: Tensor) -> Tensor:
+    """``x`` (B, …) where ``mask`` (B,) or (1,) is true, zero elsewhere, whatever stood there."""
+    return torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros((), dtype=x.dtype, device=x.device))
