@@ -78,14 +78,21 @@ class Merge(nn.Module):
 
     def forward(self, features: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
         """Merge: a list of (B, dₘ), and perhaps ``present`` (B, M), to (B, D)."""
-        features = self._checked(features, present)
-        return self.merge(features, features[0].new_ones(1, len(features)).bool() if present is None else present)
+        self._check(features)
+        if present is None:
+            present = torch.ones(len(features[0]), len(features), dtype=torch.bool, device=features[0].device)
+        _check_present(type(self).__name__, present, (len(features[0]), len(features)))
+        features = [_keep(x, present[:, m]) for m, x in enumerate(features)]
+        for m, x in enumerate(features):
+            if not x.isfinite().all():
+                raise ValueError(f"{type(self).__name__}: features[{m}] hold NaN or infinite values")
+        return self._merge(features, present)
 
     def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
-        """The equation; missing features are zero, ``present`` is bool (B, M) or (1, M)."""
+        """The equation; missing features are zero, ``present`` is bool (B, M)."""
         raise NotImplementedError
 
-    def _checked(self, features: Sequence[Tensor], present: Tensor | None) -> list[Tensor]:
+    def _check(self, features: Sequence[Tensor]) -> None:
         name = type(self).__name__
         if len(features) != len(self.dims):
             raise ValueError(f"{name}: expected features of {len(self.dims)} senses, got {len(features)}")
@@ -95,17 +102,6 @@ class Merge(nn.Module):
             tokens = x.ndim == 3 and isinstance(self, CrossAttention)
             if not (x.ndim == 2 or tokens) or x.shape[-1] != d or len(x) != len(features[0]) or 0 in x.shape:
                 raise ValueError(f"{name}: features[{m}] must be ({len(features[0])}, {d}), got {tuple(x.shape)}")
-        if present is not None:
-            shape = (len(features[0]), len(features))
-            if present.dtype != torch.bool or present.shape != shape:
-                raise ValueError(f"{name}: present must be bool {shape}, got {present.dtype} {tuple(present.shape)}")
-            if not present.any(1).all():
-                raise ValueError(f"{name}: every sense is missing in example {int((~present.any(1)).nonzero()[0])}")
-            features = [_keep(x, present[:, m]) for m, x in enumerate(features)]
-        for m, x in enumerate(features):
-            if not x.isfinite().all():
-                raise ValueError(f"{name}: features[{m}] hold NaN or infinite values")
-        return list(features)
 
 
 class Concat(Merge):
@@ -209,7 +205,8 @@ class Gated(Merge):
         h = torch.stack([layer(x).tanh() for layer, x in zip(self.layers, features, strict=True)], 1)  # (B, M, D)
         scores = self.gates(torch.cat(features, 1)).view_as(h)
         g = scores.masked_fill(~present[..., None], -torch.inf).softmax(1)
-        return (g * h).sum(1)
+        fused: Tensor = (g * h).sum(1)
+        return fused
 
 
 class TensorFusion(Merge):
@@ -308,7 +305,6 @@ class CrossAttention(Merge):
         self.hear = nn.ModuleList(_Exchange(dim, heads) for _ in range(self.steps) for _ in dims)
 
     def _merge(self, features: list[Tensor], present: Tensor) -> Tensor:
-        present = present.expand(len(features[0]), -1)
         # A feature without places is one with a single place: (B, dₘ) → (B, 1, dim).
         x = [f(z if z.ndim == 3 else z[:, None]) for f, z in zip(self.enter, features, strict=True)]
         missing = [~present[:, m, None].expand(-1, h.shape[1]) for m, h in enumerate(x)]  # (B, Tₘ)
@@ -389,8 +385,7 @@ class Classifier(nn.Module):
                 here[sense] = here[sense] if mask is None else _keep(here[sense], mask)
                 if not here[sense].isfinite().all():
                     raise ValueError(f"{name}: {sense!r} holds NaN or infinite values")
-        if not present.any(1).all():
-            raise ValueError(f"{name}: every sense is missing in example {int((~present.any(1)).nonzero()[0])}")
+        _check_present(name, present, tuple(present.shape))
         return here, present
 
 
@@ -469,7 +464,7 @@ class LateFusion(Classifier):
             self.encoders[s](inputs[s]) if s in inputs else some.new_zeros(len(present), d)
             for s, d in zip(self.senses, self.merge.dims, strict=True)
         ]
-        logits: Tensor = self.head(self.merge(features, None if present.all() else present))
+        logits: Tensor = self.head(self.merge(features, present))
         return logits
 
 
@@ -580,6 +575,14 @@ class DecisionFusion(Classifier):
         return {"loss": loss, **terms}
 
 
+def _check_present(name: str, present: Tensor, shape: tuple[int, ...]) -> None:
+    if present.dtype != torch.bool or present.shape != shape:
+        raise ValueError(f"{name}: present must be bool {shape}, got {present.dtype} {tuple(present.shape)}")
+    nothing = (~present.any(1)).nonzero()
+    if len(nothing):
+        raise ValueError(f"{name}: every sense is missing in example {int(nothing[0])}")
+
+
 def _keep(x: Tensor, mask: Tensor) -> Tensor:
-    """``x`` (B, …) where ``mask`` (B,) or (1,) is true, zero elsewhere, whatever stood there."""
+    """``x`` (B, …) where ``mask`` (B,) is true, zero elsewhere, whatever stood there."""
     return torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros((), dtype=x.dtype, device=x.device))
