@@ -1,0 +1,158 @@
+"""The claims of the chapter on fusion, over several seeds: ``python -m experiments.fusion --seeds 5``.
+
+Every model of a comparison has the same encoders, the same data and the same number of steps; nothing is chosen
+by a test score. About three core-minutes a seed. Stops and resumes seed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from functools import partial
+from pathlib import Path
+
+from torch import nn
+
+from experiments.results import Claim, measure
+from mmtutor.data import Senses, digits, fsdd, smartwatch
+from mmtutor.encoders import AudioEncoder, ImageEncoder, SequenceEncoder, TabularEncoder
+from mmtutor.fusion import Concat, CrossFusion, DecisionFusion, EarlyFusion, LateFusion, LowRankFusion
+from mmtutor.metrics import correct
+from mmtutor.training import fit, seed_everything
+
+SETTINGS = {
+    "train": 4000,
+    "test": 2000,
+    "epochs": 6,
+    "epochs, sum of two digits": 15,
+    "lr": 3e-3,
+    "batch": 64,
+    "street difficulty": 1.0,
+    "SNR of spoken, dB": [-3, 10],
+    "SNR of spoken in the sum, dB": [20, 30],
+    "share missing": 0.5,
+    "share dropped in training": 0.3,
+    "real voices": "FSDD 1.0.10, official split",
+}
+MEMO = "memo on multimodal classification"
+OURS = "ours"
+CLAIMS = [
+    Claim("Three senses together beat the best single one", MEMO, "late", "best single sense"),
+    Claim("Two sensors of a watch beat the best single one (people held out)", MEMO, "both sensors", "best sensor"),
+    Claim("Late fusion of features beats early fusion of raw senses", OURS, "late", "early"),
+    Claim("One exchange beats late fusion", MEMO, "1 exchange", "late", show=("0 exchanges",)),
+    Claim("Three exchanges beat one", MEMO, "3 exchanges", "1 exchange"),
+    Claim(
+        "The product of probabilities, prior divided out, beats fusing features (senses independent given the digit)",
+        OURS,
+        "product of probabilities",
+        "late",
+        show=("mean of probabilities",),
+    ),
+    Claim(
+        "With half of each sense missing at test, training with dropped senses is better",
+        OURS,
+        "missing, trained with drops",
+        "missing, trained whole",
+        show=("product of probabilities, missing",),
+    ),
+    Claim("Training with dropped senses costs accuracy when nothing is missing", OURS, "late", "whole, trained with drops"),
+    Claim("Label in the relation: low-rank fusion learns it, the product of probabilities cannot", OURS,
+          "sum: low-rank", "sum: product of probabilities"),
+    Claim("Label in the relation: low-rank fusion learns it sooner than concatenation", OURS,
+          "sum: low-rank", "sum: concatenation"),
+    Claim("Synthetic voices carry over to real ones less well than to other synthetic ones", OURS,
+          "synthetic to synthetic", "synthetic to real", show=("real to real",)),
+]  # fmt: skip
+SENSES = ("street", "spoken", "shape")
+DIMS = [64, 64, 64]
+
+
+def encoders(*senses: str) -> dict[str, nn.Module]:
+    """New encoders for the senses named."""
+    make = {
+        "street": lambda: ImageEncoder(3),
+        "handwritten": lambda: ImageEncoder(1),
+        "spoken": AudioEncoder,
+        "shape": lambda: TabularEncoder(16),
+        "accelerometer": lambda: SequenceEncoder(3),
+        "gyroscope": lambda: SequenceEncoder(3),
+    }
+    return {s: make[s]() for s in senses}
+
+
+def accuracy(model: nn.Module, train: Senses, *tests: Senses, seed: int, epochs: int = 6) -> list[float]:
+    """Train a model and measure its accuracy on each test set."""
+    fit(model, train, epochs=epochs, lr=3e-3, seed=seed, schedule="one-cycle", clip_norm=1.0, progress=False)
+    return [float(correct(model, test).mean()) for test in tests]
+
+
+def one_seed(seed: int, archive: Path | None) -> dict[str, float]:
+    """All figures of one seed."""
+    out: dict[str, float] = {}
+    three = partial(digits, *SENSES, seed=seed, street_difficulty=1.0)
+    train, test = three(split="train", n=4000), three(split="test", n=2000)
+    missing = three(split="test", n=2000, drop=0.5)
+    go = partial(accuracy, seed=seed)
+
+    for sense in SENSES:
+        seed_everything(seed)
+        [out[sense]] = go(LateFusion(encoders(sense), 10, Concat([64])), train, test)
+    out["best single sense"] = max(out[s] for s in SENSES)
+    seed_everything(seed)
+    late = LateFusion(encoders(*SENSES), 10, Concat(DIMS))
+    out["late"], out["missing, trained whole"] = go(late, train, test, missing)
+    seed_everything(seed)
+    late = LateFusion(encoders(*SENSES), 10, Concat(DIMS))
+    out["whole, trained with drops"], out["missing, trained with drops"] = go(
+        late, three(split="train", n=4000, drop=0.3), test, missing
+    )
+    seed_everything(seed)
+    [out["early"]] = go(EarlyFusion({"street": 3072, "spoken": 1024, "shape": 16}, 10), train, test)
+    for k, name in {0: "0 exchanges", 1: "1 exchange", 3: "3 exchanges"}.items():
+        seed_everything(seed)
+        [out[name]] = go(CrossFusion(encoders(*SENSES), 10, DIMS, exchanges=k), train, test)
+    for rule in ("mean", "product"):
+        seed_everything(seed)
+        name = f"{rule} of probabilities"
+        model = DecisionFusion(encoders(*SENSES), 10, DIMS, rule)
+        out[name], out[f"{name}, missing"] = go(model, train, test, missing)
+
+    train, test = smartwatch("train", hop=25), smartwatch("test")
+    for senses in (("accelerometer",), ("gyroscope",), ("accelerometer", "gyroscope")):
+        seed_everything(seed)
+        model = LateFusion(encoders(*senses), 7, Concat([64] * len(senses)))
+        [out["both sensors" if len(senses) > 1 else senses[0]]] = go(model, train, test)
+    out["best sensor"] = max(out["accelerometer"], out["gyroscope"])
+
+    pair = partial(digits, "handwritten", "spoken", seed=seed, relation="sum", snr_db=(20, 30))
+    train, test = pair(split="train", n=4000), pair(split="test", n=2000)
+    for name, merge in {"concatenation": Concat([64] * 2), "low-rank": LowRankFusion([64] * 2, 64, rank=8)}.items():
+        seed_everything(seed)
+        model = LateFusion(encoders("handwritten", "spoken"), 10, merge)
+        [out[f"sum: {name}"]] = go(model, train, test, epochs=15)
+    seed_everything(seed)
+    model = DecisionFusion(encoders("handwritten", "spoken"), 10, [64] * 2, "product")
+    [out["sum: product of probabilities"]] = go(model, train, test, epochs=15)
+
+    real = {"spoken": partial(fsdd, archive=archive) if archive else fsdd}
+    sound = partial(digits, "spoken", seed=seed)
+    synthetic_test = sound(split="test", n=2000)
+    real_test = sound(split="test", n=2000, sources=real, progress=False)
+    seed_everything(seed)
+    model = LateFusion(encoders("spoken"), 10, Concat([64]))
+    out["synthetic to synthetic"], out["synthetic to real"] = go(
+        model, sound(split="train", n=4000), synthetic_test, real_test
+    )
+    seed_everything(seed)
+    model = LateFusion(encoders("spoken"), 10, Concat([64]))
+    [out["real to real"]] = go(model, sound(split="train", n=4000, sources=real, progress=False), real_test)
+    return out
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--fsdd", type=Path, help="an archive of FSDD that is already here; otherwise it is downloaded")
+    arguments = parser.parse_args()
+    what = "Early, late and cross-modality fusion on the digit world and on a smartwatch."
+    print(measure("fusion", what, CLAIMS, partial(one_seed, archive=arguments.fsdd), arguments.seeds, SETTINGS))

@@ -1,0 +1,211 @@
+"""Figures and sounds: one message each, colours that colour-blind readers can tell apart, a text beside each."""
+
+from __future__ import annotations
+
+import base64
+import html
+import io
+import wave as wav
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
+
+from mmtutor.data import Senses
+from mmtutor.data.word import read_word
+from mmtutor.training import History
+
+# Okabe and Ito's palette, without yellow and black.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+_STYLE = {
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "font.size": 10.0,
+    "figure.dpi": 100.0,
+    "figure.constrained_layout.use": True,
+}
+
+
+def show(figure: Figure, alt: str) -> None:
+    """Display a figure in a notebook with a text that says what it shows, and close it.
+
+    Args:
+        figure: a matplotlib figure.
+        alt: what a reader who cannot see it should know, in a sentence or two.
+
+    Raises:
+        ValueError: the text is empty.
+    """
+    from IPython.display import display  # only in notebooks
+
+    if not alt.strip():
+        raise ValueError("show: alt must say what the figure shows")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
+    plt.close(figure)
+    image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
+    display(image, raw=True, metadata={"image/png": {"alt": alt}})
+
+
+def sound(wave: ArrayLike, rate: int, alt: str) -> None:
+    """Put a player for a sound into a notebook.
+
+    Args:
+        wave: (samples,) in [-1, 1].
+        rate: samples per second.
+        alt: what one hears.
+
+    Raises:
+        ValueError: the wave is not one row of finite numbers in [-1, 1], or the text is empty.
+    """
+    from IPython.display import display
+
+    x = np.asarray(wave, float)
+    if x.ndim != 1 or not len(x) or not np.abs(x).max() <= 1:
+        raise ValueError(f"sound: needs one row of numbers in [-1, 1], got shape {x.shape}")
+    if not alt.strip():
+        raise ValueError("sound: alt must say what one hears")
+    buffer = io.BytesIO()
+    with wav.open(buffer, "wb") as file:
+        file.setparams((1, 2, rate, 0, "NONE", ""))
+        file.writeframes((x * 32767).astype("<i2").tobytes())
+    data, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(alt)
+    player = f'<audio controls aria-label="{text}" src="data:audio/wav;base64,{data}"></audio>'
+    display({"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt}, raw=True)
+
+
+def world(data: Senses, examples: Sequence[int], title: str) -> Figure:
+    """One row per example, one column per sense.
+
+    Args:
+        data: from `mmtutor.data.digits`, with any of its senses.
+        examples: which ones.
+        title: the message.
+
+    Returns:
+        A matplotlib figure.
+    """
+    senses = data.senses
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(
+            len(examples), len(senses), figsize=(1.7 * len(senses), 1.55 * len(examples) + 0.5), squeeze=False
+        )
+        for row, k in zip(axes, examples, strict=True):
+            example = data[k]
+            for axis, sense in zip(row, senses, strict=True):
+                _draw(axis, sense, example[sense].numpy())
+            row[0].set_ylabel(str(int(example["label"])), rotation=0, size=16, labelpad=16, va="center")
+        for axis, sense in zip(axes[0], senses, strict=True):
+            axis.set_title(sense, loc="center")
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _draw(axis: Any, sense: str, value: np.ndarray) -> None:
+    """One sense of one example."""
+    axis.set_xticks([])
+    axis.set_yticks([])
+    if sense == "word":
+        axis.text(0.5, 0.5, read_word(value), ha="center", va="center", size=14, family="monospace")
+        axis.set(xlim=(0, 1), ylim=(0, 1))
+    elif value.ndim == 1 and len(value) > 100:
+        axis.plot(value, linewidth=0.4, color=COLOURS[0])
+    elif value.ndim == 1:
+        axis.bar(range(len(value)), value, color=COLOURS[0])
+    elif value.shape[0] == 3:
+        axis.imshow(value.transpose(1, 2, 0))
+    else:
+        axis.imshow(
+            value[0], cmap="magma" if sense == "spoken" else "gray", origin="lower" if sense == "spoken" else None
+        )
+
+
+def history(past: History, title: str, term: str = "loss") -> Figure:
+    """A loss term by epoch, in training and, where it was measured, in validation.
+
+    Args:
+        past: what `mmtutor.training.fit` returned.
+        title: the message.
+        term: which term, in nats.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(5, 2.8))
+        for values, name, colour in ((past.train, "training", 0), (past.valid, "validation", 1)):
+            if values.get(term):
+                axis.plot(range(1, len(values[term]) + 1), values[term], "o-", color=COLOURS[colour], label=name)
+        axis.set(xlabel="epoch", ylabel=f"{term} (nats)", title=title)
+        axis.legend(frameon=False)
+    return figure
+
+
+def bars(
+    values: Mapping[str, float], title: str, unit: str, chance: float | None = None, highlight: Sequence[str] = ()
+) -> Figure:
+    """Named figures as horizontal bars with their numbers.
+
+    Args:
+        values: name to figure.
+        title: the message.
+        unit: what the axis shows.
+        chance: draws a dashed line there.
+        highlight: names in another colour.
+    """
+    with plt.rc_context(_STYLE):
+        figure, axis = plt.subplots(figsize=(6, 0.36 * len(values) + 1.1))
+        names = list(values)[::-1]
+        colours = [COLOURS[1] if n in highlight else COLOURS[0] for n in names]
+        drawn = axis.barh(names, [values[n] for n in names], color=colours)
+        axis.bar_label(drawn, fmt="%.3f", padding=3)
+        if chance is not None:
+            axis.axvline(chance, linestyle="--", color="0.4", linewidth=1)
+            axis.text(chance, len(names) - 0.4, "chance", color="0.3", size=8)
+        axis.set(xlabel=unit, title=title)
+        axis.margins(x=0.12)
+    return figure
+
+
+def fusion_map() -> Figure:
+    """Where three senses can meet: early, late, and in between."""
+    senses = ("image", "sound", "table")
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.1))
+        for axis, title in zip(
+            axes, ("Early: one learner", "Late: a learner each", "In between: exchange"), strict=True
+        ):
+            axis.set(xlim=(0, 10), ylim=(0, 6.6), title=title)
+            axis.axis("off")
+            for k, name in enumerate(senses):
+                _box(axis, 1.3, 5.5 - 2.2 * k, name, "0.85", "black")
+        early, late, between = axes
+        _box(early, 5.2, 3.3, "learner", COLOURS[0], "white", height=5.4)
+        _box(early, 8.8, 3.3, "class", "0.85", "black")
+        for k in range(3):
+            y = 5.5 - 2.2 * k
+            _arrow(early, (2.3, y), (4.2, y))
+            for axis in (late, between):
+                _arrow(axis, (2.3, y), (3.2, y))
+                _box(axis, 4.2, y, "learner", COLOURS[0], "white")
+                _arrow(axis, (5.2, y), (6.3, 3.3 + 0.8 * (1 - k)))
+        for axis in (late, between):
+            _box(axis, 7.1, 3.3, "merge", COLOURS[1], "black", width=1.5, height=2.6)
+            _box(axis, 9.3, 3.3, "class", "0.85", "black", width=1.3)
+            _arrow(axis, (7.9, 3.3), (8.6, 3.3))
+        _arrow(early, (6.2, 3.3), (7.8, 3.3))
+        for y in (4.4, 2.2):
+            _arrow(between, (4.2, y + 0.55), (4.2, y - 0.55), "<->")
+    return figure
+
+
+def _box(
+    axis: Any, x: float, y: float, text: str, face: str, ink: str, width: float = 2.0, height: float = 1.0
+) -> None:
+    axis.add_patch(plt.Rectangle((x - width / 2, y - height / 2), width, height, facecolor=face, edgecolor="0.3"))
+    axis.text(x, y, text, ha="center", va="center", color=ink, size=9)
+
+
+def _arrow(axis: Any, start: tuple[float, float], end: tuple[float, float], style: str = "->") -> None:
+    axis.annotate("", end, start, arrowprops={"arrowstyle": style, "color": "0.3"})
