@@ -87,7 +87,7 @@ def read_crops(path: str | Path) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     from scipy.io import loadmat
 
     try:
-        content = loadmat(path, appendmat=False, variable_names=["X", "y"])
+        content = loadmat(path, variable_names=["X", "y"])
     except MemoryError:
         raise
     except Exception as error:  # scipy raises a dozen kinds for a damaged file
