@@ -350,15 +350,18 @@ class Classifier(nn.Module):
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy in nats of a batch with ``"label"``, int64 (B,)."""
-        return {"loss": F.cross_entropy(self(batch), self._label(batch))}
+        logits = self(batch)
+        return {"loss": F.cross_entropy(logits, self._label(batch, len(logits)))}
 
-    def _label(self, batch: Mapping[str, Tensor]) -> Tensor:
+    def _label(self, batch: Mapping[str, Tensor], size: int) -> Tensor:
         label = batch.get("label")
         if label is None:
             raise ValueError(f"{type(self).__name__}: the batch has no 'label'")
         if label.dtype != torch.int64 or label.ndim != 1:
             raise TypeError(f"{type(self).__name__}: label must be int64 (B,), got {label.dtype} {tuple(label.shape)}")
-        if len(label) and not 0 <= int(label.min()) <= int(label.max()) < self.classes:
+        if len(label) != size:
+            raise ValueError(f"{type(self).__name__}: {len(label)} labels for {size} examples")
+        if not 0 <= int(label.min()) <= int(label.max()) < self.classes:
             raise ValueError(f"{type(self).__name__}: labels must be 0 to {self.classes - 1}")
         return label
 
@@ -563,8 +566,8 @@ class DecisionFusion(Classifier):
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The branches' cross-entropies in nats, by sense, and their sum (plus that of learned weights)."""
-        label = self._label(batch)
         log_p, present = self.branches(batch)
+        label = self._label(batch, len(log_p))
         hits = -log_p.gather(2, label[:, None, None].expand(-1, log_p.shape[1], 1))[..., 0] * present  # (B, M)
         each = hits.sum(0) / present.sum(0).clamp(min=1)
         terms = {sense: each[m] for m, sense in enumerate(self.senses)}

@@ -1,0 +1,291 @@
+"""The one training loop."""
+
+from __future__ import annotations
+
+import math
+import os
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from mmtutor.training.batches import Data, Examples
+from mmtutor.training.checkpoint import remove_leftovers
+from mmtutor.training.loss import (
+    Loss,
+    check_finite,
+    check_model,
+    check_weights,
+    mean_terms,
+    modes_restored,
+    try_loss,
+)
+from mmtutor.training.processes import Share, own_accelerator
+from mmtutor.training.seeds import (
+    CALLBACK,
+    NOISE,
+    VALID,
+    check_seed,
+    mix,
+    private_rng,
+    rng_state,
+    seed_everything,
+)
+from mmtutor.training.state import History, Run
+
+Resume = Literal["auto", "never", "must"]
+Schedule = Literal["constant", "one-cycle"]
+Callback = Callable[[int, nn.Module, History], object]
+
+
+def fit(
+    model: nn.Module,
+    train: Data,
+    valid: Data | None = None,
+    *,
+    epochs: int,
+    lr: float = 1e-3,
+    batch_size: int = 64,
+    seed: int = 0,
+    optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
+    schedule: Schedule = "constant",
+    clip_norm: float | None = None,
+    patience: int | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: Resume = "auto",
+    progress: bool = True,
+) -> History:
+    """Train a model in place.
+
+    The device is the one `accelerate` chooses (``ACCELERATE_USE_CPU=1`` keeps to the CPU); the model is moved
+    there and stays there. It trains in training mode and is handed back in the mode it came in. Parameters
+    with ``requires_grad=False`` are left alone.
+
+    Randomness comes from ``seed`` alone: the global generators of Python, numpy and torch are set for the run
+    and put back afterwards, and validation and callbacks draw from streams of their own. The weights are
+    initialised by the caller, so call `seed_everything` before making the model.
+
+    Under ``accelerate launch`` each batch is split over the processes, the last and smaller one too, and each
+    share counts by its number of examples. So the loss curve is that of one process, up to rounding, for any
+    loss that is a mean over examples; what depends on the batch as a whole (batch normalisation, contrast
+    within a batch) or on random draws (dropout) sees the shares instead.
+
+    Args:
+        model: has ``loss(batch) -> dict[str, Tensor]``: scalar terms, ``"loss"`` among them.
+        train: a map-style dataset of dicts of tensors, such as `mmtutor.data.Senses`, shuffled anew in every
+            epoch; or a `DataLoader`, whose own batches are kept (its generators are set from ``seed``).
+        valid: the same, in its own order; the mean terms are measured after every epoch.
+        epochs: passes over the training examples, at least 1.
+        lr: learning rate; the highest one when the schedule is ``"one-cycle"``.
+        batch_size: examples per step, over all processes together; the last batch may be smaller.
+        seed: of the order of the examples and of all noise, 0 to 2³² - 1.
+        optimizer: called as ``optimizer(parameters, lr=lr)``; use `functools.partial` for other settings.
+        schedule: ``"constant"``, or ``"one-cycle"`` (warm-up and decay, Smith & Topin, arXiv:1708.07120).
+        clip_norm: gradients are scaled down to this total norm.
+        patience: stop after this many epochs without a lower validation loss and restore the weights of the
+            best epoch. Without it the last weights stay.
+        callbacks: called after each epoch, on every process, as ``callback(epoch, model, history)`` with
+            ``epoch`` counted from 0 and the model in evaluation mode.
+        checkpoint: a file, written after each epoch. A kill at any moment leaves the previous one whole. On
+            the CPU a resumed run ends with the very bits of one that was never stopped.
+        checkpoint_every: write it also after every so many steps.
+        resume: ``"auto"`` carries on from the checkpoint if there is one, ``"never"`` starts anew, ``"must"``
+            demands one. A run that has finished is loaded, not repeated; more ``epochs`` continue it.
+        progress: show a bar on stderr once the run has taken a second.
+
+    Returns:
+        The history of the whole run, from before a resume too.
+
+    Raises:
+        TypeError: an argument, a batch or a term has the wrong type.
+        ValueError: an argument is out of range, the loss is not as described, or the checkpoint is damaged or
+            was made with other settings. Nothing has been changed then, except the model's device.
+        FloatingPointError: a term or a weight is not finite; the last good checkpoint is kept.
+
+    Examples:
+        >>> from mmtutor.data import Senses
+        >>> class Mean(nn.Module):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.mean = nn.Parameter(torch.zeros(()))
+        ...
+        ...     def loss(self, batch):
+        ...         return {"loss": ((batch["x"] - self.mean) ** 2).mean()}
+        >>> model, data = Mean(), Senses({"x": torch.tensor([1.0, 2.0, 3.0])})
+        >>> history = fit(model, data, epochs=50, lr=0.2, optimizer=torch.optim.SGD)
+        >>> print(f"{model.mean.item():.3f} {history.train['loss'][-1]:.3f}")
+        2.000 0.667
+    """
+    check_model(model)
+    for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+        _check_count(name, number)
+    for name, optional in (("patience", patience), ("checkpoint_every", checkpoint_every)):
+        if optional is not None:
+            _check_count(name, optional)
+    _check_positive("lr", lr)
+    if clip_norm is not None:
+        _check_positive("clip_norm", clip_norm)
+    check_seed(seed)
+    _check_choice("schedule", schedule, ("constant", "one-cycle"))
+    _check_choice("resume", resume, ("auto", "never", "must"))
+    if patience is not None and valid is None:
+        raise ValueError("fit: patience watches the validation loss, so it needs valid=...")
+    if checkpoint is None and (checkpoint_every is not None or resume == "must"):
+        raise ValueError("fit: checkpoint_every and resume='must' need checkpoint=...")
+    for callback in [optimizer, *callbacks]:
+        if not callable(callback):
+            raise TypeError(f"fit: optimizer and callbacks must be callable, got {callback!r}")
+    path = None if checkpoint is None else Path(checkpoint)
+    if path is not None and path.is_dir():
+        raise ValueError(f"fit: checkpoint must name a file, but {path} is a folder")
+    examples = Examples(train, "train", batch_size, seed, shuffle=True)
+    held_out = None if valid is None else Examples(valid, "valid", batch_size, seed, shuffle=False)
+
+    with own_accelerator() as accelerator, modes_restored(model), private_rng(seed):
+        share = Share(accelerator)
+        noise = mix(seed, NOISE, share.rank)
+        steps = len(examples.plan(0))
+        model.to(accelerator.device)
+        try_loss(model, examples, held_out, share)
+        weights = [p for p in model.parameters() if p.requires_grad]
+        stepper = optimizer(weights, lr=lr)
+        if not isinstance(stepper, torch.optim.Optimizer):
+            raise TypeError(f"fit: optimizer(...) must make a torch Optimizer, got {type(stepper).__name__}")
+        settings = {
+            "optimizer": [type(stepper).__name__, *stepper.state_dict()["param_groups"]],
+            "trained": [name for name, p in model.named_parameters() if p.requires_grad],
+            "examples": [examples.count, held_out.count if held_out else None],
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "steps": steps,
+            "seed": seed,
+            "lr": lr,
+            "schedule": schedule,
+            "clip_norm": clip_norm,
+            "patience": patience,
+        }
+        scheduler = None
+        if schedule == "one-cycle":
+            # Momentum is the optimiser's own: the schedule would overwrite the one that was asked for.
+            scheduler = torch.optim.lr_scheduler.OneCycleLR(
+                stepper, max_lr=lr, total_steps=epochs * steps, cycle_momentum=False
+            )
+        run = Run(model, stepper, scheduler, settings)
+        seed_everything(noise)
+        if path is not None and (resume == "must" or (resume == "auto" and path.exists())):
+            run.restore(path, share.rank, noise)
+        if path is not None and share.main:
+            remove_leftovers(path)
+        # A wrapper is prepared, not the model: the caller's stays as it is, and gradients are averaged over
+        # the processes although `loss`, not `forward`, is what is called.
+        wrapped, stepper = accelerator.prepare(Loss(model), stepper)
+
+        def save(where: str) -> None:
+            check_weights(model, where, path)
+            if path is not None:
+                rng_states = share.gather(rng_state())
+                if share.main:
+                    run.save(path, rng_states)
+
+        now = run.progress
+        done, total = now.epoch * steps + now.step, epochs * steps
+        quiet = not (progress and share.main)
+        with tqdm(total=total, initial=done, disable=quiet, delay=1.0, unit="step") as bar:
+            while now.epoch < epochs and not now.out_of(patience):
+                where = f"fit: epoch {now.epoch + 1} of {epochs}"
+                started = time.perf_counter() - now.elapsed
+                plan = examples.plan(now.epoch)
+                if len(plan) != steps:
+                    raise ValueError(f"{where} has {len(plan)} batches, the first one had {steps}")
+                model.train()
+                for size, weight, batch in share.batches(examples, plan[now.step :], now.epoch):
+                    stepper.zero_grad()
+                    terms: dict[str, Tensor] = wrapped(batch)
+                    # Averaged over the processes, this is the gradient of the mean over the batch's examples.
+                    accelerator.backward(terms["loss"] * (weight * share.count))
+                    means = share.mean(terms, weight)
+                    check_finite(means, f"{where}, step {now.step + 1} of {steps}", path)
+                    if clip_norm is not None:
+                        accelerator.clip_grad_norm_(weights, clip_norm)
+                    stepper.step()
+                    if scheduler is not None:
+                        scheduler.step()
+                    now.add(means, size)
+                    now.elapsed = time.perf_counter() - started
+                    bar.set_postfix_str(f"epoch {now.epoch + 1}, loss {means['loss']:.4g}", refresh=False)
+                    bar.update()
+                    taken = now.epoch * steps + now.step
+                    if checkpoint_every and now.step < steps and taken % checkpoint_every == 0:
+                        save(where)
+
+                measured = {}
+                share.same_buffers(model)
+                if held_out is not None:
+                    with accelerator.autocast():
+                        measured = mean_terms(model, held_out, share, mix(seed, VALID, share.rank))
+                    check_finite(measured, f"{where}, validation", path)
+                now.elapsed = time.perf_counter() - started
+                if now.finish(measured, sum(map(len, plan))) and patience is not None:
+                    run.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
+                for callback in callbacks:
+                    with private_rng(mix(seed, CALLBACK, share.rank, now.epoch)):
+                        model.eval()
+                        callback(now.epoch - 1, model, now.history())
+                save(where)
+        stepper.zero_grad()
+        if run.best:
+            model.load_state_dict(run.best)
+        return now.history()
+
+
+def evaluate(model: nn.Module, data: Data, *, batch_size: int = 256, seed: int = 0) -> dict[str, float]:
+    """Mean of each loss term over a dataset, in evaluation mode, on the model's own device.
+
+    The model, its mode and the global random generators are as before when it returns.
+
+    Args:
+        model: has ``loss(batch)``, as for `fit`.
+        data: as for `fit`.
+        batch_size: examples per batch; the means weigh each example the same, whatever the batches.
+        seed: of what the model draws, 0 to 2³² - 1.
+
+    Returns:
+        Term name to its mean over all examples.
+
+    Raises:
+        TypeError: an argument, a batch or a term has the wrong type.
+        ValueError: an argument is out of range or the loss is not as described.
+        FloatingPointError: a term is not finite.
+    """
+    check_model(model, trains=False)
+    _check_count("batch_size", batch_size)
+    check_seed(seed)
+    examples = Examples(data, "data", batch_size, seed, shuffle=False)
+    means = mean_terms(model, examples, Share(), seed)
+    check_finite(means, "evaluate", None)
+    return means
+
+
+def _check_count(name: str, value: object) -> None:
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise TypeError(f"{name} must be an int, got {value!r}")
+    if value < 1:
+        raise ValueError(f"{name} must be at least 1, got {value}")
+
+
+def _check_positive(name: str, value: object) -> None:
+    if not isinstance(value, int | float) or isinstance(value, bool):
+        raise TypeError(f"{name} must be a number, got {value!r}")
+    if not 0 < value < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}")
+
+
+def _check_choice(name: str, value: object, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(map(repr, choices))}, got {value!r}")

@@ -1,0 +1,102 @@
+"""The rules of the house: model files can be copied alone, and importing the package costs nothing."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+BLOCK = """
+import importlib.abc, sys
+class Refuse(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in ("mmtutor", "matplotlib", "scipy", "accelerate", "safetensors", "pooch", "PIL"):
+            raise ImportError(f"{name} is not here: this file must stand alone")
+sys.meta_path.insert(0, Refuse())
+import torch
+def train(model, batch):
+    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
+    losses = []
+    for _ in range(2):
+        optimizer.zero_grad()
+        loss = model.loss(batch)["loss"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[1] < losses[0], losses
+    print("trained", len(losses))
+"""
+# What a student would do with each model file, in a folder of their own.
+COPIES = {
+    "encoders.py": """
+from encoders import ImageEncoder, AudioEncoder
+from torch import nn
+class Student(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.eye, self.ear, self.head = ImageEncoder(3, 8), AudioEncoder(8), nn.Linear(16, 4)
+    def loss(self, batch):
+        x = torch.cat([self.eye(batch["picture"]), self.ear(batch["sound"])], 1)
+        return {"loss": nn.functional.cross_entropy(self.head(x), batch["label"])}
+torch.manual_seed(0)
+train(Student(), {"picture": torch.rand(8, 3, 20, 20), "sound": torch.rand(8, 1, 32, 32), "label": torch.arange(8) % 4})
+""",
+    "fusion.py": """
+from fusion import CrossFusion, Gated, LateFusion
+from torch import nn
+torch.manual_seed(0)
+batch = {"a": torch.rand(8, 5), "b": torch.rand(8, 2), "label": torch.arange(8) % 3}
+train(LateFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, Gated([4, 4], 6)), batch)
+train(CrossFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, [4, 4], dim=8), batch)
+""",
+}
+
+
+def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, "-c", code], cwd=folder, env=environment, capture_output=True, text=True, timeout=120
+    )
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_a_model_file_copied_alone_trains(name, tmp_path):
+    shutil.copy(ROOT / "mmtutor" / name, tmp_path)
+    done = run(BLOCK + COPIES[name], tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "trained 2" in done.stdout
+
+
+def test_a_file_that_imports_more_than_torch_does_not_pass(tmp_path):
+    text = (ROOT / "mmtutor/fusion.py").read_text()
+    (tmp_path / "fusion.py").write_text(text.replace("import math\n", "import math\nfrom mmtutor.data import digits\n"))
+    done = run(BLOCK + COPIES["fusion.py"], tmp_path)
+    assert done.returncode != 0
+    assert "must stand alone" in done.stderr
+
+
+@pytest.mark.parametrize("extra", ["import numpy", "from mmtutor.encoders import ImageEncoder", "import scipy.stats"])
+def test_the_import_contract_refuses_more_than_torch(extra, tmp_path):
+    for part in ("mmtutor", "pyproject.toml"):
+        source = ROOT / part
+        copy = shutil.copytree if source.is_dir() else shutil.copy
+        copy(source, tmp_path / part)
+    path = tmp_path / "mmtutor/fusion.py"
+    lint = [str(Path(sys.executable).parent / "lint-imports"), "--no-cache"]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path)}
+    kept = subprocess.run(lint, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert kept.returncode == 0, kept.stdout
+    path.write_text(path.read_text().replace("import math\n", f"import math\n{extra}\n", 1))
+    broken = subprocess.run(lint, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert broken.returncode != 0
+    assert "BROKEN" in broken.stdout
+
+
+def test_import_mmtutor_loads_nothing():
+    """`import mmtutor` must cost at most 1.3 times `import torch`: it imports no module but its own."""
+    code = "import sys; before = set(sys.modules); import mmtutor; print(sorted(set(sys.modules) - before))"
+    done = run(code, ROOT)
+    assert done.stdout.strip() == "['mmtutor']", done.stdout + done.stderr
