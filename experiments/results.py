@@ -23,7 +23,7 @@ RESULTS = Path(__file__).parents[1] / "docs" / "results"
 
 @dataclass(frozen=True)
 class Claim:
-    """'The figure named ``larger`` is more than ``margin`` above the one named ``smaller``.'"""
+    """The figure named ``larger`` is more than ``margin`` above the one named ``smaller``."""
 
     claim: str
     source: str

@@ -79,12 +79,14 @@ class Merge(nn.Module):
     def forward(self, features: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
         """Merge: a list of (B, dₘ), and perhaps ``present`` (B, M), to (B, D)."""
         self._check(features)
+        features = list(features)
         if present is None:
             present = torch.ones(len(features[0]), len(features), dtype=torch.bool, device=features[0].device)
-        _check_present(type(self).__name__, present, (len(features[0]), len(features)))
-        features = [_keep(x, present[:, m]) for m, x in enumerate(features)]
+        else:
+            _check_present(type(self).__name__, present, (len(features[0]), len(features)))
+            features = [_keep(x, present[:, m]) for m, x in enumerate(features)]
         for m, x in enumerate(features):
-            if not x.isfinite().all():
+            if not _finite(x):
                 raise ValueError(f"{type(self).__name__}: features[{m}] hold NaN or infinite values")
         return self._merge(features, present)
 
@@ -386,7 +388,7 @@ class Classifier(nn.Module):
                     )
                 present[:, m] = True if mask is None else mask
                 here[sense] = here[sense] if mask is None else _keep(here[sense], mask)
-                if not here[sense].isfinite().all():
+                if not _finite(here[sense]):
                     raise ValueError(f"{name}: {sense!r} holds NaN or infinite values")
         _check_present(name, present, tuple(present.shape))
         return here, present
@@ -584,6 +586,11 @@ def _check_present(name: str, present: Tensor, shape: tuple[int, ...]) -> None:
     nothing = (~present.any(1)).nonzero()
     if len(nothing):
         raise ValueError(f"{name}: every sense is missing in example {int(nothing[0])}")
+
+
+def _finite(x: Tensor) -> bool:
+    # A sum is quick, and finite only if all terms are; finite terms seldom overflow it, then the long way decides.
+    return math.isfinite(x.detach().sum().item()) or bool(x.isfinite().all())
 
 
 def _keep(x: Tensor, mask: Tensor) -> Tensor:

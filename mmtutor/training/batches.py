@@ -74,8 +74,6 @@ class Examples:
             else:
                 loaded = DataLoader(self.dataset, batch_sampler=plan, generator=generator, **kept)
         for batch in loaded:
-            if not (
-                isinstance(batch, Mapping) and all(isinstance(value, Tensor) for value in batch.values())
-            ):
+            if not (isinstance(batch, Mapping) and all(isinstance(value, Tensor) for value in batch.values())):
                 raise TypeError(f"{self.name}: a batch must be a dict of tensors, got {reprlib.repr(batch)}")
             yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}

@@ -42,25 +42,19 @@ def terms_of(model: Any, batch: Batch) -> dict[str, Tensor]:
     """``model.loss(batch)``, checked; only ``"loss"`` keeps its graph."""
     terms = model.loss(batch)
     if not isinstance(terms, Mapping):
-        raise TypeError(
-            f"{type(model).__name__}.loss must return a dict of terms, got {type(terms).__name__}"
-        )
+        raise TypeError(f"{type(model).__name__}.loss must return a dict of terms, got {type(terms).__name__}")
     if "loss" not in terms:
         raise ValueError(f"{type(model).__name__}.loss must return a term 'loss', got {sorted(terms)}")
     for name, value in terms.items():
         if not isinstance(value, Tensor):
-            raise TypeError(
-                f"{type(model).__name__}.loss: {name!r} must be a tensor, got {type(value).__name__}"
-            )
+            raise TypeError(f"{type(model).__name__}.loss: {name!r} must be a tensor, got {type(value).__name__}")
         if value.ndim or value.is_complex():
             raise ValueError(
                 f"{type(model).__name__}.loss: {name!r} must be one real number (shape ()), "
                 f"got {value.dtype} of shape {tuple(value.shape)}"
             )
     if torch.is_grad_enabled() and not terms["loss"].requires_grad:
-        raise ValueError(
-            f"{type(model).__name__}.loss: 'loss' does not depend on any parameter that is trained"
-        )
+        raise ValueError(f"{type(model).__name__}.loss: 'loss' does not depend on any parameter that is trained")
     return {name: value if name == "loss" else value.detach() for name, value in terms.items()}
 
 
@@ -114,10 +108,7 @@ def check_finite(values: Mapping[str, float], where: str, path: Path | None) -> 
 def check_weights(model: nn.Module, where: str, path: Path | None) -> None:
     """A finite loss can have a gradient that is not; such weights must not get into a checkpoint."""
     check_finite(
-        {
-            f"weight {name}": 0.0 if bool(p.isfinite().all()) else math.nan
-            for name, p in model.named_parameters()
-        },
+        {f"weight {name}": 0.0 if bool(p.isfinite().all()) else math.nan for name, p in model.named_parameters()},
         where,
         path,
     )

@@ -23,14 +23,10 @@ def own_accelerator() -> Iterator[Any]:
     shared = [(cls, dict(cls._shared_state)) for cls in (AcceleratorState, GradientState, PartialState)]
     try:
         # A batch without some sense leaves that sense's encoder unused; averaging must not wait for it.
-        accelerator = Accelerator(
-            kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)]
-        )
+        accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
         kind = accelerator.distributed_type.value
         if kind != "NO" and not kind.startswith("MULTI_"):
-            raise ValueError(
-                f"fit: accelerate is configured for {kind}; fit knows one process or data parallelism"
-            )
+            raise ValueError(f"fit: accelerate is configured for {kind}; fit knows one process or data parallelism")
         if accelerator.gradient_accumulation_steps != 1:
             raise ValueError("fit: accelerate is configured to accumulate gradients; use a larger batch_size")
         yield accelerator
