@@ -34,22 +34,48 @@ def predict(model: nn.Module, data: Senses, batch_size: int = 512) -> Tensor:
         batch_size: how many at a time; it does not change the result.
 
     Returns:
-        (N, classes) on the CPU. The model is left in the mode it was in.
+        (N, classes) on the CPU. The model and every part of it are left in the mode they were in.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    was_training = model.training
+    was_training = {module: module.training for module in model.modules()}
     model.eval()
     try:
         with torch.no_grad():
             batches = data.loader(batch_size)
             return torch.cat([model({k: v.to(device) for k, v in b.items()}).cpu() for b in batches])
     finally:
-        model.train(was_training)
+        for module, training in was_training.items():  # not model.train(): a frozen part stays frozen
+            module.training = training
 
 
 def correct(model: nn.Module, data: Senses) -> NDArray[np.bool_]:
-    """Which examples a classifier gets right: bool (N,). Its mean is the accuracy."""
-    return np.asarray((predict(model, data).argmax(1) == data[:]["label"]).numpy())
+    """Which examples a classifier gets right: bool (N,). Its mean is the accuracy.
+
+    Raises:
+        ValueError: the data have no label, or a score is NaN.
+    """
+    if "label" not in data.tensors:
+        raise ValueError(f"correct: the data have no 'label', only {', '.join(data.tensors)}")
+    scores = predict(model, data)
+    if scores.isnan().any():
+        raise ValueError("correct: the model gives NaN as a score")
+    return np.asarray((scores.argmax(1) == data.tensors["label"].cpu()).numpy())
+
+
+def _rows(what: str, **values: ArrayLike) -> list[NDArray[np.float64]]:
+    """Each as a row of finite numbers of the same length, or an error that names it."""
+    rows = []
+    for name, value in values.items():
+        try:
+            row = np.asarray(value, float)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"{what}: {name} must be a row of numbers, got {value!r}") from error
+        if row.ndim != 1 or not np.isfinite(row).all():
+            raise ValueError(f"{what}: {name} must be a row of finite numbers, got {value!r}")
+        rows.append(row)
+    if len({len(row) for row in rows}) > 1:
+        raise ValueError(f"{what}: {' and '.join(values)} must have the same length, got {[len(r) for r in rows]}")
+    return rows
 
 
 def mean_interval(values: ArrayLike) -> Interval:
@@ -65,9 +91,9 @@ def mean_interval(values: ArrayLike) -> Interval:
         >>> print(mean_interval([1.0, 2.0, 3.0]))
         2.000 [-0.484, 4.484]
     """
-    x = np.asarray(values, float)
-    if x.ndim != 1 or len(x) < 2 or not np.isfinite(x).all():
-        raise ValueError(f"mean_interval: needs at least two finite values in one row, got {values!r}")
+    (x,) = _rows("mean_interval", values=values)
+    if len(x) < 2:
+        raise ValueError(f"mean_interval: values must be at least two, got {values!r}")
     half = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
     mean = float(x.mean())
     return Interval(mean, mean - half, mean + half)
@@ -89,25 +115,28 @@ def paired_interval(
         seed: of the draws.
 
     Raises:
-        ValueError: the lengths differ, there are fewer than two groups, or there is NaN.
+        ValueError: the lengths differ, there are fewer than two groups, there is NaN, or no draws.
 
     Examples:
         >>> paired_interval([1, 1, 1, 1], [0, 0, 0, 0])
         Interval(mean=1.0, low=1.0, high=1.0)
     """
-    x, y = np.asarray(a, float), np.asarray(b, float)
+    x, y = _rows("paired_interval", a=a, b=b)
+    for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
+            raise ValueError(f"paired_interval: {name} must be an int of at least {least}, got {value!r}")
     member = np.arange(len(x)) if groups is None else np.asarray(groups)
-    if x.ndim != 1 or x.shape != y.shape or x.shape != member.shape or not np.isfinite(x + y).all():
-        raise ValueError(
-            f"paired_interval: needs finite rows of equal length, got {x.shape}, {y.shape} and {member.shape}"
-        )
+    if member.shape != x.shape:
+        raise ValueError(f"paired_interval: groups must be of shape {x.shape} like a and b, got {member.shape}")
     _, member = np.unique(member, return_inverse=True)
     sizes = np.bincount(member).astype(float)
     if len(sizes) < 2:
-        raise ValueError("paired_interval: needs at least two items or groups")
+        raise ValueError("paired_interval: a and b must have at least two items, or groups where given")
     sums = np.bincount(member, x - y)
-    chosen = np.random.default_rng(seed).integers(len(sizes), size=(draws, len(sizes)))
-    means = sums[chosen].sum(1) / sizes[chosen].sum(1)
+    rng, means = np.random.default_rng(seed), np.empty(draws)
+    for k in range(draws):  # one at a time: all at once is gigabytes for the 26,032 items of SVHN
+        chosen = rng.integers(len(sizes), size=len(sizes))
+        means[k] = sums[chosen].sum() / sizes[chosen].sum()
     low, high = np.quantile(means, [0.025, 0.975])
     return Interval(float((x - y).mean()), float(low), float(high))
 
@@ -115,22 +144,34 @@ def paired_interval(
 def confusion(label: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
     """How often class i was taken for class j: int64 (classes, classes), rows are the truth.
 
+    Raises:
+        ValueError: not two rows of equal length, or a class that is not a whole number from 0 to classes - 1.
+
     Examples:
         >>> confusion([0, 0, 1], [0, 1, 1], 2).tolist()
         [[1, 1], [0, 1]]
     """
-    pairs = np.stack([np.asarray(label), np.asarray(predicted)])
-    if pairs.min(initial=0) < 0 or pairs.max(initial=0) >= classes:
-        raise ValueError(f"confusion: classes must be 0 to {classes - 1}")
+    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
+        raise ValueError(f"confusion: classes must be an int of at least 1, got {classes!r}")
+    rows = _rows("confusion", label=label, predicted=predicted)
+    for name, row in zip(("label", "predicted"), rows, strict=True):
+        if (row != np.floor(row)).any() or row.min(initial=0) < 0 or row.max(initial=0) >= classes:
+            raise ValueError(f"confusion: {name} must be whole numbers from 0 to {classes - 1}")
+    pairs = np.stack(rows).astype(np.int64)
     return np.bincount(pairs[0] * classes + pairs[1], minlength=classes**2).reshape(classes, classes)
 
 
 def spread(values: Sequence[float]) -> str:
     """Mean ± standard deviation, as tables print it.
 
+    Raises:
+        ValueError: no values, or NaN among them.
+
     Examples:
         >>> spread([0.5, 0.7])
         '0.600 ± 0.141'
     """
-    x = np.asarray(values, float)
+    (x,) = _rows("spread", values=values)
+    if not len(x):
+        raise ValueError("spread: values must be at least one, got none")
     return f"{x.mean():.3f} ± {x.std(ddof=1):.3f}" if len(x) > 1 else f"{x.mean():.3f}"

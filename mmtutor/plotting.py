@@ -12,6 +12,7 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from mmtutor.data import Senses
@@ -20,7 +21,7 @@ from mmtutor.training import History
 
 # Okabe and Ito's palette, without yellow and black.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-_STYLE = {
+_STYLE: dict[Any, Any] = {
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.titlelocation": "left",
@@ -39,16 +40,18 @@ def show(figure: Figure, alt: str) -> None:
 
     Raises:
         ValueError: the text is empty.
+        TypeError: no figure, or no text.
     """
     from IPython.display import display  # only in notebooks
 
-    if not alt.strip():
-        raise ValueError("show: alt must say what the figure shows")
+    if not isinstance(figure, Figure):
+        raise TypeError(f"show: figure must be a matplotlib figure, got {type(figure).__name__}")
+    _check_alt("show", alt)
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
     plt.close(figure)
     image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
-    display(image, raw=True, metadata={"image/png": {"alt": alt}})
+    display(image, raw=True, metadata={"image/png": {"alt": alt}})  # type: ignore[no-untyped-call]
 
 
 def sound(wave: ArrayLike, rate: int, alt: str) -> None:
@@ -56,26 +59,40 @@ def sound(wave: ArrayLike, rate: int, alt: str) -> None:
 
     Args:
         wave: (samples,) in [-1, 1].
-        rate: samples per second.
+        rate: samples per second, a whole number.
         alt: what one hears.
 
     Raises:
-        ValueError: the wave is not one row of finite numbers in [-1, 1], or the text is empty.
+        ValueError: the wave is not one row of finite numbers in [-1, 1], the rate is no whole number from 1, or
+            the text is empty.
+        TypeError: the wave is not of numbers, or the text is no text.
     """
     from IPython.display import display
 
-    x = np.asarray(wave, float)
+    try:
+        x = np.asarray(wave, float)
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"sound: wave must be a row of numbers, got {wave!r}") from error
     if x.ndim != 1 or not len(x) or not np.abs(x).max() <= 1:
-        raise ValueError(f"sound: needs one row of numbers in [-1, 1], got shape {x.shape}")
-    if not alt.strip():
-        raise ValueError("sound: alt must say what one hears")
+        raise ValueError(f"sound: wave must be one row of numbers in [-1, 1], got shape {x.shape}")
+    if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate < 2**31:
+        raise ValueError(f"sound: rate must be a whole number of samples per second, got {rate!r}")
+    _check_alt("sound", alt)
     buffer = io.BytesIO()
     with wav.open(buffer, "wb") as file:
         file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes((x * 32767).astype("<i2").tobytes())
+        file.writeframes(np.rint(x * 32767).astype("<i2").tobytes())
     data, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(alt)
     player = f'<audio controls aria-label="{text}" src="data:audio/wav;base64,{data}"></audio>'
-    display({"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt}, raw=True)
+    shown = {"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt}
+    display(shown, raw=True)  # type: ignore[no-untyped-call]
+
+
+def _check_alt(who: str, alt: object) -> None:
+    if not isinstance(alt, str):
+        raise TypeError(f"{who}: alt must be a string, got {alt!r}")
+    if not alt.strip():
+        raise ValueError(f"{who}: alt must say what there is to see or hear")
 
 
 def world(data: Senses, examples: Sequence[int], title: str) -> Figure:
@@ -88,8 +105,15 @@ def world(data: Senses, examples: Sequence[int], title: str) -> Figure:
 
     Returns:
         A matplotlib figure.
+
+    Raises:
+        ValueError: the data have no sense or no label, or there is no such example.
     """
     senses = data.senses
+    if not senses or "label" not in data.tensors:
+        raise ValueError(f"world: data must have a sense and a 'label', got {', '.join(data.tensors)}")
+    if not len(examples) or not all(-len(data) <= k < len(data) for k in examples):
+        raise ValueError(f"world: examples must be some of the {len(data)}, got {examples!r}")
     with plt.rc_context(_STYLE):
         figure, axes = plt.subplots(
             len(examples), len(senses), figsize=(1.7 * len(senses), 1.55 * len(examples) + 0.5), squeeze=False
@@ -116,6 +140,8 @@ def _draw(axis: Any, sense: str, value: np.ndarray) -> None:
         axis.plot(value, linewidth=0.4, color=COLOURS[0])
     elif value.ndim == 1:
         axis.bar(range(len(value)), value, color=COLOURS[0])
+    elif value.ndim == 2:
+        axis.plot(value, linewidth=0.8)
     elif value.shape[0] == 3:
         axis.imshow(value.transpose(1, 2, 0))
     else:
@@ -131,7 +157,12 @@ def history(past: History, title: str, term: str = "loss") -> Figure:
         past: what `mmtutor.training.fit` returned.
         title: the message.
         term: which term, in nats.
+
+    Raises:
+        ValueError: the history has no such term.
     """
+    if not past.train.get(term) and not past.valid.get(term):
+        raise ValueError(f"history: unknown term {term!r}, known: {', '.join({**past.train, **past.valid})}")
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(5, 2.8))
         for values, name, colour in ((past.train, "training", 0), (past.valid, "validation", 1)):
@@ -153,7 +184,12 @@ def bars(
         unit: what the axis shows.
         chance: draws a dashed line there.
         highlight: names in another colour.
+
+    Raises:
+        ValueError: there is no figure, or one is not finite.
     """
+    if not values or not np.isfinite(list(values.values())).all():
+        raise ValueError(f"bars: values must be finite, at least one, got {dict(values)}")
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(6, 0.36 * len(values) + 1.1))
         names = list(values)[::-1]
@@ -203,7 +239,7 @@ def fusion_map() -> Figure:
 def _box(
     axis: Any, x: float, y: float, text: str, face: str, ink: str, width: float = 2.0, height: float = 1.0
 ) -> None:
-    axis.add_patch(plt.Rectangle((x - width / 2, y - height / 2), width, height, facecolor=face, edgecolor="0.3"))
+    axis.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, facecolor=face, edgecolor="0.3"))
     axis.text(x, y, text, ha="center", va="center", color=ink, size=9)
 
 

@@ -37,7 +37,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             text=True,
             timeout=180,
         )
-        assert done.returncode == 0, done.stderr[-4000:]
+        assert done.returncode == 0, done.stderr
     one, first, second = (base / "one/rank0.json", base / "two/rank0.json", base / "two/rank1.json")
     return {name: json.loads(p.read_text()) for name, p in (("one", one), ("first", first), ("second", second))}
 

@@ -47,7 +47,7 @@ def cached(name: str, key: Sequence[Any], make: Callable[[], Tensor], folder: Pa
             try:
                 return load_file(path)["tensor"]
             except (SafetensorError, OSError, KeyError):
-                path.unlink(missing_ok=True)  # damaged: make it again
+                pass  # damaged: make it again
         tensor = make()
         try:
             save_file({"tensor": tensor}, part)

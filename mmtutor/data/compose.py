@@ -7,6 +7,7 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,7 @@ from torch import Tensor
 from .cache import cached
 from .download import cache_folder
 from .handwritten import handwritten
-from .items import SPLITS, Source, check_split
+from .items import SPLITS, Items, Source, check_split
 from .senses import Senses
 from .shape import shape
 from .spoken import add_noise, log_mel, spoken
@@ -75,11 +76,13 @@ def digits(
         n: how many examples.
         seed: of everything drawn at random, at least 0.
         relation: ``"same"``: all senses show the same digit, which is the label. ``"sum"``: each sense shows
-            its own digit (``"<sense>_label"``) and the label is their sum modulo 10.
+            its own digit (``"<sense>_label"``) and the label is their sum modulo 10. ``shape`` shows the digit
+            of ``handwritten``, and ``waveform`` that of ``spoken``; it counts once, under the latter's name.
         drop: probability that a sense is missing for an example, for all or by name. One sense always stays.
-            A sense that is dropped comes with a mask ``"<sense>_present"``, bool (n,), and zeros where missing.
+            A sense that may be missing comes with a mask ``"<sense>_present"``, bool (n,), and zeros where it is.
         street_difficulty: 0 (clean) to 1 (dark, bent, blurred).
-        snr_db: range of the signal-to-noise ratio of ``spoken``, in decibels; ``(inf, inf)`` is clean.
+        snr_db: range of the signal-to-noise ratio of ``spoken``, in decibels, -100 to 100;
+            ``(inf, inf)`` is clean.
         typos: probability that a letter of ``word`` is wrong.
         sources: other items for a sense, for example ``{"handwritten": mnist}``: a function of the split.
         cache: keep what is slow to make in the user's cache folder (``MMTUTOR_DATA`` names another one).
@@ -97,10 +100,11 @@ def digits(
         >>> {name: tuple(value.shape) for name, value in data[:].items()}
         {'handwritten': (8, 1, 28, 28), 'word': (8, 8, 27), 'label': (8,)}
     """
-    _check(senses, split, n, seed, relation, street_difficulty, snr_db, typos)
+    _check(senses, split, n, seed, relation)
+    difficulty, typos = _share("street_difficulty", street_difficulty), _share("typos", typos)
+    snr_db = _decibels(snr_db)
     sources = {} if sources is None else sources
-    for name in sources:
-        _known(name, ("handwritten", "street", "spoken"), "source")
+    _check_sources(sources)
     chances = _chances(senses, drop)
 
     drawn = {
@@ -110,12 +114,12 @@ def digits(
     }
     label = sum(drawn.values()) % 10 if relation == "sum" else next(iter(drawn.values()))
 
-    settings = {"street": [street_difficulty], "spoken": list(snr_db), "waveform": list(snr_db)}
+    settings = {"street": [difficulty], "spoken": list(snr_db), "waveform": list(snr_db)}
     tensors: dict[str, Tensor] = {}
     for sense in senses:
         owner = OWNER[sense]
         source = sources.get(owner)
-        make = _maker(sense, split, source, street_difficulty, snr_db, typos)
+        make = _maker(sense, split, source, difficulty, snr_db, typos)
 
         def compose(sense: str = sense, make: Maker = make) -> Tensor:
             return _compose(sense, make, drawn[OWNER[sense]], partial(_rng, seed, split), progress)
@@ -152,6 +156,8 @@ def _maker(
     if sense == "street" and source is None:
         return lambda label, rng: street(label, split, rng, difficulty)
     items = (source or {"handwritten": handwritten, "spoken": spoken}[OWNER[sense]])(split)
+    if not isinstance(items, Items):
+        raise TypeError(f"digits: the source of {OWNER[sense]!r} must return Items, got {type(items).__name__}")
     by_label = [np.flatnonzero(items.labels == digit) for digit in range(10)]
     for digit, rows in enumerate(by_label):
         if not len(rows):
@@ -160,7 +166,7 @@ def _maker(
     def make(label: int, rng: np.random.Generator) -> NDArray[Any]:
         value: NDArray[Any] = items.values[rng.choice(by_label[label])]
         if sense == "shape":
-            return shape(value[0] if value.dtype == np.uint8 else (255 * value[0]).astype(np.uint8))
+            return shape(value[0] if value.dtype == np.uint8 else np.rint(255 * value[0]).astype(np.uint8))
         if sense in ("spoken", "waveform"):
             wave = add_noise(value, snr_db, rng)
             return (log_mel(wave) if sense == "spoken" else wave).astype(np.float16)
@@ -181,29 +187,31 @@ def _compose(
 
     steps: Iterable[tuple[int, np.int64]] = enumerate(labels)
     bar = tqdm(steps, f"making {sense}", len(labels), leave=False, delay=2, disable=not progress)
-    return torch.from_numpy(np.stack([make(int(label), rng(k, OWNER[sense])) for k, label in bar]))
+    values = np.stack([make(int(label), rng(k, OWNER[sense])) for k, label in bar])
+    if not np.isfinite(values).all():
+        raise ValueError(f"digits: the source of {OWNER[sense]!r} has NaN or infinite values")
+    return torch.from_numpy(values)
 
 
 def _dropped(
     tensors: dict[str, Tensor], chances: dict[str, float], rng: Callable[[int, str], np.random.Generator]
 ) -> dict[str, Tensor]:
     """The masks of the senses that may be missing; what is missing is set to zero in ``tensors``."""
-    if not any(chances.values()):
+    names = [sense for sense in tensors if chances[sense]]
+    if not names:
         return {}
-    n = len(next(iter(tensors.values())))
-    chance = np.array([chances[sense] for sense in tensors])
-    present = np.empty((n, len(chance)), bool)
-    for k in range(n):
-        draw = rng(k, "drop")
-        present[k] = draw.random(len(chance)) >= chance
-        if not present[k].any():
-            present[k, draw.integers(len(chance))] = True
+    chance = np.array([chances[sense] for sense in names])
+    n = len(tensors[names[0]])
+    draws = np.array([[rng(k, f"drop {sense}").random() for sense in names] for k in range(n)])
+    present = draws >= chance
+    if len(names) == len(tensors):  # where all would be missing one stays, each as likely as the others
+        none = np.flatnonzero(~present.any(1))
+        present[none, (draws[none] / chance).argmax(1)] = True
     masks = {}
-    for column, sense in enumerate(list(tensors)):
-        if chances[sense]:
-            mask = torch.from_numpy(present[:, column].copy())
-            tensors[sense] = torch.where(mask.view(-1, *[1] * (tensors[sense].ndim - 1)), tensors[sense], 0.0)
-            masks[f"{sense}_present"] = mask
+    for sense, column in zip(names, present.T, strict=True):
+        mask = torch.from_numpy(column.copy())
+        tensors[sense] = torch.where(mask.view(-1, *[1] * (tensors[sense].ndim - 1)), tensors[sense], 0.0)
+        masks[f"{sense}_present"] = mask
     return masks
 
 
@@ -228,9 +236,6 @@ def _check(
     n: int,
     seed: int,
     relation: str,
-    difficulty: float,
-    snr_db: tuple[float, float],
-    typos: float,
 ) -> None:
     if not senses:
         raise ValueError(f"digits: name at least one sense: {', '.join(SENSES)}")
@@ -245,20 +250,42 @@ def _check(
             raise TypeError(f"digits: {name} must be an int, got {value!r}")
         if value < least:
             raise ValueError(f"digits: {name} must be at least {least}, got {value}")
-    for name, share in (("street_difficulty", difficulty), ("typos", typos)):
-        if not 0 <= share <= 1:
-            raise ValueError(f"digits: {name} must be between 0 and 1, got {share}")
-    if len(snr_db) != 2 or any(map(math.isnan, snr_db)) or not -math.inf < snr_db[0] <= snr_db[1]:
-        raise ValueError(f"digits: snr_db must be (lowest, highest) in decibels, got {snr_db}")
+
+
+def _share(name: str, value: object) -> float:
+    """The number, if it is a probability or another share."""
+    if not isinstance(value, Real) or isinstance(value, bool):
+        raise TypeError(f"digits: {name} must be a number, got {value!r}")
+    if not 0 <= value <= 1:
+        raise ValueError(f"digits: {name} must be between 0 and 1, got {value}")
+    return float(value)
+
+
+def _decibels(snr_db: object) -> tuple[float, float]:
+    """The range, if it is two finite numbers in order, or (inf, inf)."""
+    pair = snr_db if isinstance(snr_db, tuple | list) else ()
+    if not pair or any(not isinstance(end, Real) or isinstance(end, bool) for end in pair):
+        raise TypeError(f"digits: snr_db must be (lowest, highest) in decibels, got {snr_db!r}")
+    if len(pair) != 2 or not (-100 <= pair[0] <= pair[1] <= 100 or pair[0] == pair[1] == math.inf):
+        raise ValueError(
+            f"digits: snr_db must be (lowest, highest) between -100 and 100 decibels, or (inf, inf), got {snr_db}"
+        )
+    return float(pair[0]), float(pair[1])
+
+
+def _check_sources(sources: Mapping[str, Source]) -> None:
+    if not isinstance(sources, Mapping):
+        raise TypeError(f"digits: sources must be a dict of functions of the split, got {sources!r}")
+    for name, source in sources.items():
+        _known(name, ("handwritten", "street", "spoken"), "source")
+        if not callable(source):
+            raise TypeError(f"digits: sources[{name!r}] must be a function of the split, got {source!r}")
 
 
 def _chances(senses: tuple[str, ...], drop: float | Mapping[str, float]) -> dict[str, float]:
     """The probability of missing for each sense."""
-    if isinstance(drop, Mapping):
-        for name in drop:
-            _known(name, senses, "sense in drop")
-    chances = {s: float(drop.get(s, 0) if isinstance(drop, Mapping) else drop) for s in senses}
-    for sense, chance in chances.items():
-        if not 0 <= chance <= 1:
-            raise ValueError(f"digits: drop of {sense!r} must be between 0 and 1, got {chance}")
-    return chances
+    if not isinstance(drop, Mapping):
+        return dict.fromkeys(senses, _share("drop", drop))
+    for name in drop:
+        _known(name, senses, "sense in drop")
+    return {sense: _share(f"drop of {sense!r}", drop.get(sense, 0.0)) for sense in senses}

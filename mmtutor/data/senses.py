@@ -22,8 +22,8 @@ class Senses(Dataset[dict[str, Tensor]]):
         tensors: one tensor per name, all of the same length N ≥ 1.
 
     Raises:
-        TypeError: a value is not a tensor.
-        ValueError: there is nothing in it, or the lengths differ.
+        TypeError: a value is not a tensor, a name not a string, or a mask not boolean.
+        ValueError: there is nothing in it, the lengths differ, or a mask is not (N,).
 
     Examples:
         >>> data = Senses({"shape": torch.rand(5, 16), "label": torch.arange(5)})
@@ -32,9 +32,17 @@ class Senses(Dataset[dict[str, Tensor]]):
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        if not isinstance(tensors, Mapping):
+            raise TypeError(f"Senses: tensors must be a dict of tensors, not {type(tensors).__name__}")
         for name, value in tensors.items():
+            if not isinstance(name, str):
+                raise TypeError(f"Senses: a name must be a string, not {name!r}")
             if not isinstance(value, Tensor):
                 raise TypeError(f"Senses: {name!r} must be a torch.Tensor, not {type(value).__name__}")
+            if name.endswith("_present") and value.dtype != torch.bool:
+                raise TypeError(f"Senses: the mask {name!r} must be of torch.bool, not {value.dtype}")
+            if name.endswith("_present") and value.ndim != 1:
+                raise ValueError(f"Senses: the mask {name!r} must be of shape (N,), got {tuple(value.shape)}")
         lengths = {name: len(value) if value.ndim else 0 for name, value in tensors.items()}
         if not lengths or 0 in lengths.values():
             raise ValueError(f"Senses: every tensor needs at least one example, got lengths {lengths}")
@@ -51,6 +59,8 @@ class Senses(Dataset[dict[str, Tensor]]):
         return len(next(iter(self.tensors.values())))
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> dict[str, Tensor]:
+        if isinstance(index, tuple):  # to a tensor a tuple is one place along several axes
+            index = list(index)
         return {name: value[index] for name, value in self.tensors.items()}
 
     def loader(self, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> DataLoader[dict[str, Tensor]]:
@@ -61,6 +71,8 @@ class Senses(Dataset[dict[str, Tensor]]):
             shuffle: draw a new order in every pass.
             seed: of the order; the same seed gives the same orders.
         """
+        if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+            raise TypeError(f"Senses.loader: batch_size must be an int, got {batch_size!r}")
         if batch_size < 1:
             raise ValueError(f"Senses.loader: batch_size must be at least 1, got {batch_size}")
         order = (

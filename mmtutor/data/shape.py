@@ -30,10 +30,15 @@ def shape(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         float32 (16,), in the order of ``NAMES``, each of order one: share of ink; height, width, centre and
         spread of the ink as shares of the picture; slant (sideways shift per row); number of holes and the
         height at which they lie; ink in six zones of the digit's box (top, middle, bottom; left, right) as
-        shares of all ink.
+        shares of all ink. No ink brighter than 64 gives zeros.
+
+    Raises:
+        ValueError: the image is not uint8 (28, 28).
     """
     from scipy.ndimage import label as components  # imported late: importing mmtutor.data stays quick
 
+    if image.shape != (28, 28) or image.dtype != np.uint8:
+        raise ValueError(f"shape: image must be uint8 (28, 28), got {image.dtype} {image.shape}")
     ink = image / 255.0
     total = max(float(ink.sum()), 1e-6)
     rows, cols = np.flatnonzero(image.max(1) > 64), np.flatnonzero(image.max(0) > 64)

@@ -8,7 +8,8 @@ import torch
 from .items import check_split, packaged
 from .senses import Senses
 
-SUBJECTS = {"train": (1, 2, 3, 4, 5, 6), "valid": (7,), "test": (8, 9, 10)}
+PEOPLE = 10
+FOLDS = 5
 EXERCISES = (
     "pendulum",
     "abduction",
@@ -21,11 +22,28 @@ EXERCISES = (
 _LENGTH = 50  # samples: two seconds at 25 Hz
 
 
-def smartwatch(split: str, *, hop: int = _LENGTH) -> Senses:
+def people(split: str, fold: int) -> tuple[int, ...]:
+    """Who is in a split: two people in test, the one after them in valid, the other seven in train.
+
+    Over the five folds each of the ten people is in test once.
+
+    Examples:
+        >>> [people(split, fold=4) for split in ("test", "valid", "train")]
+        [(9, 10), (1,), (2, 3, 4, 5, 6, 7, 8)]
+    """
+    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < FOLDS:
+        raise ValueError(f"smartwatch: fold must be 0 to {FOLDS - 1}, got {fold!r}")
+    order = [(2 * fold + k) % PEOPLE + 1 for k in range(PEOPLE)]
+    start, stop = {"test": (0, 2), "valid": (2, 3), "train": (3, PEOPLE)}[check_split(split)]
+    return tuple(sorted(order[start:stop]))
+
+
+def smartwatch(split: str, *, fold: int = 0, hop: int = _LENGTH) -> Senses:
     """Windows of two seconds from recordings of seven exercises; no person is in two splits.
 
     Args:
-        split: ``"train"`` (six people), ``"valid"`` (one) or ``"test"`` (three).
+        split: ``"train"`` (seven people), ``"valid"`` (one) or ``"test"`` (two).
+        fold: which two people are in test, 0 to 4: people 2 fold + 1 and 2 fold + 2 of the ten.
         hop: samples from the start of a window to the next, at 25 Hz; below 50 the windows overlap.
 
     Returns:
@@ -33,19 +51,19 @@ def smartwatch(split: str, *, hop: int = _LENGTH) -> Senses:
         ``EXERCISES``, and ``"recording_label"``, which recording a window is from, both int64 (N,).
 
     Raises:
-        ValueError: no such split, or a hop below 1.
+        ValueError: no such split or fold, or a hop below 1.
 
     Examples:
         >>> smartwatch("valid")[0]["gyroscope"].shape
         torch.Size([50, 3])
     """
-    if hop < 1:
-        raise ValueError(f"smartwatch: hop must be at least 1 sample, got {hop}")
-    people = SUBJECTS[check_split(split)]
+    if not isinstance(hop, int) or isinstance(hop, bool) or hop < 1:
+        raise ValueError(f"smartwatch: hop must be a whole number of samples, at least 1, got {hop!r}")
+    chosen = people(split, fold)
     data = packaged("smartwatch.npz")
     ends = np.cumsum(data["lengths"])
     windows, labels, recordings = [], [], []
-    for i in np.flatnonzero(np.isin(data["subjects"], people)):
+    for i in np.flatnonzero(np.isin(data["subjects"], chosen)):
         signal = data["signals"][ends[i] - data["lengths"][i] : ends[i]].astype(np.float32)
         for start in range(0, len(signal) - _LENGTH + 1, hop):
             windows.append(signal[start : start + _LENGTH])

@@ -23,8 +23,11 @@ Array = NDArray[np.float64]
 
 
 def mu_law_encode(wave: Array) -> NDArray[np.uint8]:
-    """Sound in [-1, 1] to one byte a sample, with finer steps near zero (ITU G.711's curve, mu = 255)."""
-    y = np.sign(wave) * np.log1p(255 * np.abs(wave)) / np.log(256)
+    """Sound in [-1, 1] to one byte a sample, with finer steps near zero (ITU G.711's curve, mu = 255).
+
+    What is louder is clipped.
+    """
+    y = np.sign(wave) * np.log1p(255 * np.abs(np.clip(wave, -1, 1))) / np.log(256)
     return np.asarray(np.round((y + 1) * 127.5), np.uint8)
 
 
@@ -58,7 +61,7 @@ def add_noise(wave: NDArray[np.floating], snr_db: tuple[float, float], rng: np.r
         (samples,), scaled so that it stays in [-1, 1].
     """
     low, high = snr_db
-    if np.isinf(low):
+    if low == math.inf:
         return np.asarray(wave, float)
     sound = np.trim_zeros(wave, "b")
     power = float(np.mean(np.square(sound, dtype=float))) if len(sound) else 0.0
@@ -82,15 +85,22 @@ def log_mel(wave: NDArray[np.floating]) -> NDArray[np.float32]:
     """A sound as a picture: energy per frequency band and moment, in decibels.
 
     Args:
-        wave: (8000,) one second at 8 kHz.
+        wave: (8000,) one second at 8 kHz, finite.
 
     Returns:
         float32 (1, 32, 32): bands from low to high by frames of 31 ms; 1 is the loudest value of the
-        clip, 0 is 60 dB below it or softer.
+        clip, 0 is 60 dB below it or softer. Silence is 0 everywhere.
+
+    Raises:
+        ValueError: another length, or NaN in it.
     """
+    if np.shape(wave) != (RATE,) or not np.isfinite(wave).all():
+        raise ValueError(f"log_mel: wave must be {RATE} finite samples, got shape {np.shape(wave)}")
     padded = np.pad(np.asarray(wave, float), (_WINDOW // 2, _WINDOW // 2))
     frames = np.lib.stride_tricks.sliding_window_view(padded, _WINDOW)[::_HOP][:FRAMES] * np.hanning(_WINDOW)
     energy = np.abs(np.fft.rfft(frames, 512)) ** 2 @ _mel_filters().T
-    db = 10 * np.log10(np.maximum(energy, 1e-10))
-    scaled = np.clip((db - db.max()) / _FLOOR_DB + 1, 0, 1) if energy.max() > 1e-9 else np.zeros_like(db)
-    return np.ascontiguousarray(scaled.T[None], np.float32)
+    loudest = energy.max()
+    if loudest < 1e-9:  # silence, but for rounding
+        return np.zeros((1, BANDS, FRAMES), np.float32)
+    db = 10 * np.log10(np.maximum(energy / loudest, 10 ** (-_FLOOR_DB / 10)))
+    return np.ascontiguousarray((db / _FLOOR_DB + 1).T[None], np.float32)

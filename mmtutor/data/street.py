@@ -36,7 +36,7 @@ def _font(name: str, size: int) -> Any:
 
 
 def _colours(rng: np.random.Generator, difficulty: float) -> tuple[NDArray[Any], NDArray[Any]]:
-    """A ground and an ink colour, mostly grey-blue, that differ enough in brightness to be read."""
+    """A ground and an ink colour, mostly grey-blue, that nearly always differ enough in brightness to be read."""
     light = rng.uniform(0.1, 0.85)
     contrast = rng.uniform(0.5 - 0.32 * difficulty, 0.75 - 0.25 * difficulty)
     ink = light + contrast if light + contrast < 1 and (light < 0.3 or rng.random() < 0.5) else light - contrast

@@ -192,6 +192,7 @@ def fit(
                 rng_states = share.gather(rng_state())
                 if share.main:
                     run.save(path, rng_states)
+                accelerator.wait_for_everyone()  # or another process could look for it too early
 
         now = run.progress
         done, total = now.epoch * steps + now.step, epochs * steps

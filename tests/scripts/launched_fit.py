@@ -6,6 +6,7 @@
 import json
 import os
 import sys
+import time
 import warnings
 from pathlib import Path
 
@@ -74,6 +75,9 @@ def main() -> None:
     # Each process starts from other weights and draws other noise: they must still end with one model.
     seed_everything(rank)
     run("noisy", 36, TwoSenses(noisy=True), epochs=4)
+    # A slow disk: nobody may look for the checkpoint before it is there.
+    replace = os.replace
+    os.replace = lambda *names: (time.sleep(0.2), replace(*names))[1]  # type: ignore[assignment]
     seed_everything(rank)
     path = output / "checkpoint"
     run("stopped", 36, TwoSenses(noisy=True), epochs=2, checkpoint=path)
