@@ -134,6 +134,7 @@ def _draw(axis: Any, sense: str, value: np.ndarray) -> None:
     axis.set_xticks([])
     axis.set_yticks([])
     if sense == "word":
+        axis.spines[:].set_visible(False)
         axis.text(0.5, 0.5, read_word(value), ha="center", va="center", size=14, family="monospace")
         axis.set(xlim=(0, 1), ylim=(0, 1))
     elif value.ndim == 1 and len(value) > 100:
@@ -198,8 +199,7 @@ def bars(
         axis.bar_label(drawn, fmt="%.3f", padding=3)
         if chance is not None:
             axis.axvline(chance, linestyle="--", color="0.4", linewidth=1)
-            axis.text(chance, len(names) - 0.4, "chance", color="0.3", size=8)
-        axis.set(xlabel=unit, title=title)
+        axis.set(xlabel=unit if chance is None else f"{unit} (dashed: chance)", title=title)
         axis.margins(x=0.12)
     return figure
 

@@ -9,7 +9,8 @@
 from mmtutor.data import digits, smartwatch
 from mmtutor.plotting import bars, show, sound, world
 
-everything = digits("handwritten", "street", "spoken", "waveform", "word", "shape", split="train", n=200)
+senses = ("handwritten", "street", "spoken", "waveform", "word", "shape")
+everything = digits(*senses, split="train", n=200, snr_db=(20, 30))
 examples = [int((everything[:]["label"] == digit).nonzero()[3]) for digit in (2, 5, 7, 8)]
 show(
     world(everything, examples, "Four digits, each seen through six senses"),
@@ -202,11 +203,13 @@ figure, axes = plt.subplots(2, 3, figsize=(9, 3.6), sharex=True, sharey="row", l
 for column, exercise in enumerate((1, 3, 6)):
     window = watch[int((watch[:]["label"] == exercise).nonzero()[5])]
     for axis, sense in zip(axes[:, column], ("accelerometer", "gyroscope"), strict=True):
-        axis.plot(torch.arange(50) / 25, window[sense])
+        lines = axis.plot(torch.arange(50) / 25, window[sense])
     axes[0, column].set_title(EXERCISES[exercise])
     axes[1, column].set_xlabel("time (s)")
-axes[0, 0].set_ylabel("acceleration (g)")
-_ = axes[1, 0].set_ylabel("turning (rad/s)")
+for axis, label in zip(axes[:, 0], ("acceleration (g)", "turning (rad/s)"), strict=True):
+    axis.set_ylabel(label)
+_ = figure.legend(lines, ["x", "y", "z"], loc="outside right center", title="axis", frameon=False)
+_ = figure.suptitle("Each exercise moves the wrist in its own way", x=0.01, ha="left")
 show(figure, "Two seconds of three exercises: three axes of acceleration above, three of turning below.")
 
 # %%
