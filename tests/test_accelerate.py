@@ -76,3 +76,9 @@ def test_a_resumed_run_of_two_processes_ends_with_the_same_bits(reports: dict[st
     """Each process draws dropout of its own, so this needs the random state of each in the checkpoint."""
     assert reports["first"]["resumed"] == reports["first"]["noisy"]
     assert reports["first"]["stopped"]["weights"] != reports["first"]["noisy"]["weights"]
+
+
+def test_each_process_draws_noise_of_its_own(reports: dict[str, Any]) -> None:
+    first, second = (set(reports[name]["draws"][2:]) for name in ("first", "second"))  # after the two trials
+    assert first
+    assert not first & second

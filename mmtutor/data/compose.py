@@ -7,7 +7,6 @@ import math
 import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from numbers import Real
 from typing import Any
 
 import numpy as np
@@ -36,6 +35,7 @@ OWNER = {
 }
 SENSES = tuple(OWNER)
 _CACHED = ("street", "spoken", "waveform", "shape")  # the others are made as fast as they are read
+_NUMBER = (int, float, np.integer, np.floating)
 Maker = Callable[[int, np.random.Generator], NDArray[Any]]
 _FORMAT = 1  # part of the cache's key: raise it when the same arguments give other values
 
@@ -224,7 +224,7 @@ def _versions() -> str:
 
 
 def _known(name: object, names: tuple[str, ...], what: str) -> None:
-    if name not in names:
+    if not isinstance(name, str) or name not in names:
         near = difflib.get_close_matches(str(name), names, 1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         raise ValueError(f"digits: unknown {what} {name!r}, known: {', '.join(names)}{hint}")
@@ -254,7 +254,7 @@ def _check(
 
 def _share(name: str, value: object) -> float:
     """The number, if it is a probability or another share."""
-    if not isinstance(value, Real) or isinstance(value, bool):
+    if not isinstance(value, _NUMBER) or isinstance(value, bool):
         raise TypeError(f"digits: {name} must be a number, got {value!r}")
     if not 0 <= value <= 1:
         raise ValueError(f"digits: {name} must be between 0 and 1, got {value}")
@@ -264,7 +264,7 @@ def _share(name: str, value: object) -> float:
 def _decibels(snr_db: object) -> tuple[float, float]:
     """The range, if it is two finite numbers in order, or (inf, inf)."""
     pair = snr_db if isinstance(snr_db, tuple | list) else ()
-    if not pair or any(not isinstance(end, Real) or isinstance(end, bool) for end in pair):
+    if not pair or any(not isinstance(end, _NUMBER) or isinstance(end, bool) for end in pair):
         raise TypeError(f"digits: snr_db must be (lowest, highest) in decibels, got {snr_db!r}")
     if len(pair) != 2 or not (-100 <= pair[0] <= pair[1] <= 100 or pair[0] == pair[1] == math.inf):
         raise ValueError(

@@ -35,7 +35,7 @@ Source = Callable[[str], Items]
 
 def check_split(split: str) -> str:
     """Return ``split`` if it is one of the three, or raise a ValueError that names them."""
-    if split not in SPLITS:
+    if not isinstance(split, str) or split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     return split
 

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .items import check_split
+
 # Faces, split before anything is rendered. Unseen faces are cousins of seen ones, as on real streets.
 FONTS = {
     "train": """DejaVuSans DejaVuSans-Bold DejaVuSans-Oblique DejaVuSansMono DejaVuSansMono-Oblique
@@ -60,7 +62,7 @@ def street(label: int, split: str, rng: np.random.Generator, difficulty: float =
     """
     from PIL import Image, ImageDraw, ImageFilter
 
-    fonts = FONTS[split]
+    fonts = FONTS[check_split(split)]
     size = int(rng.integers(46, 60))
     font = _font(fonts[int(rng.integers(len(fonts)))], size)
     ground, ink = _colours(rng, difficulty)

@@ -184,7 +184,9 @@ def fit(
             remove_leftovers(path)
         # A wrapper is prepared, not the model: the caller's stays as it is, and gradients are averaged over
         # the processes although `loss`, not `forward`, is what is called.
-        wrapped, stepper = accelerator.prepare(Loss(model), stepper)
+        wrapped, prepared = accelerator.prepare(Loss(model), stepper)
+        # accelerate's step looks for a package on the disk each time; only gradients scaled for fp16 need it.
+        step = stepper.step if accelerator.scaler is None else prepared.step
 
         def save(where: str) -> None:
             check_weights(model, where, path)
@@ -214,7 +216,7 @@ def fit(
                     check_finite(means, f"{where}, step {now.step + 1} of {steps}", path)
                     if clip_norm is not None:
                         accelerator.clip_grad_norm_(weights, clip_norm)
-                    stepper.step()
+                    step()
                     if scheduler is not None:
                         scheduler.step()
                     now.add(means, size)

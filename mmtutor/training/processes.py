@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, TypeVar
@@ -17,7 +18,10 @@ T = TypeVar("T")
 @contextmanager
 def own_accelerator() -> Iterator[Any]:
     """An `Accelerator` whose process-wide state is gone afterwards: each `fit` is the first."""
-    from accelerate import Accelerator, DistributedDataParallelKwargs
+    with warnings.catch_warnings():
+        # accelerate imports tqdm.auto, which in a notebook misses ipywidgets; nothing here uses its bars.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from accelerate import Accelerator, DistributedDataParallelKwargs
     from accelerate.state import AcceleratorState, GradientState, PartialState
 
     shared = [(cls, dict(cls._shared_state)) for cls in (AcceleratorState, GradientState, PartialState)]

@@ -4,6 +4,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
@@ -24,6 +25,14 @@ class LocalServer:
         """Serve ``answer`` (else ``content``) as a file whose checksum is that of ``content``."""
         self.answers["/" + name] = content if answer is None else answer
         return RemoteFile(name, (f"{self.address}/{name}",), "sha256:" + hashlib.sha256(content).hexdigest())
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """No test reads or writes the user's cache."""
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("MMTUTOR_DATA", str(folder))
+    return folder
 
 
 @pytest.fixture

@@ -1,0 +1,204 @@
+"""The site: what a notebook becomes, and gates that are broken on purpose to see them fail."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import nbformat
+import pytest
+from conftest import build, sample_notebook, site_copy
+
+from experiments.results import difference
+from tools import pages, verdicts
+
+LOADING = {"src", "srcset", "poster", "data", "action", "formaction", "background", "ping", "manifest"}
+LINKS_THAT_ONLY_NAME = {"canonical", "license", "author", "next", "prev"}
+OUTSIDE = re.compile(r"^\s*(?:https?:)?//", re.IGNORECASE)
+IN_STYLE = re.compile(r"""(?:url\(|@import)\s*["']?\s*((?:https?:)?//[^"')\s]*)""", re.IGNORECASE)
+
+
+class Loads(HTMLParser):
+    """Collects what a browser would fetch from elsewhere to show a page; a link to click is not fetched."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+        self.inside = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.inside = tag
+        values = {name: value or "" for name, value in attrs}
+        fetched = [value for name, value in values.items() if name in LOADING]
+        if tag == "link" and values.get("rel", "") not in LINKS_THAT_ONLY_NAME or tag in ("use", "image"):
+            fetched += [values.get("href", ""), values.get("xlink:href", "")]
+        if tag == "meta" and values.get("http-equiv", "").lower() == "refresh":
+            fetched.append(values.get("content", "").rpartition("=")[2])
+        self.found += [f"<{tag}> {url}" for url in fetched if OUTSIDE.match(url)]
+        self.found += [f"<{tag} style> {url}" for url in IN_STYLE.findall(values.get("style", ""))]
+
+    def handle_data(self, data: str) -> None:
+        if self.inside == "style":
+            self.found += [f"<style> {url}" for url in IN_STYLE.findall(data)]
+        if self.inside == "script":
+            self.found += [f"<script> {url}" for url in re.findall(r"""["'`]((?:https?:)?//[\w.-]+)""", data)]
+
+    def handle_endtag(self, tag: str) -> None:
+        self.inside = ""
+
+
+def outside_loads(site: Path) -> list[str]:
+    """Each thing that a page of the site would ask of a third party.
+
+    The bundles of Material and MathJax name addresses that they never ask for here; test_browser watches them run.
+    """
+    found = []
+    for path in site.rglob("*"):
+        text = path.read_text(encoding="utf-8") if path.suffix in (".html", ".css", ".js", ".svg") else ""
+        if path.suffix in (".html", ".svg"):
+            parser = Loads()
+            parser.feed(text)
+            found += [f"{path.name}: {load}" for load in parser.found]
+        elif path.suffix == ".css":
+            found += [f"{path.name}: {url}" for url in IN_STYLE.findall(text)]
+        elif not {"javascripts", "mathjax"} & set(path.parts):
+            found += [f"{path.name}: {url}" for url in re.findall(r"""["'`]((?:https?:)?//[\w.-]+)""", text)]
+    return found
+
+
+def test_page_has_everything_a_reader_needs():
+    made = pages.page(sample_notebook(), "99_sample")
+    text = made.markdown
+    assert (made.title, made.summary) == ("A sample of everything", "Short text with $x_1$.")
+    assert "````" in text and "\x1b" not in text and "red ```" in text
+    assert "%|" not in text
+    assert "<table><tr><td>cell</td></tr></table>" in text and "<audio controls" in text
+    assert "secret_code" not in text and "this output is hidden" not in text and "plain = 3" in text
+    assert "(99_sample.md#below)" in text and "[notebook](99_sample.ipynb)" in text
+    assert list(made.files) == ["99_sample/figure-1.png"]
+    assert made.files["99_sample/figure-1.png"].startswith(b"\x89PNG")
+
+
+def test_page_shows_an_error_without_the_paths_of_the_machine():
+    notebook = sample_notebook()
+    notebook.cells[1].outputs = [
+        nbformat.v4.new_output("error", ename="ValueError", evalue="bad", traceback=["/home/me/x.py"])
+    ]
+    text = pages.page(notebook, "99_sample").markdown
+    assert "ValueError: bad" in text and "/home/me" not in text
+
+
+def test_gate_figure_without_alternative_text(tmp_path: Path):
+    notebook = sample_notebook()
+    del notebook.cells[1].outputs[3].metadata["image/png"]
+    with pytest.raises(ValueError, match=r"99_sample, cell 2: a figure without alternative text"):
+        pages.page(notebook, "99_sample")
+    source = site_copy(tmp_path, whole=False)
+    nbformat.write(notebook, source / "notebooks" / "99_sample.ipynb")
+    done = build(source)
+    assert done.returncode != 0 and "a figure without alternative text" in done.stderr
+
+
+def test_gate_sound_without_alternative_text():
+    notebook = sample_notebook()
+    sound = notebook.cells[1].outputs[4].data
+    sound["text/html"] = sound["text/html"].replace("aria-label", "title")
+    with pytest.raises(ValueError, match="a sound without alternative text"):
+        pages.page(notebook, "99_sample")
+
+
+def test_gate_notebook_without_title():
+    notebook = sample_notebook()
+    notebook.cells.pop(0)
+    with pytest.raises(ValueError, match="# Title"):
+        pages.page(notebook, "99_sample")
+
+
+@pytest.mark.parametrize("link", ["[nowhere](nowhere.md)", "[no such heading](index.md#nothing-here)", "[x][mmtutor.no]"])
+def test_gate_link_to_nowhere(tmp_path: Path, link: str):
+    source = site_copy(tmp_path, whole=False)
+    for page in ("index", "contributing"):  # links into the library, which is not built here
+        path = source / "docs" / f"{page}.md"
+        path.write_text(path.read_text())
+    whole = build(source)
+    assert whole.returncode == 0, whole.stderr
+    with (source / "docs" / "about.md").open("a") as file:
+        file.write(f"\n{link}\n")
+    assert build(source).returncode != 0
+
+
+def test_site_asks_nobody_else(built_site: Path):
+    assert outside_loads(built_site) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.html", '<img src="https://example.org/x.png">'),
+        ("a.html", '<script src="//example.org/x.js"></script>'),
+        ("a.html", '<link rel="stylesheet" href="https://example.org/x.css">'),
+        ("a.html", '<p style="background: url(https://example.org/x.png)">'),
+        ("a.html", '<script>fetch("https://example.org/")</script>'),
+        ("a.css", '@import "https://example.org/x.css";'),
+        ("a.css", "p { background: url('//example.org/x.png') }"),
+        ("a.js", 'import("https://example.org/x.js")'),
+    ],
+)
+def test_gate_page_that_asks_a_third_party(tmp_path: Path, name: str, content: str):
+    (tmp_path / name).write_text('<a href="https://example.org">a link is fine</a>' if name == "a.html" else "")
+    assert outside_loads(tmp_path) == []
+    with (tmp_path / name).open("a") as file:
+        file.write(content)
+    assert len(outside_loads(tmp_path)) == 1
+
+
+def test_pages_are_small_and_well_formed(built_site: Path):
+    for path in built_site.rglob("*.html"):
+        text = path.read_text(encoding="utf-8")
+        assert len(text) < 200_000, path
+        assert not re.search(r"<p>[^<]*\n(?:[-*]|\d+\.) ", text), f"{path}: a list needs a blank line before it"
+        assert "/tmp/" not in text and "ipykernel_" not in text, f"{path}: the path of a machine"
+
+
+def test_objects_of_the_library_are_linked_and_others_are_not(built_site: Path):
+    text = (built_site / "chapters" / "99_sample" / "index.html").read_text()
+    assert re.search(r'<a [^>]*href="../../api/training/#mmtutor\.training[^"]*fit"', text)
+    assert "<code>mmtutor.nothing.here</code>" in text and "nothing.here</code></a>" not in text
+
+
+def result_file(**changes: object) -> str:
+    values = {"late": [0.9, 0.92, 0.91], "early": [0.8, 0.83, 0.82]}
+    row = {
+        "claim": "late | early", "source": "a paper", "unit": "accuracy", "values": values,
+        "larger": "late", "smaller": "early", "margin": 0.0,
+        "difference": list(difference(values["late"], values["early"])), "verdict": "holds",
+    }  # fmt: skip
+    content = {"what": "Fusion.", "date": "2026-01-01", "device": "a CPU", "versions": {"torch": "2"}}
+    content |= {"settings": {"epochs": 3, "range": [1, 2]}, "seeds": [0, 1, 2], "seconds": 200.0}
+    return json.dumps(content | {"rows": [row | changes]})
+
+
+def test_claims_page(tmp_path: Path):
+    assert "Nothing has been measured yet" in verdicts.claims_page(tmp_path)
+    (tmp_path / "fusion.json").write_text(result_file())
+    text = verdicts.claims_page(tmp_path)
+    assert "## Fusion" in text and "epochs 3, range 1 to 2" in text and "3 minutes" in text
+    assert "late 0.910 ± 0.010" in text and "+0.093" in text and "**holds**" in text and "late &#124; early" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"verdict": "undecided"}, "its figures give holds"),
+        ({"difference": [0.5, 0.4, 0.6]}, "its figures give holds"),
+        ({"margin": 0.09}, "its figures give undecided"),
+        ({"larger": "nobody"}, "KeyError"),
+        ({"values": {"late": [1.0], "early": [0.5]}}, "one value for each of 3 seeds"),
+    ],
+)
+def test_gate_verdict_that_its_figures_do_not_give(tmp_path: Path, changes: dict[str, object], message: str):
+    (tmp_path / "fusion.json").write_text(result_file(**changes))
+    with pytest.raises(ValueError, match=message):
+        verdicts.claims_page(tmp_path)
