@@ -29,6 +29,7 @@ This file needs only torch: copy it into your own project.
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Mapping, Sequence
 
@@ -340,62 +341,75 @@ class _Exchange(nn.Module):
 
 
 class Classifier(nn.Module):
-    """What the models share: ``forward(batch)`` gives log-odds (B, classes), ``loss(batch)`` cross-entropy."""
+    """What the models share: an encoder for each sense, and the check of a batch.
 
-    def __init__(self, senses: Sequence[str], classes: int) -> None:
+    ``forward(batch)`` gives log-odds (B, classes), ``loss(batch)`` the cross-entropy. Both raise ValueError or
+    TypeError for a batch that does not fit, holds NaN, or has an example in which every sense is missing.
+
+    Args:
+        encoders: sense to a network from (B, …) to (B, dₘ).
+        dims: the encoders' output sizes dₘ.
+        classes: number of classes.
+    """
+
+    def __init__(self, encoders: Mapping[str, nn.Module], dims: Sequence[int], classes: int) -> None:
         super().__init__()
-        if not senses:
-            raise ValueError(f"{type(self).__name__}: needs at least one sense")
+        name = type(self).__name__
+        if not encoders or len(dims) != len(encoders):
+            raise ValueError(f"{name}: needs at least one sense, and a size for each; got {tuple(encoders)}, {dims}")
         if not isinstance(classes, int) or classes < 2:
-            raise ValueError(f"{type(self).__name__}: classes must be at least 2, got {classes!r}")
-        self.senses, self.classes = tuple(senses), classes
+            raise ValueError(f"{name}: classes must be a whole number ≥ 2, got {classes!r}")
+        self.encoders, self.dims, self.classes = nn.ModuleDict(encoders), tuple(dims), classes
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Mean cross-entropy in nats of a batch with ``"label"``, int64 (B,)."""
         logits = self(batch)
         return {"loss": F.cross_entropy(logits, self._label(batch, len(logits)))}
 
-    def _label(self, batch: Mapping[str, Tensor], size: int) -> Tensor:
-        label = batch.get("label")
-        if label is None:
-            raise ValueError(f"{type(self).__name__}: the batch has no 'label'")
-        if label.dtype != torch.int64 or label.ndim != 1:
-            raise TypeError(f"{type(self).__name__}: label must be int64 (B,), got {label.dtype} {tuple(label.shape)}")
-        if len(label) != size:
-            raise ValueError(f"{type(self).__name__}: {len(label)} labels for {size} examples")
-        if not 0 <= int(label.min()) <= int(label.max()) < self.classes:
-            raise ValueError(f"{type(self).__name__}: labels must be 0 to {self.classes - 1}")
-        return label
-
-    def _inputs(self, batch: Mapping[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
-        """The senses that are there, zero where missing, and ``present``, bool (B, M)."""
+    def features(self, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
+        """Encode each sense: a list of (B, dₘ), zeros where a sense is absent, and ``present``, bool (B, M)."""
         name = type(self).__name__
-        here = {sense: batch[sense] for sense in self.senses if sense in batch}
-        if not here:
-            raise ValueError(f"{name}: the batch has none of the senses {self.senses}, only {tuple(batch)}")
-        sizes = {sense: len(x) for sense, x in here.items()}
-        size = next(iter(sizes.values()))
+        sizes = {sense: len(batch[sense]) for sense in self.encoders if sense in batch}
+        for sense in self.encoders.keys() - sizes.keys():
+            if near := difflib.get_close_matches(sense, batch.keys() - self.encoders.keys(), 1, 0.8):
+                raise ValueError(f"{name}: the batch has no {sense!r} but {near[0]!r}; is one of them misspelt?")
+        if not sizes:
+            raise ValueError(f"{name}: the batch has none of the senses {tuple(self.encoders)}, only {tuple(batch)}")
+        size = min(sizes.values())
         if size == 0 or set(sizes.values()) != {size}:
             raise ValueError(f"{name}: senses need the same number of examples, at least one, got {sizes}")
-        first = next(iter(here.values()))
-        present = torch.zeros(size, len(self.senses), dtype=torch.bool, device=first.device)
-        for m, sense in enumerate(self.senses):
-            mask = batch.get(f"{sense}_present")
-            if sense in here:
-                if mask is not None and (mask.dtype != torch.bool or mask.shape != (size,)):
-                    raise ValueError(
-                        f"{name}: {sense}_present must be bool ({size},), got {mask.dtype} {tuple(mask.shape)}"
-                    )
-                present[:, m] = True if mask is None else mask
-                here[sense] = here[sense] if mask is None else _keep(here[sense], mask)
-                if not _finite(here[sense]):
+        some = batch[next(iter(sizes))]
+        everyone = torch.ones(size, dtype=torch.bool, device=some.device)
+        features, masks = [], []
+        for (sense, encoder), d in zip(self.encoders.items(), self.dims, strict=True):
+            mask = batch.get(f"{sense}_present", everyone) if sense in sizes else ~everyone
+            if mask.dtype != torch.bool or mask.shape != (size,):
+                raise ValueError(f"{name}: {sense}_present must be bool ({size},), got {mask.dtype} {(*mask.shape,)}")
+            if sense in sizes:
+                x = batch[sense] if mask is everyone else _keep(batch[sense], mask)
+                if not _finite(x):
                     raise ValueError(f"{name}: {sense!r} holds NaN or infinite values")
-        _check_present(name, present, tuple(present.shape))
-        return here, present
+            features.append(encoder(x) if sense in sizes else some.new_zeros(size, d))
+            masks.append(mask)
+        present = torch.stack(masks, 1)
+        _check_present(name, present, (size, len(features)))
+        return features, present
+
+    def _label(self, batch: Mapping[str, Tensor], size: int) -> Tensor:
+        name, label = type(self).__name__, batch.get("label")
+        if label is None:
+            raise ValueError(f"{name}: the batch has no 'label'")
+        if label.dtype != torch.int64 or label.ndim != 1:
+            raise TypeError(f"{name}: label must be int64 (B,), got {label.dtype} {tuple(label.shape)}")
+        if len(label) != size or not 0 <= int(label.min()) <= int(label.max()) < self.classes:
+            raise ValueError(f"{name}: needs {size} labels from 0 to {self.classes - 1}, got {label}")
+        return label
 
 
 class EarlyFusion(Classifier):
     """Early fusion: the senses are laid side by side as they come, and one learner reads them all.
+
+    A missing sense is zeros, which the learner cannot tell from true zeros.
 
     Args:
         sizes: how many numbers one example of each sense has; they are flattened and concatenated.
@@ -403,13 +417,11 @@ class EarlyFusion(Classifier):
         learner: a network from (B, sum of sizes) to (B, classes); by default a perceptron with two hidden
             layers of 128 on the normalised input (raw senses have different scales, and without it this does
             not learn).
-
-    A missing sense is zeros, which the learner cannot tell from true zeros.
     """
 
     def __init__(self, sizes: Mapping[str, int], classes: int, learner: nn.Module | None = None) -> None:
-        super().__init__(tuple(sizes), classes)
-        self.merge = Concat(list(sizes.values()))
+        super().__init__({sense: nn.Flatten() for sense in sizes}, list(sizes.values()), classes)
+        self.merge = Concat(self.dims)
         self.learner = learner or nn.Sequential(
             nn.LayerNorm(self.merge.dim),
             nn.Linear(self.merge.dim, 128),
@@ -421,13 +433,7 @@ class EarlyFusion(Classifier):
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Log-odds (B, classes)."""
-        inputs, present = self._inputs(batch)
-        b, some = len(present), next(iter(inputs.values()))
-        flat = [
-            inputs[s].flatten(1) if s in inputs else some.new_zeros(b, d)
-            for s, d in zip(self.senses, self.merge.dims, strict=True)
-        ]
-        logits: Tensor = self.learner(self.merge(flat, present))
+        logits: Tensor = self.learner(self.merge(*self.features(batch)))
         return logits
 
 
@@ -448,28 +454,16 @@ class LateFusion(Classifier):
     """
 
     def __init__(self, encoders: Mapping[str, nn.Module], classes: int, merge: Merge, hidden: int = 64) -> None:
-        super().__init__(tuple(encoders), classes)
-        if len(merge.dims) != len(encoders):
-            raise ValueError(
-                f"{type(self).__name__}: {len(encoders)} encoders, but a merge of {len(merge.dims)} features"
-            )
-        self.encoders = nn.ModuleDict(encoders)
+        super().__init__(encoders, merge.dims, classes)
         self.merge = merge
-        self.head = (
-            nn.Sequential(nn.ReLU(), nn.Linear(merge.dim, hidden), nn.ReLU(), nn.Linear(hidden, classes))
-            if hidden
-            else nn.Linear(merge.dim, classes)
-        )
+        self.head: nn.Module = nn.Linear(merge.dim, classes)
+        if hidden:
+            layers = nn.Linear(merge.dim, hidden), nn.ReLU(), nn.Linear(hidden, classes)
+            self.head = nn.Sequential(nn.ReLU(), *layers)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Log-odds (B, classes)."""
-        inputs, present = self._inputs(batch)
-        some = next(iter(inputs.values()))
-        features = [
-            self.encoders[s](inputs[s]) if s in inputs else some.new_zeros(len(present), d)
-            for s, d in zip(self.senses, self.merge.dims, strict=True)
-        ]
-        logits: Tensor = self.head(self.merge(features, present))
+        logits: Tensor = self.head(self.merge(*self.features(batch)))
         return logits
 
 
@@ -525,15 +519,12 @@ class DecisionFusion(Classifier):
         rule: str = "mean",
         prior: Tensor | None = None,
     ) -> None:
-        super().__init__(tuple(encoders), classes)
+        super().__init__(encoders, dims, classes)
         if rule not in ("mean", "product", "weighted"):
             raise ValueError(f"DecisionFusion: rule must be mean, product or weighted, got {rule!r}")
-        if len(dims) != len(encoders):
-            raise ValueError(f"DecisionFusion: {len(encoders)} encoders, but {len(dims)} dims")
         prior = torch.ones(classes) / classes if prior is None else prior
         if prior.shape != (classes,) or not (prior > 0).all() or abs(float(prior.sum()) - 1) > 1e-4:
             raise ValueError(f"DecisionFusion: prior must be {classes} positive probabilities that add up to 1")
-        self.encoders = nn.ModuleDict(encoders)
         self.heads = nn.ModuleDict({s: nn.Linear(d, classes) for s, d in zip(encoders, dims, strict=True)})
         self.rule = rule
         self.weights = nn.Parameter(torch.zeros(len(encoders))) if rule == "weighted" else None
@@ -542,14 +533,8 @@ class DecisionFusion(Classifier):
 
     def branches(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What each sense says by itself: log-probabilities (B, M, classes), and ``present`` (B, M)."""
-        inputs, present = self._inputs(batch)
-        some = next(iter(inputs.values()))
-        says = [
-            self.heads[s](self.encoders[s](inputs[s]).relu()).log_softmax(1)
-            if s in inputs
-            else some.new_zeros(len(present), self.classes)
-            for s in self.senses
-        ]
+        features, present = self.features(batch)
+        says = [head(x.relu()).log_softmax(1) for head, x in zip(self.heads.values(), features, strict=True)]
         return torch.stack(says, 1), present
 
     def fuse(self, log_p: Tensor, present: Tensor) -> Tensor:
@@ -558,7 +543,7 @@ class DecisionFusion(Classifier):
         if self.rule == "product":
             count = present.sum(1, keepdim=True)
             return (torch.where(here, log_p, 0).sum(1) - (count - 1) * self.log_prior).log_softmax(1)
-        w = log_p.new_zeros(len(self.senses)) if self.weights is None else self.weights
+        w = log_p.new_zeros(len(self.dims)) if self.weights is None else self.weights
         log_w = w[:, None].masked_fill(~here, -torch.inf).log_softmax(1)  # (B, M, 1), over those present
         return (log_p + log_w).logsumexp(1)
 
@@ -572,7 +557,7 @@ class DecisionFusion(Classifier):
         label = self._label(batch, len(log_p))
         hits = -log_p.gather(2, label[:, None, None].expand(-1, log_p.shape[1], 1))[..., 0] * present  # (B, M)
         each = hits.sum(0) / present.sum(0).clamp(min=1)
-        terms = {sense: each[m] for m, sense in enumerate(self.senses)}
+        terms = {sense: each[m] for m, sense in enumerate(self.encoders)}
         loss = each.sum()
         if self.weights is not None:
             terms["weights"] = F.nll_loss(self.fuse(log_p.detach(), present), label)

@@ -301,6 +301,13 @@ def test_missing_senses_in_a_batch(name):
     assert model.loss(spoiled)["loss"].isfinite()
 
 
+def test_a_misspelt_sense_is_not_taken_for_a_missing_one():
+    model = LateFusion({"handwritten": nn.Flatten(), "spoken": nn.Flatten()}, 3, Concat([4, 4]))
+    with pytest.raises(ValueError, match="no 'handwritten' but 'hand_written'"):
+        model({"hand_written": torch.rand(2, 4), "spoken": torch.rand(2, 4)})
+    assert model({"street": torch.rand(2, 4), "spoken": torch.rand(2, 4)}).shape == (2, 3)
+
+
 @every_model
 def test_names_decide_not_the_order(name):
     model, data = models()[name].double(), batch()
@@ -407,8 +414,8 @@ def test_bad_masks_are_refused(make):
         ({"a": None, "b_present": torch.zeros(6).bool()}, ValueError, "every sense is missing in example 0"),
         ({"a": torch.zeros(0, 5).double(), "b": torch.zeros(0, 2).double()}, ValueError, "at least one"),
         ({"label": None}, ValueError, "no 'label'"),
-        ({"label": torch.arange(6) % 4 + 1}, ValueError, "labels must be 0 to 3"),
-        ({"label": torch.arange(6) % 4 - 1}, ValueError, "labels must be 0 to 3"),
+        ({"label": torch.arange(6) % 4 + 1}, ValueError, "labels from 0 to 3"),
+        ({"label": torch.arange(6) % 4 - 1}, ValueError, "labels from 0 to 3"),
         ({"label": torch.rand(6)}, TypeError, "label must be int64"),
         ({"label": torch.zeros(6, 1).long()}, TypeError, "label must be int64"),
         ({"label": torch.zeros(5).long()}, ValueError, "label"),
