@@ -94,6 +94,7 @@ from mmtutor.encoders import AudioEncoder, ImageEncoder, TabularEncoder, TextEnc
 from mmtutor.fusion import Concat, LateFusion
 from mmtutor.metrics import confusion, correct, predict
 
+seed_everything(0)  # the same first weights whenever you run this
 encoders = {
     "handwritten": ImageEncoder(1),
     "street": ImageEncoder(3),
@@ -109,7 +110,6 @@ test = digits(*encoders, split="test", n=1000, **world_of)
 # %% tags=["nbval-ignore-output"]
 models = {}
 for sense, encoder in encoders.items():
-    seed_everything(0)
     models[sense] = LateFusion({sense: encoder}, classes=10, merge=Concat([64]))
     fit(models[sense], train, epochs=epochs, lr=3e-3, schedule="one-cycle", clip_norm=1.0)
 accuracy = {sense: correct(model, test).mean() for sense, model in models.items()}

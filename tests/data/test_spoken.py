@@ -114,9 +114,7 @@ def reference(wave):
     def mel(f):
         return 2595 * math.log10(1 + f / 700)
 
-    corners = [
-        700 * (10 ** ((mel(60) + (mel(3900) - mel(60)) * i / 33) / 2595) - 1) for i in range(34)
-    ]
+    corners = [700 * (10 ** ((mel(60) + (mel(3900) - mel(60)) * i / 33) / 2595) - 1) for i in range(34)]
     energy = np.zeros((32, 32))
     for band in range(32):
         left, centre, right = corners[band : band + 3]
@@ -160,7 +158,7 @@ def test_a_click_lights_its_moment():
     assert picture[:, 10].min() > 0.5
     assert picture.sum(0).argmax() == 10
     assert not picture[:, :9].any()
-    assert not picture[:, 12:].any()  # a window reaches 200 samples, a hop is 250: frames 10 alone, 9 and 11 by the edge
+    assert not picture[:, 12:].any()  # a window reaches 200 samples to each side, the next frame is 250 away
 
 
 def test_silence_is_zero_and_not_nan():

@@ -1,0 +1,118 @@
+"""One notebook to one Markdown page and the files beside it; knows nothing of the program that builds the site."""
+
+from __future__ import annotations
+
+import base64
+import re
+import struct
+from dataclasses import dataclass, field
+
+from nbformat import NotebookNode
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+PROGRESS = re.compile(r"\d+%\||\[\d\d:\d\d")  # a progress bar says nothing afterwards
+TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
+RICHEST_FIRST = ("text/html", "image/png", "text/markdown", "text/latex", "text/plain")
+
+
+@dataclass
+class Page:
+    """What a notebook becomes; `files` are bytes by their path beside the page."""
+
+    name: str
+    title: str
+    summary: str  # the first paragraph below the title
+    markdown: str = ""
+    files: dict[str, bytes] = field(default_factory=dict)
+    figures: list[tuple[str, str]] = field(default_factory=list)  # alternative text, path
+
+
+def page(notebook: NotebookNode, name: str) -> Page:
+    """Turn a notebook into a page.
+
+    Text stays as it is. Code is fenced, what it printed follows it. A cell tagged ``hide-input`` shows only what it
+    printed, one tagged ``hide-output`` only its code. Figures become files.
+
+    Args:
+        notebook: with stored outputs, nbformat 4.
+        name: of the file without its suffix; figures are named after it.
+
+    Raises:
+        ValueError: the notebook has no title, or a figure or a sound has no alternative text.
+    """
+    title, summary = front(notebook, name)
+    made = Page(name, title, summary)
+    parts = []
+    for number, cell in enumerate(notebook.cells, 1):
+        tags = cell.metadata.get("tags", ())
+        if cell.cell_type == "markdown":
+            parts.append(re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", cell.source))
+        elif cell.cell_type == "code":
+            if "hide-input" not in tags:
+                parts.append(fence(cell.source, "python"))
+            if "hide-output" not in tags:
+                parts += [shown(output, made, f"{name}, cell {number}") for output in cell.outputs]
+    download = (
+        f"Download this chapter: [notebook]({name}.ipynb) with what it printed, or [plain Python]({name}.py).\n"
+        "{ .download }"
+    )
+    text = "\n\n".join(part for part in parts if part)
+    made.markdown = TITLE.sub(lambda match: f"{match[0]}\n\n{download}", text, count=1) + "\n"
+    return made
+
+
+def front(notebook: NotebookNode, name: str) -> tuple[str, str]:
+    """Title and first paragraph."""
+    first = notebook.cells[0].source if notebook.cells else ""
+    if (title := TITLE.search(first)) is None:
+        raise ValueError(f"{name}: the first cell must be text that opens with '# Title'")
+    summary = first[title.end() :].strip().split("\n\n")[0]
+    return title[1].strip(), " ".join(summary.split())
+
+
+def shown(output: NotebookNode, made: Page, where: str) -> str:
+    """One stored output as Markdown; a figure is added to the page's files."""
+    if output.output_type == "stream":
+        return result(output.text)
+    if output.output_type == "error":  # the traceback would show the paths of a machine
+        return result(f"{output.ename}: {output.evalue}")
+    kind = next((kind for kind in RICHEST_FIRST if kind in output.data), None)
+    if kind is None:
+        raise ValueError(f"{where}: cannot show an output of type {', '.join(output.data)}")
+    data = output.data[kind]
+    if kind == "image/png":
+        return figure(data, output.metadata.get(kind, {}).get("alt", ""), made, where)
+    if kind == "text/html":
+        if "<audio" in data and "aria-label" not in data:
+            raise ValueError(f"{where}: a sound without alternative text; use mmtutor.plotting.sound")
+        return f'<div class="output" markdown="0">\n{data.strip()}\n</div>'
+    return result(data) if kind == "text/plain" else data
+
+
+def figure(data: str, alt: str, made: Page, where: str) -> str:
+    """Keep a PNG as a file of the page and return the Markdown that shows it at its size."""
+    if not alt.strip():
+        raise ValueError(f"{where}: a figure without alternative text; use mmtutor.plotting.show(figure, alt)")
+    path = f"{made.name}/figure-{len(made.figures) + 1}.png"
+    made.files[path] = png = base64.b64decode(data)
+    made.figures.append((alt, path))
+    width, height = struct.unpack(">II", png[16:24])
+    return f"![{escape(alt)}]({path}){{ width={width} height={height} }}"
+
+
+def escape(text: str) -> str:
+    """Plain text that Markdown leaves alone, in one line."""
+    return re.sub(r"([\\`*_{}\[\]<>$|!])", r"\\\1", " ".join(text.split()))
+
+
+def result(text: str) -> str:
+    """What a program printed, without colours and progress bars."""
+    lines = [line for line in ANSI.sub("", text).split("\n") if not PROGRESS.search(line)]
+    kept = "\n".join(line.rpartition("\r")[2] for line in lines).strip("\n")
+    return fence(kept, "text", "no-copy", "output") if kept.strip() else ""
+
+
+def fence(text: str, *classes: str) -> str:
+    """A fenced block, with more backticks than the text has in a row."""
+    ticks = "`" * max(3, 1 + max(map(len, re.findall("`+", text)), default=0))
+    return f"{ticks} {{ {' '.join('.' + name for name in classes)} }}\n{text}\n{ticks}"

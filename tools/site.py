@@ -1,0 +1,139 @@
+"""What MkDocs builds beyond the files in ``docs/``: chapters, the page of claims, the library's pages, MathJax.
+
+A hook of MkDocs (see ``mkdocs.yml``). It only puts files and text where MkDocs expects them; the chapters are made by
+`tools.pages`, the page of claims by `tools.verdicts`.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import mathjax
+import nbformat
+from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import File, Files
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # MkDocs loads this file by its path
+from tools import pages, verdicts
+
+MATHJAX = Path(mathjax.__file__).parent / "static" / "mathjax" / "es5"
+MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
+FENCE = re.compile(r"^(`{3,}).*?^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
+OBJECT = re.compile(r"(?<![\[`])`(mmtutor(?:\.\w+)+)`(?![\]`])")
+
+_chapters: list[pages.Page] = []  # of the build that is going on
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Read the notebooks; fill in the sections of the navigation that are made here."""
+    try:
+        _chapters[:] = chapters(root(config) / "notebooks")
+    except ValueError as error:
+        raise PluginError(str(error)) from error
+    made = {
+        "Chapters": [f"chapters/{chapter.name}.md" for chapter in _chapters],
+        "Library": ["api/index.md", *(f"api/{name}.md" for name, _ in modules(root(config) / "mmtutor"))],
+    }
+    filled = []
+    for entry in config.nav or []:
+        for section in made.keys() & entry if isinstance(entry, dict) else ():
+            entry[section] = made[section]
+        if entry != {"Chapters": []}:
+            filled.append(entry)
+    config.nav = filled
+    return config
+
+
+def on_files(files: Files, config: MkDocsConfig) -> Files:
+    """Add the pages and files that are made at build."""
+    made: dict[str, str | bytes | Path] = {}
+    for chapter in _chapters:
+        made[f"chapters/{chapter.name}.md"] = chapter.markdown
+        made |= {f"chapters/{path}": data for path, data in chapter.files.items()}
+        for name in (f"{chapter.name}.ipynb", f"{chapter.name}.py"):
+            made[f"chapters/{name}"] = root(config) / "notebooks" / name
+    try:
+        made["claims.md"] = verdicts.claims_page(Path(config.docs_dir) / "results")
+    except ValueError as error:
+        raise PluginError(str(error)) from error
+    library = dict(modules(root(config) / "mmtutor"))
+    for name in library:
+        made[f"api/{name}.md"] = library_page(root(config) / "mmtutor", name)
+    lines = [f"| [`mmtutor.{name}`]({name}.md) | {line} |" for name, line in library.items()]
+    made["api/index.md"] = "\n".join(["# Library", "", "| module | what it is for |", "| --- | --- |", *lines, ""])
+    made["assets/mathjax/LICENSE"] = MATHJAX.parent / "LICENSE"
+    for part in MATHJAX_PARTS:
+        made |= {f"assets/mathjax/{path.relative_to(MATHJAX).as_posix()}": path for path in MATHJAX.glob(part)}
+    for uri, content in made.items():
+        if isinstance(content, Path):
+            files.append(File.generated(config, uri, abs_src_path=str(content)))
+        else:
+            files.append(File.generated(config, uri, content=content))
+    return files
+
+
+def on_page_markdown(markdown: str, **_: object) -> str:
+    """Put the chapters and their first figure where a page asks for them; link objects to the library's pages."""
+    markdown = markdown.replace("<!-- chapters -->", chapter_table()).replace("<!-- figure -->", first_figure())
+    return link(markdown)
+
+
+def link(markdown: str) -> str:
+    """Make `` `mmtutor.x.Y` `` a link where the library's pages have that object, outside fenced code."""
+    tag = r'<autoref identifier="\1" optional><code>\1</code></autoref>'
+    done, end = [], 0
+    for block in FENCE.finditer(markdown):
+        done += [OBJECT.sub(tag, markdown[end : block.start()]), block[0]]
+        end = block.end()
+    return "".join([*done, OBJECT.sub(tag, markdown[end:])])
+
+
+def chapters(folder: Path) -> list[pages.Page]:
+    """The notebooks that have been run, in the order of their names."""
+    paths = sorted(folder.glob("[0-9]*.ipynb"))
+    return [pages.page(nbformat.read(path, as_version=4), path.stem) for path in paths]
+
+
+def chapter_table() -> str:
+    """One line per chapter: number and title, first paragraph."""
+    lines = [f"| [{int(c.name[:2])}. {c.title}](chapters/{c.name}.md) | {c.summary} |" for c in _chapters]
+    return "\n".join(["| chapter | what it shows |", "| --- | --- |", *lines]) if lines else ""
+
+
+def first_figure() -> str:
+    """The first figure of the first chapter that has one."""
+    for chapter in _chapters:
+        for alt, path in chapter.figures[:1]:
+            return f"![{pages.escape(alt)}](chapters/{path}){{ .hero }}"
+    return ""
+
+
+def modules(package: Path) -> Iterator[tuple[str, str]]:
+    """Name and first line of each public module of the library."""
+    for path in sorted(package.glob("*")):
+        source = path / "__init__.py" if path.is_dir() else path
+        if source.suffix == ".py" and source.exists() and not path.stem.startswith("_"):
+            docstring = ast.get_docstring(ast.parse(source.read_text(encoding="utf-8"))) or ""
+            yield path.stem, docstring.partition("\n")[0]
+
+
+def library_page(package: Path, name: str) -> str:
+    """Markdown from which mkdocstrings makes the page of one module."""
+    lines = ["---", f"title: mmtutor.{name}", "---", "", f"::: mmtutor.{name}"]
+    init = package / name / "__init__.py"
+    exported = re.findall(r'^ +"(\w+)",$', init.read_text(encoding="utf-8"), re.MULTILINE) if init.exists() else []
+    for same in exported:  # a function named as its file: mkdocstrings sees the file only
+        if (package / name / f"{same}.py").exists():
+            lines += ["", f"::: mmtutor.{name}.{same}", "    options:", "      heading_level: 2"]
+            lines += [f"      members: [{same}]"]
+    return "\n".join([*lines, ""])
+
+
+def root(config: MkDocsConfig) -> Path:
+    """The folder of ``mkdocs.yml``."""
+    return Path(config.config_file_path).parent
