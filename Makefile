@@ -3,6 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP_ARGS ?=
 export OMP_NUM_THREADS ?= 1
+export NO_MKDOCS_2_WARNING ?= 1
 
 .PHONY: lab test check unit notebooks-test site serve notebooks clean
 

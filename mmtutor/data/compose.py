@@ -59,16 +59,14 @@ def digits(
     Items are split before examples are composed: no image, voice family or font of one split is in another.
     Example k depends on ``seed``, ``split`` and k alone, not on ``n`` or on which other senses are asked for.
 
-    ============= ================= ============================================================
-    sense         shape, float32    what it is
-    ============= ================= ============================================================
-    handwritten   (1, 28, 28)       real MNIST digit, in [0, 1]
-    street        (3, 32, 32)       rendered house number, in [0, 1]
-    spoken        (1, 32, 32)       log-mel picture of a synthesised voice in noise, in [0, 1]
-    waveform      (8000,)           the sound of ``spoken``, 8 kHz, in [-1, 1]
-    word          (8, 27)           one-hot letters of the English word
-    shape         (16,)             geometry of ``handwritten``: the same digit, measured
-    ============= ================= ============================================================
+    | sense | shape, float32 | what it is |
+    | --- | --- | --- |
+    | handwritten | (1, 28, 28) | real MNIST digit, in [0, 1] |
+    | street | (3, 32, 32) | rendered house number, in [0, 1] |
+    | spoken | (1, 32, 32) | log-mel picture of a synthesised voice in noise, in [0, 1] |
+    | waveform | (8000,) | the sound of `spoken`, 8 kHz, in [-1, 1] |
+    | word | (8, 27) | one-hot letters of the English word |
+    | shape | (16,) | geometry of `handwritten`: the same digit, measured |
 
     Args:
         senses: one or more of the names above.
