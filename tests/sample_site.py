@@ -61,7 +61,8 @@ def sample_notebook() -> NotebookNode:
 def site_copy(target: Path, *, whole: bool) -> Path:
     """What the site is built from, in another folder, with the sample chapter; `whole` takes all modules along."""
     shutil.copytree(ROOT / "docs", target / "docs")
-    shutil.copy(ROOT / "mkdocs.yml", target)
+    for name in ("mkdocs.yml", "CONTRIBUTING.md"):
+        shutil.copy(ROOT / name, target)
     (target / "tools").symlink_to(ROOT / "tools")
     (target / "notebooks").mkdir()
     nbformat.write(sample_notebook(), target / "notebooks" / "99_sample.ipynb")
