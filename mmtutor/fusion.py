@@ -7,18 +7,15 @@ between: the branches exchange what they know while they compute, once or severa
 *How.* A merge takes a list of features, one (B, dₘ) per sense, and gives one (B, D). All of them have this one
 signature, so any merge goes into any model. In the equations xₘ are the features of sense m, M their number:
 
-==================  ==========================================  ===================================
-class               equation                                    source
-==================  ==========================================  ===================================
-Concat              [x₁; …; x_M]
-ConcatNodes         [φ(W₁x₁ + b₁); …; φ(W_M x_M + b_M)]
-Arithmetic          Σ xₘ,  Σ xₘ / M,  or  ∏ xₘ
-MergeLayer          Σ Wₘxₘ + b
-Gated               Σ gₘ ⊙ tanh(Wₘxₘ),  g = softmaxₘ(Vₘ[x])     Arevalo and others 2017
-TensorFusion        W vec(⊗ₘ [1; xₘ]) + b                       Zadeh and others 2017
-LowRankFusion       Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b                   Liu and others 2018
-CrossAttention      xₘ ← xₘ + attention(xₘ, others), K times    Vaswani and others 2017
-==================  ==========================================  ===================================
+    class               equation                                    source
+    Concat              [x₁; …; x_M]
+    ConcatNodes         [φ(W₁x₁ + b₁); …; φ(W_M x_M + b_M)]
+    Arithmetic          Σ xₘ,  Σ xₘ / M,  or  ∏ xₘ
+    MergeLayer          Σ Wₘxₘ + b
+    Gated               Σ gₘ ⊙ tanh(Wₘxₘ),  g = softmaxₘ(Vₘ[x])     Arevalo and others 2017
+    TensorFusion        W vec(⊗ₘ [1; xₘ]) + b                       Zadeh and others 2017
+    LowRankFusion       Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b                   Liu and others 2018
+    CrossAttention      xₘ ← xₘ + attention(xₘ, others), K times    Vaswani and others 2017
 
 *Missing senses.* A batch is a dict of tensors, sense to (B, …). A sense may be absent as a whole, or for some
 examples: then ``"<sense>_present"`` is a mask, bool (B,). What is missing is set to zero before an encoder
