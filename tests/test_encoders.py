@@ -64,6 +64,8 @@ def test_a_word_means_the_same_wherever_it_stands():
         letters[row, start : start + 3] = torch.tensor([15, 14, 5])
     out = encoder(F.one_hot(letters, 27).double())
     assert (out - out[0]).abs().max() < 1e-12
+    longer = F.pad(letters, (0, 9))  # nor does it matter how much silence follows
+    assert (encoder(F.one_hot(longer, 27).double()) - out).abs().max() < 1e-12
 
 
 def test_places_of_a_picture_tell_where():

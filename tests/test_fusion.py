@@ -193,6 +193,26 @@ def test_missing_senses_by_hand():
     close(full(x, present), rest([x[0], x[2]]))
 
 
+def test_a_missing_sense_gets_no_gate():
+    x, merge = features(), Gated(DIMS, 4).double()
+    present = torch.tensor([[1, 0, 1]] * 4).bool()
+    scores = merge.gates(torch.cat([x[0], 0 * x[1], x[2]], 1)).view(4, 3, 4)[:, [0, 2]].exp()
+    h = torch.stack([merge.layers[m](x[m]).tanh() for m in (0, 2)], 1)
+    close(merge(x, present), (scores * h).sum(1) / scores.sum(1))
+
+
+def test_nobody_asks_a_missing_sense():
+    """With the second of three senses missing, the exchange is that of the other two, and its block is zero."""
+    three, two = CrossAttention(DIMS, 4, 2, 2).double(), CrossAttention(DIMS[:2], 4, 2, 2).double()
+    for k, m in enumerate((0, 2)):
+        two.enter[k].load_state_dict(three.enter[m].state_dict())
+        for step in range(2):
+            two.hear[2 * step + k].load_state_dict(three.hear[3 * step + m].state_dict())
+    x = features()
+    out, pair = three(x, torch.tensor([[1, 0, 1]] * 4).bool()), two([x[0], x[2]])
+    close(out, torch.cat([pair[:, :4], torch.zeros(4, 4).double(), pair[:, 4:]], 1))
+
+
 @every_merge
 def test_every_parameter_gets_a_gradient(make):
     merge = make(DIMS).double()
@@ -263,6 +283,20 @@ def test_loss_is_the_cross_entropy_of_the_scores(name):
         logits = model(data)
         whole = -(logits - logits.logsumexp(1, keepdim=True))[range(6), data["label"]].mean()
     close(terms["loss"], whole)
+
+
+def test_a_branch_learns_from_the_examples_in_which_its_sense_is_there():
+    model, mask = DecisionFusion(encoders(), 4, [3, 3], "weighted").double(), torch.tensor([1, 0, 1, 1, 0, 1]).bool()
+    data = {**batch(), "b_present": mask}
+    terms, whole = model.loss(data), model.branches(batch_of(data, mask))[0]
+    close(terms["b"], -whole[range(4), 1, data["label"][mask]].mean())
+    # The weights see the branches, the branches do not see the weights.
+    others = [p for name, p in model.named_parameters() if name != "weights"]
+    assert all(g is None for g in torch.autograd.grad(terms["weights"], others, allow_unused=True))
+
+
+def batch_of(data, mask):
+    return {name: value[mask] for name, value in data.items() if not name.endswith("_present")}
 
 
 @every_model
