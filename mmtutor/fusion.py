@@ -453,10 +453,8 @@ class LateFusion(Classifier):
     def __init__(self, encoders: Mapping[str, nn.Module], classes: int, merge: Merge, hidden: int = 64) -> None:
         super().__init__(encoders, merge.dims, classes)
         self.merge = merge
-        self.head: nn.Module = nn.Linear(merge.dim, classes)
-        if hidden:
-            layers = nn.Linear(merge.dim, hidden), nn.ReLU(), nn.Linear(hidden, classes)
-            self.head = nn.Sequential(nn.ReLU(), *layers)
+        layers: list[nn.Module] = [nn.ReLU(), nn.Linear(merge.dim, hidden), nn.ReLU()] if hidden else []
+        self.head = nn.Sequential(*layers, nn.Linear(hidden or merge.dim, classes))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Log-odds (B, classes)."""
