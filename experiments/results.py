@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import platform
@@ -18,7 +19,8 @@ from tqdm import tqdm
 
 from mmtutor.metrics import Interval, mean_interval
 
-RESULTS = Path(__file__).parents[1] / "docs" / "results"
+ROOT = Path(__file__).parents[1]
+RESULTS = ROOT / "docs" / "results"
 
 
 @dataclass(frozen=True)
@@ -56,37 +58,51 @@ def measure(
     """Run the seeds that are not yet in ``docs/results/NAME.json``, and write the file after each.
 
     Args:
-        name: of the file.
+        name: of the file, and of the module in this folder.
         what: one sentence for the reader.
         claims: the rows.
         one_seed: a seed to all figures of it, by name.
-        seeds: how many.
-        settings: what was run; figures stored under other settings are thrown away.
+        seeds: how many, at least 2.
+        settings: what is run.
+
+    Seeds come in at ``NAME.json.part``, which takes the place of ``NAME.json`` when all are there. What is stored goes
+    on only if the settings, the versions and the code of the package and the experiment are the same.
 
     Returns:
         The file.
     """
-    path = RESULTS / f"{name}.json"
-    stored = json.loads(path.read_text()) if path.exists() else {}
-    same = stored.get("settings") == json.loads(json.dumps(settings))
-    figures: dict[str, dict[str, float]] = stored.get("figures", {}) if same else {}
-    seconds = float(stored.get("seconds", 0)) if same else 0.0
+    if seeds < 2:
+        raise ValueError(f"measure: an interval needs at least 2 seeds, got {seeds}")
+    path, part = RESULTS / f"{name}.json", RESULTS / f"{name}.json.part"
+    head = {"what": what, "settings": json.loads(json.dumps(settings)), "versions": _versions(), "code": _code(name)}
+    figures: dict[str, dict[str, float]] = {}
+    seconds = 0.0
+    for file in (path, part):
+        stored = json.loads(file.read_text()) if file.exists() else {}
+        if all(stored.get(key) == value for key, value in head.items()) and len(stored["figures"]) > len(figures):
+            figures, seconds = stored["figures"], float(stored["seconds"])
     for seed in tqdm([s for s in range(seeds) if str(s) not in figures], f"{name}: seeds"):
         start = time.perf_counter()
         figures[str(seed)] = one_seed(seed)
         seconds += time.perf_counter() - start
-        _write(path, what, claims, figures, settings, seconds)
-    _write(path, what, claims, figures, settings, seconds)
+        _write(part, head, claims, figures, seconds)
+    _write(part, head, claims, figures, seconds)
+    part.replace(path)
     return path
 
 
+def _versions() -> dict[str, str]:
+    return {p: version(p) for p in ("torch", "numpy", "mmtutor")} | {"python": platform.python_version()}
+
+
+def _code(name: str) -> str:
+    """A digest of the code that the figures come from."""
+    files = [*sorted((ROOT / "mmtutor").rglob("*.py")), ROOT / "experiments" / f"{name}.py"]
+    return hashlib.sha256(b"".join(f.read_bytes() for f in files if f.exists())).hexdigest()[:16]
+
+
 def _write(
-    path: Path,
-    what: str,
-    claims: Sequence[Claim],
-    figures: dict[str, dict[str, float]],
-    settings: dict[str, Any],
-    seconds: float,
+    path: Path, head: dict[str, Any], claims: Sequence[Claim], figures: dict[str, dict[str, float]], seconds: float
 ) -> None:
     rows = []
     for claim in claims if len(figures) > 1 else []:
@@ -96,22 +112,20 @@ def _write(
         interval = difference(values[claim.larger], values[claim.smaller])
         row |= {"values": values, "difference": list(interval), "verdict": verdict(interval, claim.margin)}
         rows.append(row)
-    on_gpu = torch.cuda.is_available()
+    cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
     content = {
-        "what": what,
+        **head,
         "date": date.today().isoformat(),
-        "device": torch.cuda.get_device_name() if on_gpu else f"CPU ({platform.machine()}), one thread",
-        "versions": {p: version(p) for p in ("torch", "numpy", "mmtutor")} | {"python": platform.python_version()},
-        "settings": settings,
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
         "seeds": [int(s) for s in figures],
         "seconds": round(seconds),
         "rows": rows,
         "figures": figures,
     }
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part")
-    with part.open("w") as file:
+    temporary = path.with_name(f".{path.name}.tmp")
+    with temporary.open("w") as file:
         file.write(json.dumps(content, indent=1, ensure_ascii=False) + "\n")
         file.flush()
         os.fsync(file.fileno())
-    part.replace(path)
+    temporary.replace(path)

@@ -98,10 +98,11 @@ class Merge(nn.Module):
             raise ValueError(f"{name}: expected features of {len(self.dims)} senses, got {len(features)}")
         for m, (x, d) in enumerate(zip(features, self.dims, strict=True)):
             if not isinstance(x, Tensor) or not x.is_floating_point():
-                raise TypeError(f"{name}: features[{m}] must be a float tensor, got {getattr(x, 'dtype', type(x))}")
+                raise TypeError(f"{name}: features[{m}] must be a float tensor, got {_kind(x)}")
             tokens = x.ndim == 3 and isinstance(self, CrossAttention)
             if not (x.ndim == 2 or tokens) or x.shape[-1] != d or len(x) != len(features[0]) or 0 in x.shape:
-                raise ValueError(f"{name}: features[{m}] must be ({len(features[0])}, {d}), got {tuple(x.shape)}")
+                wanted = f"({len(features[0]) or 'at least 1'}, {d})"
+                raise ValueError(f"{name}: features[{m}] must be {wanted}, got {tuple(x.shape)}")
 
 
 class Concat(Merge):
@@ -341,7 +342,8 @@ class Classifier(nn.Module):
     """What the models share: an encoder for each sense, and the check of a batch.
 
     ``forward(batch)`` gives log-odds (B, classes), ``loss(batch)`` the cross-entropy. Both raise ValueError or
-    TypeError for a batch that does not fit, holds NaN, or has an example in which every sense is missing.
+    TypeError for a batch that does not fit, holds NaN, or has an example in which every sense is missing. (On a GPU
+    these checks wait for it a few times a step: clear errors are worth that here.)
 
     Args:
         encoders: sense to a network from (B, …) to (B, dₘ).
@@ -356,6 +358,9 @@ class Classifier(nn.Module):
             raise ValueError(f"{name}: needs at least one sense, and a size for each; got {tuple(encoders)}, {dims}")
         if not isinstance(classes, int) or classes < 2:
             raise ValueError(f"{name}: classes must be a whole number ≥ 2, got {classes!r}")
+        for sense in encoders:
+            if "." in sense or hasattr(nn.ModuleDict, sense):
+                raise ValueError(f"{name}: a sense cannot be named {sense!r}")
         self.encoders, self.dims, self.classes = nn.ModuleDict(encoders), tuple(dims), classes
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -366,6 +371,9 @@ class Classifier(nn.Module):
     def features(self, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
         """Encode each sense: a list of (B, dₘ), zeros where a sense is absent, and ``present``, bool (B, M)."""
         name = type(self).__name__
+        for sense in self.encoders:
+            if sense in batch and (not isinstance(batch[sense], Tensor) or not batch[sense].ndim):
+                raise TypeError(f"{name}: {sense!r} must be a tensor (B, …), got {_kind(batch[sense])}")
         sizes = {sense: len(batch[sense]) for sense in self.encoders if sense in batch}
         for sense in self.encoders.keys() - sizes.keys():
             if near := difflib.get_close_matches(sense, batch.keys() - self.encoders.keys(), 1, 0.8):
@@ -375,19 +383,23 @@ class Classifier(nn.Module):
         size = min(sizes.values())
         if size == 0 or set(sizes.values()) != {size}:
             raise ValueError(f"{name}: senses need the same number of examples, at least one, got {sizes}")
-        some = batch[next(iter(sizes))]
-        everyone = torch.ones(size, dtype=torch.bool, device=some.device)
-        features, masks = [], []
-        for (sense, encoder), d in zip(self.encoders.items(), self.dims, strict=True):
+        everyone = torch.ones(size, dtype=torch.bool, device=batch[next(iter(sizes))].device)
+        encoded, masks = {}, []
+        for sense, encoder in self.encoders.items():
             mask = batch.get(f"{sense}_present", everyone) if sense in sizes else ~everyone
-            if mask.dtype != torch.bool or mask.shape != (size,):
-                raise ValueError(f"{name}: {sense}_present must be bool ({size},), got {mask.dtype} {(*mask.shape,)}")
+            if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (size,):
+                raise ValueError(f"{name}: {sense}_present must be bool ({size},), got {_kind(mask)}")
+            masks.append(mask)
             if sense in sizes:
                 x = batch[sense] if mask is everyone else _keep(batch[sense], mask)
                 if not _finite(x):
                     raise ValueError(f"{name}: {sense!r} holds NaN or infinite values")
-            features.append(encoder(x) if sense in sizes else some.new_zeros(size, d))
-            masks.append(mask)
+                encoded[sense] = encoder(x)
+        some = next(iter(encoded.values()))
+        features = [
+            encoded[sense] if sense in encoded else some.new_zeros(size, d)
+            for sense, d in zip(self.encoders, self.dims, strict=True)
+        ]
         present = torch.stack(masks, 1)
         _check_present(name, present, (size, len(features)))
         return features, present
@@ -396,8 +408,8 @@ class Classifier(nn.Module):
         name, label = type(self).__name__, batch.get("label")
         if label is None:
             raise ValueError(f"{name}: the batch has no 'label'")
-        if label.dtype != torch.int64 or label.ndim != 1:
-            raise TypeError(f"{name}: label must be int64 (B,), got {label.dtype} {tuple(label.shape)}")
+        if not isinstance(label, Tensor) or label.dtype != torch.int64 or label.ndim != 1:
+            raise TypeError(f"{name}: label must be int64 (B,), got {_kind(label)}")
         if len(label) != size or not 0 <= int(label.min()) <= int(label.max()) < self.classes:
             raise ValueError(f"{name}: needs {size} labels from 0 to {self.classes - 1}, got {label}")
         return label
@@ -453,6 +465,8 @@ class LateFusion(Classifier):
     def __init__(self, encoders: Mapping[str, nn.Module], classes: int, merge: Merge, hidden: int = 64) -> None:
         super().__init__(encoders, merge.dims, classes)
         self.merge = merge
+        if hidden < 0:
+            raise ValueError(f"{type(self).__name__}: hidden must be at least 0, got {hidden}")
         layers: list[nn.Module] = [nn.ReLU(), nn.Linear(merge.dim, hidden), nn.ReLU()] if hidden else []
         self.head = nn.Sequential(*layers, nn.Linear(hidden or merge.dim, classes))
 
@@ -518,6 +532,8 @@ class DecisionFusion(Classifier):
         if rule not in ("mean", "product", "weighted"):
             raise ValueError(f"DecisionFusion: rule must be mean, product or weighted, got {rule!r}")
         prior = torch.ones(classes) / classes if prior is None else prior
+        if not isinstance(prior, Tensor):
+            raise TypeError(f"DecisionFusion: prior must be a tensor ({classes},), got {_kind(prior)}")
         if prior.shape != (classes,) or not (prior > 0).all() or abs(float(prior.sum()) - 1) > 1e-4:
             raise ValueError(f"DecisionFusion: prior must be {classes} positive probabilities that add up to 1")
         self.heads = nn.ModuleDict({s: nn.Linear(d, classes) for s, d in zip(encoders, dims, strict=True)})
@@ -529,6 +545,10 @@ class DecisionFusion(Classifier):
     def branches(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """What each sense says by itself: log-probabilities (B, M, classes), and ``present`` (B, M)."""
         features, present = self.features(batch)
+        for sense, x, d in zip(self.encoders, features, self.dims, strict=True):
+            if x.shape != (len(present), d) or not x.is_floating_point() or not _finite(x):
+                wanted = f"finite floats ({len(present)}, {d})"
+                raise ValueError(f"DecisionFusion: the encoder of {sense!r} must give {wanted}, got {_kind(x)}")
         says = [head(x.relu()).log_softmax(1) for head, x in zip(self.heads.values(), features, strict=True)]
         return torch.stack(says, 1), present
 
@@ -560,9 +580,13 @@ class DecisionFusion(Classifier):
         return {"loss": loss, **terms}
 
 
+def _kind(x: object) -> str:
+    return f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+
+
 def _check_present(name: str, present: Tensor, shape: tuple[int, ...]) -> None:
-    if present.dtype != torch.bool or present.shape != shape:
-        raise ValueError(f"{name}: present must be bool {shape}, got {present.dtype} {tuple(present.shape)}")
+    if not isinstance(present, Tensor) or present.dtype != torch.bool or present.shape != shape:
+        raise ValueError(f"{name}: present must be bool {shape}, got {_kind(present)}")
     nothing = (~present.any(1)).nonzero()
     if len(nothing):
         raise ValueError(f"{name}: every sense is missing in example {int(nothing[0])}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +11,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from mmtutor.data import Senses
+from mmtutor.training.loss import modes_restored
 
 
 class Interval(NamedTuple):
@@ -37,15 +37,10 @@ def predict(model: nn.Module, data: Senses, batch_size: int = 512) -> Tensor:
         (N, classes) on the CPU. The model and every part of it are left in the mode they were in.
     """
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    was_training = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        with torch.no_grad():
-            batches = data.loader(batch_size)
-            return torch.cat([model({k: v.to(device) for k, v in b.items()}).cpu() for b in batches])
-    finally:
-        for module, training in was_training.items():  # not model.train(): a frozen part stays frozen
-            module.training = training
+    with modes_restored(model), torch.no_grad():
+        model.eval()
+        batches = data.loader(batch_size)
+        return torch.cat([model({k: v.to(device) for k, v in b.items()}).cpu() for b in batches])
 
 
 def correct(model: nn.Module, data: Senses) -> NDArray[np.bool_]:
@@ -159,19 +154,3 @@ def confusion(label: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[n
             raise ValueError(f"confusion: {name} must be whole numbers from 0 to {classes - 1}")
     pairs = np.stack(rows).astype(np.int64)
     return np.bincount(pairs[0] * classes + pairs[1], minlength=classes**2).reshape(classes, classes)
-
-
-def spread(values: Sequence[float]) -> str:
-    """Mean ± standard deviation, as tables print it.
-
-    Raises:
-        ValueError: no values, or NaN among them.
-
-    Examples:
-        >>> spread([0.5, 0.7])
-        '0.600 ± 0.141'
-    """
-    (x,) = _rows("spread", values=values)
-    if not len(x):
-        raise ValueError("spread: values must be at least one, got none")
-    return f"{x.mean():.3f} ± {x.std(ddof=1):.3f}" if len(x) > 1 else f"{x.mean():.3f}"

@@ -174,9 +174,7 @@ def history(past: History, title: str, term: str = "loss") -> Figure:
     return figure
 
 
-def bars(
-    values: Mapping[str, float], title: str, unit: str, chance: float | None = None, highlight: Sequence[str] = ()
-) -> Figure:
+def bars(values: Mapping[str, float], title: str, unit: str, chance: float | None = None) -> Figure:
     """Named figures as horizontal bars with their numbers.
 
     Args:
@@ -184,7 +182,6 @@ def bars(
         title: the message.
         unit: what the axis shows.
         chance: draws a dashed line there.
-        highlight: names in another colour.
 
     Raises:
         ValueError: there is no figure, or one is not finite.
@@ -194,8 +191,7 @@ def bars(
     with plt.rc_context(_STYLE):
         figure, axis = plt.subplots(figsize=(6, 0.36 * len(values) + 1.1))
         names = list(values)[::-1]
-        colours = [COLOURS[1] if n in highlight else COLOURS[0] for n in names]
-        drawn = axis.barh(names, [values[n] for n in names], color=colours)
+        drawn = axis.barh(names, [values[n] for n in names], color=COLOURS[0])
         axis.bar_label(drawn, fmt="%.3f", padding=3)
         if chance is not None:
             axis.axvline(chance, linestyle="--", color="0.4", linewidth=1)

@@ -396,6 +396,19 @@ def test_learned_weights_find_the_better_sense():
 # -------------------------------------------------------------------------------------------------- bad input
 
 
+def test_encoders_may_read_whole_numbers_and_must_give_what_was_announced():
+    words = {"text": nn.Sequential(nn.Embedding(9, 4), nn.Flatten()), "sound": nn.Linear(2, 4)}
+    data = {"text": torch.arange(6).view(6, 1), "label": torch.arange(6) % 3}
+    for model in (LateFusion(words, 3, Concat([4, 4])), DecisionFusion(words, 3, [4, 4])):
+        assert model.loss(data)["loss"].isfinite()  # the other sense is absent as a whole
+    for dims in ([5, 4], [4, 5]):
+        with pytest.raises(ValueError, match="must give finite floats"):
+            DecisionFusion(words, 3, dims).double()({**data, "sound": torch.rand(6, 2).double()})
+    places = {"text": nn.Embedding(9, 4), "sound": nn.Linear(2, 4)}
+    with pytest.raises(ValueError, match="'text' must give finite floats"):
+        DecisionFusion(places, 3, [4, 4])(data)
+
+
 def test_no_exchange_means_no_sense_hears_another():
     x, merge = features([3, 3]), CrossAttention([3, 3], 4, exchanges=0, heads=1).double()
     other = [x[0], torch.randn_like(x[1])]
@@ -428,7 +441,7 @@ def test_bad_features_are_refused(make, spoil, error):
 @every_merge
 def test_bad_masks_are_refused(make):
     merge, x = make(DIMS).double(), features()
-    for mask in (torch.ones(4, 2).bool(), torch.ones(4, 3), torch.ones(3, 3).bool()):
+    for mask in (torch.ones(4, 2).bool(), torch.ones(4, 3), torch.ones(3, 3).bool(), [[True] * 3] * 4):
         with pytest.raises(ValueError, match="present must be bool"):
             merge(x, mask)
     with pytest.raises(ValueError, match="every sense is missing in example 2"):
@@ -453,6 +466,9 @@ def test_bad_masks_are_refused(make):
         ({"label": torch.rand(6)}, TypeError, "label must be int64"),
         ({"label": torch.zeros(6, 1).long()}, TypeError, "label must be int64"),
         ({"label": torch.zeros(5).long()}, ValueError, "label"),
+        ({"label": [0] * 6}, TypeError, "label must be int64"),
+        ({"a": [[1.0] * 5] * 6}, TypeError, "'a' must be a tensor"),
+        ({"b_present": [True] * 6}, ValueError, "b_present must be bool"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -476,6 +492,9 @@ def test_bad_batches_are_refused(name, change, error, says):
         lambda: CrossAttention([2, 2], 6, heads=4),
         lambda: CrossAttention([2, 2], 8, exchanges=-1),
         lambda: LateFusion({}, 3, Concat([1])),
+        lambda: LateFusion({"type": nn.Flatten()}, 3, Concat([1])),
+        lambda: LateFusion({"a.b": nn.Flatten()}, 3, Concat([1])),
+        lambda: LateFusion(encoders(), 3, Concat([3, 3]), hidden=-1),
         lambda: LateFusion(encoders(), 1, Concat([3, 3])),
         lambda: LateFusion(encoders(), 3, Concat([3])),
         lambda: EarlyFusion({}, 3),

@@ -11,7 +11,7 @@ from scipy import stats
 from torch import nn
 
 from mmtutor.data import Senses
-from mmtutor.metrics import Interval, confusion, correct, mean_interval, paired_interval, predict, spread
+from mmtutor.metrics import Interval, confusion, correct, mean_interval, paired_interval, predict
 
 NAN, INF = float("nan"), float("inf")
 
@@ -213,7 +213,6 @@ BAD_ROWS = [
 def test_bad_rows_are_refused_by_name(bad):
     for call, name in [
         (lambda: mean_interval(bad), "mean_interval: values"),
-        (lambda: spread(bad), "spread: values"),
         (lambda: paired_interval(bad, [1, 2]), "paired_interval: a "),
         (lambda: paired_interval([1, 2], bad), "paired_interval: b "),
         (lambda: confusion(bad, [0, 1], 2), "confusion: label"),
@@ -228,7 +227,6 @@ def test_bad_rows_are_refused_by_name(bad):
     [
         (lambda: mean_interval([]), "values must be at least two"),
         (lambda: mean_interval([1]), "values must be at least two"),
-        (lambda: spread([]), "at least one"),
         (lambda: paired_interval([], []), "at least two items"),
         (lambda: paired_interval([1], [0]), "at least two items"),
         (lambda: paired_interval([1, 2], [1, 2, 3]), "a and b must have the same length"),
@@ -288,8 +286,3 @@ def test_confusion_counts():
             assert table[i, j] == sum(a == i and b == j for a, b in zip(label, predicted, strict=True))
     assert confusion([], [], 3).tolist() == [[0] * 3] * 3
     assert np.trace(confusion(label, label, 4)) == 300
-
-
-def test_spread_by_hand():
-    assert spread([1, 2, 4]) == "2.333 ± 1.528"  # variance (16 + 1 + 25) / 9 / 2 = 7/3
-    assert spread([0.25]) == "0.250"

@@ -46,7 +46,8 @@ def test_an_experiment_goes_on_after_a_stop_and_starts_anew_with_other_settings(
 
     with pytest.raises(KeyboardInterrupt):
         measure("x", "what", claims, one_seed, 4, {"lr": 1})
-    assert json.loads((tmp_path / "x.json").read_text())["seeds"] == [0, 1]
+    assert not (tmp_path / "x.json").exists()
+    assert json.loads((tmp_path / "x.json.part").read_text())["seeds"] == [0, 1]
     path = measure("x", "what", claims, one_seed, 4, {"lr": 1})
     assert done == [0, 1, 2, 2, 3]
     stored = json.loads(path.read_text())
@@ -58,6 +59,10 @@ def test_an_experiment_goes_on_after_a_stop_and_starts_anew_with_other_settings(
     assert done == [0, 1, 2, 2, 3]  # nothing left to do
     measure("x", "what", claims, one_seed, 2, {"lr": 2})
     assert done == [0, 1, 2, 2, 3, 0, 1]
+    monkeypatch.setattr(results, "_code", lambda name: "changed")
+    measure("x", "what", claims, one_seed, 2, {"lr": 2})
+    assert done == [0, 1, 2, 2, 3, 0, 1, 0, 1]
+    assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
 
 
 @pytest.mark.parametrize(

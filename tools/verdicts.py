@@ -49,7 +49,7 @@ def section(path: Path) -> str:
             f"{duration(content['seconds'])}, with {pairs(content['versions'], ' ', ', ')}. "
             f"Settings: {pairs(content['settings'], ': ', '; ')}. "
             f"[The figures of every seed](results/{path.name}).",
-            "| Claim | Verdict | Figures | Difference |\n| --- | --- | --- | --- |\n" + "\n".join(rows),
+            "| Claim | Verdict | Difference | Figures |\n| --- | --- | --- | --- |\n" + "\n".join(rows),
         ]
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
@@ -77,8 +77,8 @@ def row(entry: Mapping[str, Any], seeds: int) -> str:
     cells = [
         f"{entry['claim']} <small>({entry['source']})</small>",
         f"**{judged}**",
-        f"{figures} <small>({entry['unit']})</small>",
         f"{mean} [{low},\u00a0{high}]{margin}",
+        f"{figures} <small>({entry['unit']})</small>",
     ]
     return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |"
 
