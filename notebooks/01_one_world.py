@@ -3,7 +3,7 @@
 #
 # A digit can be written, seen on a house, spoken, spelled or measured. In this chapter you meet the small world that all
 # chapters share: ten digits, seen and heard through six senses. You will look at it, listen to it, find out how much each
-# sense knows by itself, and see why a careless split makes every model look better than it is.
+# sense knows by itself, and see why a careless split makes a model look better than it is.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 from mmtutor.data import digits, smartwatch
@@ -23,7 +23,8 @@ show(
 #
 # A *sense*, or *modality*, is one way in which something reaches us. Senses differ in shape: a picture is a grid, a sound is
 # a series, a word is a row of letters. They also differ in what they know. A sense may be clear about one digit and unsure
-# about another, and two senses seldom fail on the same example. That is the whole reason for multimodal learning.
+# about another, and where one fails another may not. Sometimes the answer lies in neither, but between them. These are two
+# reasons to use several senses.
 #
 # Everywhere in mmtutor a batch is a **dict of tensors**, from the name of a sense to a tensor of shape $(B, \dots)$, with $B$
 # examples. The class is called `label`.
@@ -40,7 +41,7 @@ for name, value in batch.items():
 # - `street` is **synthetic**: rendered with some twenty fonts, then bent, shaded and blurred like the house numbers of SVHN.
 # - `spoken` and `waveform` are **synthetic**: 64 voices of the speech program espeak-ng, in noise. The next chapter asks
 #   how far that carries to real people.
-# - `word` is the English word at a random place among eight letters.
+# - `word` is the English word at a random place in a row of eight letters.
 # - At the end you meet real recordings of a smartwatch.
 #
 # With internet, `digits(..., sources={"handwritten": mnist, "street": svhn, "spoken": fsdd})` reads the real sets instead
@@ -111,10 +112,10 @@ test = digits(*encoders, split="test", n=1000, **world_of)
 models = {}
 for sense, encoder in encoders.items():
     models[sense] = LateFusion({sense: encoder}, classes=10, merge=Concat([64]))
-    fit(models[sense], train, epochs=epochs, lr=3e-3, schedule="one-cycle", clip_norm=1.0)
+    fit(models[sense], train, epochs=epochs, lr=2e-3, schedule="one-cycle", clip_norm=1.0)
 accuracy = {sense: correct(model, test).mean() for sense, model in models.items()}
 show(
-    bars(accuracy, "Every sense knows something, none of the noisy ones all", "accuracy on new items", chance=0.1),
+    bars(accuracy, "Alone, the senses know very different amounts", "accuracy on new items", chance=0.1),
     "Accuracy of five senses alone: " + ", ".join(f"{s} {a:.2f}" for s, a in accuracy.items()) + "; chance is 0.10.",
 )
 
@@ -125,7 +126,7 @@ claim("a word without typing errors gives the digit away", accuracy["word"] > 0.
 # %% [markdown]
 # The word is too easy: it *is* the label in other letters. The argument `typos` makes it harder.
 #
-# More interesting is *which* digits a sense confuses. Ears mix up other digits than eyes do.
+# More interesting is *which* digits a sense confuses. The voice is mixed up on other digits than the measurements.
 
 # %% tags=["nbval-ignore-output"]
 label = test[:]["label"]

@@ -97,7 +97,8 @@ def figure(data: str, alt: str, made: Page, where: str) -> str:
     made.files[path] = png = base64.b64decode(data)
     made.figures.append((alt, path))
     width, height = struct.unpack(">II", png[16:24])
-    return f"![{escape(alt)}]({path}){{ width={width} height={height} }}"
+    wide = " .wide" if width > 2 * height and width > 800 else ""  # on a phone it scrolls instead of shrinking
+    return f"![{escape(alt)}]({path}){{ width={width} height={height}{wide} }}"
 
 
 def escape(text: str) -> str:
