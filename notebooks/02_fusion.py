@@ -60,6 +60,7 @@ from mmtutor.training import budget, claim, fit, seed_everything
 seed_everything(0)
 x = [torch.randn(5, 3, dtype=torch.float64), torch.randn(5, 4, dtype=torch.float64)]
 merge = MergeLayer([3, 4], 6).double()
+torch.nn.init.normal_(merge.bias)  # it starts at zero
 W = torch.cat([layer.weight for layer in merge.layers], 1)  # [W₁ W₂]
 by_hand = Concat([3, 4])(x) @ W.T + merge.bias
 gap = (by_hand - merge(x)).abs().max()
@@ -73,8 +74,9 @@ claim("concatenation and a linear layer equal a linear merge layer", gap < 1e-12
 # %%
 branches = MergeLayer([3, 4], 6, nonlinear=True).double()
 first, second = branches.layers
-together = (x[0] @ first.weight.T + x[1] @ second.weight.T + first.bias + second.bias).relu()
-gap = (together - branches(x)).abs().max()
+h = x[0] @ first.weight.T + first.bias, x[1] @ second.weight.T + second.bias
+assert torch.allclose(branches(x), h[0].relu() + h[1].relu(), atol=1e-12)
+gap = ((h[0] + h[1]).relu() - branches(x)).abs().max()
 claim("with a nonlinearity in each branch they differ", gap > 0.1, f"gap {gap}")
 
 # %% [markdown]
