@@ -2,13 +2,15 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_ARGS ?=
+# In a container one is root, and JupyterLab wants to be told that this is meant. LAB_ARGS=--no-browser opens no window.
+LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_NUM_THREADS ?= 1
 export NO_MKDOCS_2_WARNING ?= 1
 
 .PHONY: lab test check unit notebooks-test site serve notebooks clean
 
 lab: .venv/ready  ## set up, then open the notebooks
-	$(BIN)/jupyter lab notebooks
+	$(BIN)/jupyter lab notebooks $(LAB_ARGS)
 
 test: check unit notebooks-test site  ## set up, then pass everything
 
