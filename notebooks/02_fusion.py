@@ -81,8 +81,9 @@ claim("with a nonlinearity in each branch they differ", gap > 0.1, f"gap {gap}")
 
 # %% [markdown]
 # Tensor fusion gives a weight to every *product* of features. That can say "the picture shows a 3 **and** the voice says
-# 5", which no sum can say without a nonlinearity behind it. Its price is size: three senses of 64 features make $65^3 = 274{,}625$ products. Low-rank fusion
-# writes the weight as a sum of $R$ outer products and never builds the tensor. Both are the same function:
+# 5", which no sum can say without a nonlinearity behind it. Its price is size: three senses of 64 features make
+# $65^3 = 274{,}625$ products. Low-rank fusion writes the weight as a sum of $R$ outer products and never builds the
+# tensor. Both are the same function:
 
 # %%
 low = LowRankFusion([3, 4], 6, rank=2).double()
