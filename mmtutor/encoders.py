@@ -6,15 +6,27 @@ places (a picture, a text, a series) give one vector per place, ``(B, T, dim)``,
 attention looks at places.
 
 None of them normalises over the batch, so an example's features do not depend on its neighbours, and a
-missing sense in one example leaves all others as they are.
+missing sense in one example leaves all others as they are. (`GridEncoder` and `ResNetGrid` do while they are trained:
+they are meant to be trained first and then used frozen.)
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
-__all__ = ["AudioEncoder", "ImageEncoder", "SequenceEncoder", "TabularEncoder", "TextEncoder"]
+__all__ = [
+    "AudioEncoder",
+    "GridEncoder",
+    "ImageEncoder",
+    "ResNetGrid",
+    "SequenceEncoder",
+    "TabularEncoder",
+    "TextEncoder",
+]
 
 
 class TabularEncoder(nn.Module):
@@ -88,6 +100,50 @@ class ImageEncoder(nn.Module):
         else:
             encoded = self.head(x.flatten(2).transpose(1, 2)) + self.places  # (B, 16, dim)
         return encoded
+
+
+class GridEncoder(nn.Module):
+    """Convolutions that keep places apart, for pictures of any size: (B, channels, H, W) to (B, L, dim).
+
+    Each width halves the picture with one convolution and lets a place see more around it with another. Three widths
+    make a place of 8×8 pixels: a picture of 64×64 has L = 64 places, from the top left row by row. The last two of
+    the ``dim`` numbers say where the place is, across and down, from -1 to 1 (Liu et al., 2018, arXiv:1807.03247).
+
+    It normalises over the batch, as ResNet does, and learns much faster for it. So put it into eval mode before it
+    is used frozen. In training each number has mean 0 and variance 1 over a batch and its places.
+
+    Args:
+        channels: of the picture.
+        widths: channels after each halving.
+
+    Attributes:
+        dim: numbers for each place, ``widths[-1] + 2``.
+
+    Examples:
+        >>> GridEncoder(3).eval()(torch.rand(2, 3, 64, 64)).shape
+        torch.Size([2, 64, 66])
+    """
+
+    def __init__(self, channels: int, widths: tuple[int, ...] = (16, 32, 64)) -> None:
+        super().__init__()
+        _positive(channels=channels, **{"number of widths": len(widths)})
+        _positive(**{f"widths[{i}]": w for i, w in enumerate(widths)})
+        self.channels, self.dim = channels, widths[-1] + 2
+        layers: list[nn.Module] = []
+        for before, after in zip((channels, *widths), widths, strict=False):
+            for into, stride in ((before, 2), (after, 1)):
+                layers += [nn.Conv2d(into, after, 3, stride, 1, bias=False), nn.BatchNorm2d(after), nn.ReLU()]
+        layers[-2:] = [nn.BatchNorm2d(widths[-1], affine=False)]
+        self.convolutions = nn.Sequential(*layers)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode pictures, float (B, channels, H, W), usually in [0, 1]."""
+        _expect(self, x, "(B, channels, H, W)", (None, self.channels, None, None))
+        x = self.convolutions(x)  # (B, width, rows, columns)
+        B, _, rows, columns = x.shape
+        down, across = (torch.linspace(-1, 1, n, dtype=x.dtype, device=x.device) for n in (rows, columns))
+        where = torch.stack([across.expand(rows, columns), down.unsqueeze(1).expand(rows, columns)])
+        return torch.cat([x, where.expand(B, 2, rows, columns)], 1).flatten(2).transpose(1, 2)  # (B, L, dim)
 
 
 class AudioEncoder(ImageEncoder):
@@ -173,6 +229,86 @@ class SequenceEncoder(nn.Module):
         states, _ = self.gru(x)  # (B, T, 2 hidden)
         encoded: Tensor = self.head(states if self.tokens else states.mean(1))
         return encoded
+
+
+class ResNetGrid(nn.Module):
+    """A trained ResNet that sees photographs as a grid of places: (B, 3, H, W) to (B, grid², dim).
+
+    The network is handed in, as ``torchvision.models`` builds it (extra ``photos``: ``pip install mmtutor[photos]``),
+    and used without its pooling and its classes; it is not copied, its parameters are frozen or not in place.
+
+    Frozen parts are in eval mode for ever, because batch normalisation would go on changing them. Parts that are
+    trained normalise over the batch while they are trained, as all parts of ResNet once were.
+
+    The paper (Xu et al., 2015) took 14×14×512 from VGG. The recipe that is usually published since then is
+    ResNet-101, 14×14×2048, with its blocks 2 to 4 fine-tuned: those that torchvision calls ``layer2`` to
+    ``layer4``, ``children()[5:]``.
+
+    Args:
+        resnet: a network with ``conv1``, ``bn1``, ``relu``, ``maxpool``, ``layer1`` to ``layer4`` and ``fc``, whose
+            ``in_features`` say how many channels ``layer4`` has.
+        grid: places on a side, averages of what lies around them (or repeated, where the network has fewer).
+        trained: names of the parts that go on learning; ``()`` freezes all.
+        mean: of red, green and blue in the photographs that the network was trained on; ImageNet's.
+        std: their standard deviation.
+
+    Attributes:
+        dim: channels, 2048 for ResNet-101.
+
+    Raises:
+        ValueError: the network lacks a part, or an argument is not what it should be. Nothing was frozen then.
+
+    Examples:
+        >>> from torchvision.models import resnet101  # doctest: +SKIP
+        >>> encoder = ResNetGrid(resnet101(weights="DEFAULT"))  # doctest: +SKIP
+        >>> encoder(torch.rand(1, 3, 256, 256)).shape  # doctest: +SKIP
+        torch.Size([1, 196, 2048])
+    """
+
+    parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self,
+        resnet: nn.Module,
+        grid: int = 14,
+        trained: tuple[str, ...] = ("layer2", "layer3", "layer4"),
+        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
+        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
+    ) -> None:
+        super().__init__()
+        _positive(grid=grid)
+        if missing := [name for name in self.parts if not isinstance(getattr(resnet, name, None), nn.Module)]:
+            raise ValueError(f"ResNetGrid: resnet should be a ResNet of torchvision, it has no {', '.join(missing)}")
+        dim = getattr(getattr(resnet, "fc", None), "in_features", None)
+        if not isinstance(dim, int):
+            raise ValueError("ResNetGrid: resnet.fc should be a linear layer, whose in_features tell the channels")
+        if isinstance(trained, str) or not set(trained) <= set(self.parts):
+            raise ValueError(f"ResNetGrid: trained should be a tuple of names in {self.parts}, got {trained!r}")
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise ValueError(f"ResNetGrid: mean and std should be three numbers, std positive, got {mean} and {std}")
+        self.grid, self.trained, self.dim = grid, tuple(trained), dim
+        self.resnet = nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in self.parts))
+        for name, part in self.resnet.named_children():
+            part.requires_grad_(name in self.trained)
+        # Constants, made anew each time: no part of what is saved.
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.train()
+
+    def train(self, mode: bool = True) -> ResNetGrid:
+        """Switch the trained parts to train or eval mode; the frozen ones stay in eval mode."""
+        super().train(mode)
+        for name, part in self.resnet.named_children():
+            part.train(mode and name in self.trained)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Encode photographs, float (B, 3, H, W) in [0, 1]; the places go from the top left row by row."""
+        _expect(self, x, "(B, 3, H, W)", (None, 3, None, None))
+        x = self.resnet((x - self.mean) / self.std)  # (B, dim, about H / 32, about W / 32)
+        return F.adaptive_avg_pool2d(x, self.grid).flatten(2).transpose(1, 2)
 
 
 def _positive(**sizes: int) -> None:

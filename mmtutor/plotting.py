@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import textwrap
 import wave as wav
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -15,7 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from mmtutor.data import Senses
+from mmtutor.data import Scenes, Senses
 from mmtutor.data.word import read_word
 from mmtutor.training import History
 
@@ -197,6 +198,97 @@ def bars(values: Mapping[str, float], title: str, unit: str, chance: float | Non
             axis.axvline(chance, linestyle="--", color="0.4", linewidth=1)
         axis.set(xlabel=unit if chance is None else f"{unit} (dashed: chance)", title=title)
         axis.margins(x=0.12)
+    return figure
+
+
+def captioned(data: Scenes, examples: Sequence[int], sentences: Sequence[str], title: str) -> Figure:
+    """Scenes side by side, each with a sentence below it.
+
+    Args:
+        data: the scenes.
+        examples: which ones, four in a row.
+        sentences: one for each example.
+        title: the message.
+
+    Raises:
+        ValueError: there is no such example, or not one sentence for each.
+    """
+    if not len(examples) or not all(-len(data) <= k < len(data) for k in examples):
+        raise ValueError(f"captioned: examples must be some of the {len(data)}, got {examples!r}")
+    if len(sentences) != len(examples) or isinstance(sentences, str):
+        raise ValueError(f"captioned: sentences must be {len(examples)}, one for each example, got {len(sentences)}")
+    rows = -(-len(examples) // 4)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(rows, 4, figsize=(9, 2.75 * rows + 0.4), squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        for axis, k, sentence in zip(axes.flat, examples, sentences, strict=False):
+            axis.imshow(data[k]["scene"].permute(1, 2, 0).numpy())
+            lines = "\n".join(textwrap.wrap(sentence, 26))
+            axis.text(0.5, -0.04, lines, ha="center", va="top", size=9, transform=axis.transAxes)
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def attention(scene: ArrayLike, words: Sequence[str], alpha: ArrayLike, title: str) -> Figure:
+    """A scene, and for each word of a sentence where the model looked: the lighter, the more.
+
+    Above each word's picture stands how much attention the place with most of it got.
+
+    Args:
+        scene: (3, H, W) in [0, 1].
+        words: T words.
+        alpha: (T, L) or more rows, the attention at each word on L places in a square grid.
+        title: the message.
+
+    Raises:
+        ValueError: the shapes do not fit.
+    """
+    picture, looks = np.asarray(scene, float), np.asarray(alpha, float)
+    side = round(looks.shape[-1] ** 0.5) if looks.ndim == 2 else 0
+    if picture.ndim != 3 or len(picture) != 3 or not words or len(looks) < len(words) or side**2 != looks.shape[-1]:
+        raise ValueError(
+            f"attention: needs a scene (3, H, W), T words and alpha (T, L) with L a square, "
+            f"got {picture.shape}, {len(words)} words and {looks.shape}"
+        )
+    columns = 6
+    rows = -(-(len(words) + 1) // columns)
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(rows, columns, figsize=(9, 1.75 * rows + 0.4), squeeze=False)
+        for axis in axes.flat:
+            axis.axis("off")
+        axes.flat[0].imshow(picture.transpose(1, 2, 0))
+        axes.flat[0].set_title("scene", loc="center", size=10)
+        for axis, word, look in zip(axes.flat[1:], words, looks, strict=False):
+            share = np.kron(look.reshape(side, side) / look.max(), np.ones((picture.shape[1] // side,) * 2))
+            axis.imshow(0.6 * picture.transpose(1, 2, 0) + 0.4 * share[..., None])
+            axis.set_title(f"{word}  {look.max():.2f}", loc="center", size=10)
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def moments(looks: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
+    """How much attention is on the object that is about to be named, and on the one named before, word by word.
+
+    Args:
+        looks: a model's name to what `mmtutor.metrics.gaze` gave.
+        title: the message.
+    """
+    if not looks:
+        raise ValueError("moments: looks must have at least one model")
+    with plt.rc_context(_STYLE):
+        figure, axes = plt.subplots(1, len(looks), figsize=(4.5 * len(looks), 3), sharey=True, squeeze=False)
+        for axis, (name, look) in zip(axes.flat, looks.items(), strict=True):
+            for k, (label, key) in enumerate((("object to be named", "named"), ("object named before", "before"))):
+                values = np.asarray(look[key], float)
+                x = np.arange(len(values)) - len(values) // 2
+                axis.plot(x, values, "os"[k] + "-", color=COLOURS[k], label=label)
+            axis.axvline(0, linestyle="--", color="0.4", linewidth=1)
+            axis.set(title=name, xlabel="words after the first one about the object")
+        axes[0, 0].set_ylabel("share of attention")
+        axes[0, 0].set_ylim(bottom=0)  # of all: they share it
+        axes[0, 0].legend(frameon=False, fontsize=9)
+        figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 

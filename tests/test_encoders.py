@@ -7,8 +7,17 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
-from mmtutor.encoders import AudioEncoder, ImageEncoder, SequenceEncoder, TabularEncoder, TextEncoder
+from mmtutor.encoders import (
+    AudioEncoder,
+    GridEncoder,
+    ImageEncoder,
+    ResNetGrid,
+    SequenceEncoder,
+    TabularEncoder,
+    TextEncoder,
+)
 
 ENCODERS = {
     "tabular": (lambda: TabularEncoder(6, 5), (4, 6)),
@@ -130,3 +139,284 @@ def test_any_shape_ends_in_features_or_a_clear_error(name, shape):
 def test_bad_sizes_are_refused(make):
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+# ---------------------------------------------------------------------------------------------- ResNetGrid
+
+
+class Block(nn.Module):
+    """Two convolutions and a way around them, as in ResNet."""
+
+    def __init__(self, before, after, stride):
+        super().__init__()
+        self.conv1 = nn.Conv2d(before, after, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(after)
+        self.conv2 = nn.Conv2d(after, after, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(after)
+        self.around = nn.Sequential(nn.Conv2d(before, after, 1, stride, bias=False), nn.BatchNorm2d(after))
+
+    def forward(self, x):
+        return F.relu(self.around(x) + self.bn2(self.conv2(F.relu(self.bn1(self.conv1(x))))))
+
+
+class TinyResNet(nn.Module):
+    """Named and ordered as in torchvision."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv1 = nn.Conv2d(3, 4, 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(4)
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        self.layer1 = nn.Sequential(Block(4, 4, 1))
+        self.layer2 = nn.Sequential(Block(4, 6, 2))
+        self.layer3 = nn.Sequential(Block(6, 8, 2))
+        self.layer4 = nn.Sequential(Block(8, 10, 2))
+        self.avgpool = nn.AdaptiveAvgPool2d(1)
+        self.fc = nn.Linear(10, 7)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm2d):  # as if trained: not the numbers that it begins with
+                nn.init.uniform_(module.running_mean, -0.1, 0.1)
+                nn.init.uniform_(module.running_var, 0.5, 2)
+
+    def places(self, x):
+        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
+        return self.layer4(self.layer3(self.layer2(self.layer1(x))))
+
+
+@pytest.mark.parametrize("constants", [{}, {"mean": (0, 0.1, 0.2), "std": (1, 2, 3)}], ids=["ImageNet", "other"])
+def test_a_resnet_by_hand(constants):
+    """Normalised photographs, and the places from the top left row by row."""
+    resnet = TinyResNet().double().eval()
+    x = torch.rand(2, 3, 128, 192, dtype=torch.float64)
+    encoder = ResNetGrid(resnet, grid=2, **constants).double().eval()
+    mean = torch.tensor(constants.get("mean", (0.485, 0.456, 0.406)))[:, None, None]
+    std = torch.tensor(constants.get("std", (0.229, 0.224, 0.225)))[:, None, None]
+    places = resnet.places((x - mean) / std)  # (2, 10, 4, 6)
+    out = encoder(x)
+    assert out.shape == (2, 4, 10)
+    assert encoder.dim == 10
+    for row in range(2):
+        for column in range(2):
+            by_hand = places[:, :, 2 * row : 2 * row + 2, 3 * column : 3 * column + 3].mean((2, 3))
+            assert (out[:, 2 * row + column] - by_hand).abs().max() < 1e-6
+
+
+def test_a_resnet_gives_any_grid_for_photographs_of_any_size():
+    encoder = ResNetGrid(TinyResNet()).eval()
+    for size in ((256, 256), (64, 100), (1, 1)):
+        assert encoder(torch.rand(1, 3, *size)).shape == (1, 196, 10)
+
+
+def state(encoder):
+    return {name: value.clone() for name, value in encoder.resnet.state_dict().items()}
+
+
+@pytest.mark.parametrize("trained", [("layer2", "layer3", "layer4"), ("conv1", "bn1"), ()])
+def test_only_the_trained_parts_of_a_resnet_change(trained):
+    """Neither parameters nor the running statistics of a frozen part change, whatever mode it is put into."""
+    encoder = ResNetGrid(TinyResNet(), grid=2, trained=trained)
+    assert encoder.training
+    assert {name for name, part in encoder.resnet.named_children() if part.training} == set(trained)
+    encoder.eval()
+    assert not any(module.training for module in encoder.modules())
+    assert encoder.train() is encoder
+    before = state(encoder)
+    head = nn.Linear(10, 1)
+    optimizer = torch.optim.SGD([p for p in [*encoder.parameters(), *head.parameters()] if p.requires_grad], 0.1)
+    for _ in range(2):
+        loss = head(encoder(torch.rand(4, 3, 64, 64))).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    after = state(encoder)
+    for name, value in before.items():
+        assert torch.equal(value, after[name]) == (name.split(".")[0] not in trained), name
+    for name, parameter in encoder.resnet.named_parameters():
+        assert parameter.requires_grad == (parameter.grad is not None) == (name.split(".")[0] in trained)
+
+
+def test_a_resnet_is_frozen_again_by_another_choice():
+    resnet = TinyResNet()
+    ResNetGrid(resnet, trained=())
+    encoder = ResNetGrid(resnet, trained=("layer4",))
+    learning = {name.split(".")[0] for name, p in encoder.resnet.named_parameters() if p.requires_grad}
+    assert learning == {"layer4"}
+
+
+def test_a_frozen_resnet_does_not_see_the_neighbours_even_while_the_rest_is_trained():
+    encoder, x = ResNetGrid(TinyResNet(), grid=2, trained=()).double().train(), torch.rand(4, 3, 64, 64).double()
+    alone = torch.cat([encoder(x[i : i + 1]) for i in range(4)])
+    assert (encoder(x) - alone).abs().max() < 1e-12
+
+
+def test_what_is_saved_of_a_resnet_is_the_network_alone():
+    encoder = ResNetGrid(TinyResNet())
+    assert all(name.startswith("resnet.") for name in encoder.state_dict())
+    assert not any("fc" in name for name in encoder.state_dict())
+    assert {name for name, _ in encoder.named_buffers()} >= {"mean", "std"}  # they move to a GPU with the rest
+
+
+@pytest.mark.parametrize("part", [*ResNetGrid.parts, "fc"])
+def test_a_network_that_lacks_a_part_is_refused_and_not_frozen(part):
+    resnet = TinyResNet()
+    setattr(resnet, part, nn.Identity() if part == "fc" else None)
+    with pytest.raises(ValueError, match=rf"resnet.*{part}"):
+        ResNetGrid(resnet, trained=())
+    assert all(parameter.requires_grad for parameter in resnet.parameters())
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ({"trained": ("layer5",)}, r"trained should be .*layer4.*got \('layer5',\)"),
+        ({"trained": ("fc",)}, "trained should be"),
+        ({"trained": "layer4"}, "trained should be a tuple .* got 'layer4'"),
+        ({"trained": ""}, "trained should be a tuple"),
+        ({"grid": 0}, "grid must be"),
+        ({"mean": (0.5,)}, "mean and std should be three"),
+        ({"std": (0.5, 0.5)}, "mean and std should be three"),
+        ({"std": (0.2, 0, 0.2)}, "std positive"),
+    ],
+)
+def test_bad_arguments_of_a_resnet_are_refused_before_anything_is_frozen(arguments, says):
+    resnet = TinyResNet()
+    with pytest.raises(ValueError, match=says):
+        ResNetGrid(resnet, **{"trained": (), **arguments})
+    assert all(parameter.requires_grad for parameter in resnet.parameters())
+
+
+def test_photographs_of_the_wrong_kind_or_shape_are_refused_by_a_resnet():
+    encoder = ResNetGrid(TinyResNet())
+    with pytest.raises(TypeError, match="floating-point"):
+        encoder(torch.zeros(1, 3, 64, 64, dtype=torch.uint8))
+    for shape in ((3, 64, 64), (1, 1, 64, 64), (0, 3, 64, 64)):
+        with pytest.raises(ValueError, match=r"expected \(B, 3, H, W\)"):
+            encoder(torch.rand(shape))
+
+
+def test_resnet101_of_torchvision():
+    models = pytest.importorskip("torchvision").models
+    encoder = ResNetGrid(models.resnet101(weights=None)).eval()
+    with torch.no_grad():
+        assert encoder(torch.rand(1, 3, 256, 256)).shape == (1, 196, 2048)
+    assert encoder.dim == 2048
+    learning = {name.split(".")[1] for name, p in encoder.named_parameters() if p.requires_grad}
+    assert learning == {"layer2", "layer3", "layer4"}
+
+
+# --------------------------------------------------------------------------------------------- GridEncoder
+
+
+def grid(channels=3, **settings):
+    """In eval mode, with statistics as if trained."""
+    encoder = GridEncoder(channels, **settings).double()
+    for module in encoder.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            nn.init.uniform_(module.running_mean, -0.1, 0.1)
+            nn.init.uniform_(module.running_var, 0.5, 2)
+    return encoder.eval()
+
+
+@pytest.mark.parametrize(
+    ("size", "rows", "columns"), [((64, 64), 8, 8), ((40, 72), 5, 9), ((19, 45), 3, 6), ((8, 8), 1, 1), ((1, 1), 1, 1)]
+)
+def test_a_grid_for_pictures_of_any_size(size, rows, columns):
+    out = grid()(torch.rand(2, 3, *size, dtype=torch.float64))
+    assert out.shape == (2, rows * columns, 66)
+    assert out.isfinite().all()
+    if min(rows, columns) > 1:
+        across, down = out[1, :, 64].view(rows, columns), out[1, :, 65].view(rows, columns)
+        assert torch.equal(across, torch.linspace(-1, 1, columns, dtype=torch.float64).expand(rows, columns))
+        assert torch.equal(down.T, torch.linspace(-1, 1, rows, dtype=torch.float64).expand(columns, rows))
+
+
+def test_widths_decide_how_often_a_picture_is_halved():
+    x = torch.rand(2, 1, 64, 32, dtype=torch.float64)
+    for widths, shape in (((5,), (2, 32 * 16, 7)), ((4, 6), (2, 16 * 8, 8)), ((2, 3, 4, 5), (2, 4 * 2, 7))):
+        encoder = grid(1, widths=widths)
+        assert encoder(x).shape == shape
+        assert encoder.dim == shape[2]
+    assert GridEncoder(3).dim == 66
+
+
+def test_places_of_a_grid_go_from_the_top_left_row_by_row():
+    encoder, dark = grid(), torch.zeros(1, 3, 64, 96, dtype=torch.float64)
+    for p in encoder.parameters():
+        nn.init.constant_(p, 0.05)  # a place answers to what is bright around it
+    for row, column in ((2, 5), (5, 2), (3, 8), (6, 10)):
+        bright = dark.clone()
+        bright[..., 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 5
+        changed = (encoder(bright) - encoder(dark)).abs().sum(2)[0]
+        assert changed.argmax() == 12 * row + column
+        assert (changed == 0).any()  # what is far away does not see it
+
+
+def test_a_place_of_a_grid_sees_43_pixels_on_a_side():
+    """Each width: one convolution that halves, then one that sees 4, 8, 16 pixels more."""
+    x = torch.rand(1, 3, 80, 96, dtype=torch.float64, requires_grad=True)
+    grid()(x)[0, 12 * 5 + 6, :64].sum().backward()  # around pixel 40 down, 48 across
+    _, rows, columns = x.grad[0].nonzero().T
+    assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40 - 21, 40 + 21, 48 - 21, 48 + 21)
+
+
+def test_a_picture_moved_by_8_pixels_moves_the_features_by_one_place():
+    encoder, big = grid(), torch.rand(1, 3, 104, 136, dtype=torch.float64)
+    before = encoder(big[..., :96, :128]).view(12, 16, 66)
+    after = encoder(big[..., 8:, 8:]).view(12, 16, 66)
+    inner = slice(4, 8)
+    assert (before[5:9, 5:9, :64] - after[inner, inner, :64]).abs().max() < 1e-12
+    assert (before[inner, inner, :64] - after[inner, inner, :64]).abs().max() > 1e-3
+    assert torch.equal(before[..., 64:], after[..., 64:])  # where a place is
+
+
+def test_a_grid_in_eval_mode_does_not_see_the_neighbours_and_in_training_it_does():
+    encoder, x = grid(), torch.rand(4, 3, 32, 40, dtype=torch.float64)
+    alone = torch.cat([encoder(x[i : i + 1]) for i in range(4)])
+    assert (encoder(x) - alone).abs().max() < 1e-12
+    state = {name: value.clone() for name, value in encoder.state_dict().items()}
+    encoder.train()
+    assert (encoder(x)[:1] - encoder(x[:1])).abs().max() > 1e-3
+    assert any(not torch.equal(value, state[name]) for name, value in encoder.state_dict().items())
+
+
+def test_what_a_grid_says_has_mean_0_and_variance_1_in_training():
+    encoder = GridEncoder(3).double().train()
+    out = encoder(torch.rand(16, 3, 64, 64, dtype=torch.float64))[..., :64].flatten(0, 1)
+    assert out.mean(0).abs().max() < 1e-9
+    assert (out.var(0, unbiased=False) - 1).abs().max() < 0.1  # less where the variance before is near 1e-5
+    assert out.min() < -0.1  # not cut off at 0
+
+
+def test_a_grid_learns_with_every_parameter():
+    encoder, x = GridEncoder(3).double(), torch.rand(4, 3, 32, 32, dtype=torch.float64, requires_grad=True)
+    encoder(x).pow(3).sum().backward()
+    for name, p in encoder.named_parameters():
+        assert (p.grad != 0).any(), name
+    assert (x.grad != 0).any()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: GridEncoder(0), "channels must be"),
+        (lambda: GridEncoder(2.0), "channels must be"),
+        (lambda: GridEncoder(3, widths=()), "number of widths must be"),
+        (lambda: GridEncoder(3, widths=(16, 0)), r"widths\[1\] must be"),
+        (lambda: GridEncoder(3, widths=(-1, 16)), r"widths\[0\] must be"),
+        (lambda: GridEncoder(3, widths=(16, 8.0)), r"widths\[1\] must be"),
+    ],
+)
+def test_bad_sizes_of_a_grid_are_refused(make, says):
+    with pytest.raises(ValueError, match=says):
+        make()
+
+
+def test_pictures_of_the_wrong_kind_or_shape_are_refused_by_a_grid():
+    encoder = GridEncoder(3)
+    for x in (torch.zeros(1, 3, 64, 64, dtype=torch.uint8), None, [[1.0]]):
+        with pytest.raises(TypeError, match="GridEncoder: expected a floating-point tensor"):
+            encoder(x)
+    for shape in ((3, 64, 64), (1, 1, 64, 64), (1, 4, 64, 64), (0, 3, 64, 64), (1, 3, 0, 64), (1, 3, 64, 64, 1)):
+        with pytest.raises(ValueError, match=r"GridEncoder: expected \(B, channels, H, W\) = \(any, 3, any, any\)"):
+            encoder(torch.rand(shape))

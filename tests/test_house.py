@@ -52,6 +52,17 @@ batch = {"a": torch.rand(8, 5), "b": torch.rand(8, 2), "label": torch.arange(8) 
 train(LateFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, Gated([4, 4], 6)), batch)
 train(CrossFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, [4, 4], dim=8), batch)
 """,
+    "captioning.py": """
+from captioning import ShowAndTell, ShowAttendTell, beam_search, greedy
+from torch import nn
+torch.manual_seed(0)
+batch = {"scene": torch.rand(8, 6, 5), "caption": torch.tensor([[1, 3, 4, 2, 0], [1, 4, 3, 4, 2]]).repeat(4, 1)}
+for model in (ShowAndTell(nn.Linear(5, 4), 4, 5), ShowAttendTell(nn.Linear(5, 4), 4, 5)):
+    train(model, batch)
+    for written in (greedy(model, batch, 6), beam_search(model, batch, 6, beams=3)):
+        assert len(written.tokens) == 8 and written.tokens.shape[1] <= 6 and written.score.isfinite().all()
+        assert model.training
+""",
 }
 
 

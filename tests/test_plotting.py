@@ -18,7 +18,7 @@ from matplotlib import image as images
 from matplotlib.colors import to_hex
 
 from mmtutor import plotting
-from mmtutor.data import SENSES, Senses, digits, smartwatch
+from mmtutor.data import SENSES, Senses, digits, scenes, smartwatch
 from mmtutor.data.word import WORDS
 from mmtutor.plotting import bars, fusion_map, history, show, sound, world
 from mmtutor.training import History
@@ -258,3 +258,68 @@ def test_colours_can_be_told_apart_without_red_and_green():
     for a in range(len(seen)):
         for b in range(a):
             assert np.linalg.norm(seen[a] - seen[b]) > 0.1, (plotting.COLOURS[a], plotting.COLOURS[b])
+
+
+@pytest.fixture(scope="module")
+def some_scenes():
+    return scenes("test", n=6)
+
+
+def test_captioned_shows_each_scene_with_its_sentence(some_scenes):
+    sentences = ["a red three", "there is a very long sentence about a big blue seven", "c", "d", "e"]
+    figure = plotting.captioned(some_scenes, [1, 0, 2, 3, 4], sentences, "Look")
+    axes = [axis for axis in figure.axes if axis.images]
+    assert len(axes) == 5
+    np.testing.assert_array_equal(axes[0].images[0].get_array(), some_scenes[1]["scene"].permute(1, 2, 0))
+    assert [" ".join(axis.texts[0].get_text().split()) for axis in axes] == sentences
+    assert "\n" in axes[1].texts[0].get_text()
+    assert figure.get_suptitle() == "Look"
+
+
+def test_captioned_refuses_what_does_not_fit(some_scenes):
+    for examples, sentences in (([], []), ([9], ["a"]), ([0, 1], ["a"]), ([0], "a")):
+        with pytest.raises(ValueError, match="captioned: "):
+            plotting.captioned(some_scenes, examples, sentences, "t")
+
+
+def test_attention_is_light_where_the_model_looked():
+    alpha = np.zeros((2, 16))
+    alpha[0, 3], alpha[1, 4], alpha[1, 5] = 1, 0.75, 0.25  # the top right; the second row's first two
+    figure = plotting.attention(np.full((3, 8, 8), 0.5), ["red", "three"], alpha, "Look")
+    scene, red, three = (axis.images[0].get_array() for axis in figure.axes[:3])
+    assert (scene == 0.5).all()
+    assert np.argwhere(red[..., 0] > 0.5).tolist() == [[0, 6], [0, 7], [1, 6], [1, 7]]
+    np.testing.assert_allclose(red[0, 6], 0.3 + 0.4)
+    np.testing.assert_allclose(three[2, 0], 0.3 + 0.4)
+    np.testing.assert_allclose(three[3, 3], 0.3 + 0.4 / 3)
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["scene", "red  1.00", "three  0.75"]
+
+
+def test_attention_refuses_what_does_not_fit():
+    scene = np.zeros((3, 8, 8))
+    for picture, words, alpha in (
+        (scene[0], ["a"], np.ones((1, 16))),
+        (scene, [], np.ones((1, 16))),
+        (scene, ["a", "b"], np.ones((1, 16))),
+        (scene, ["a"], np.ones((1, 15))),
+        (scene, ["a"], np.ones(16)),
+    ):
+        with pytest.raises(ValueError, match="attention: needs a scene"):
+            plotting.attention(picture, words, alpha, "t")
+
+
+def test_moments_draws_both_objects_of_each_model_on_one_scale():
+    looks = {
+        "one": {"named": [0.1, 0.2, 0.9], "before": [0.3, 0.2, 0.1]},
+        "two": {"named": [0.1, 0.2, 0.3], "before": [0.5, 0.4, 0.1]},
+    }
+    figure = plotting.moments(looks, "Look")
+    assert [axis.get_title("left") for axis in figure.axes] == ["one", "two"]
+    for axis, look in zip(figure.axes, looks.values(), strict=True):
+        for line, key in zip(axis.lines, ("named", "before"), strict=False):
+            assert line.get_xdata().tolist() == [-1, 0, 1]
+            assert line.get_ydata().tolist() == look[key]
+        assert axis.get_ylim()[0] == 0
+        assert axis.get_ylim()[1] > 0.9
+    with pytest.raises(ValueError, match="at least one"):
+        plotting.moments({}, "t")

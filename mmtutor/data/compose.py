@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import difflib
 import math
-import zlib
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import Any
@@ -17,7 +16,7 @@ from torch import Tensor
 from .cache import cached
 from .download import cache_folder
 from .handwritten import handwritten
-from .items import SPLITS, Items, Source, check_split
+from .items import Items, Source, check_split, example_rng
 from .senses import Senses
 from .shape import shape
 from .spoken import add_noise, log_mel, spoken
@@ -106,7 +105,7 @@ def digits(
     chances = _chances(senses, drop)
 
     drawn = {
-        owner: np.array([_rng(seed, split, k, stream).integers(10) for k in range(n)])
+        owner: np.array([example_rng(seed, split, k, stream).integers(10) for k in range(n)])
         for owner in dict.fromkeys(OWNER[s] for s in senses)
         for stream in ["label" if relation == "same" else f"label {owner}"]
     }
@@ -120,7 +119,7 @@ def digits(
         make = _maker(sense, split, source, difficulty, snr_db, typos)
 
         def compose(sense: str = sense, make: Maker = make) -> Tensor:
-            return _compose(sense, make, drawn[OWNER[sense]], partial(_rng, seed, split), progress)
+            return _compose(sense, make, drawn[OWNER[sense]], partial(example_rng, seed, split), progress)
 
         if cache and source is None and sense in _CACHED:
             key = [sense, split, n, seed, relation, settings.get(sense), _FORMAT, _versions()]
@@ -129,15 +128,10 @@ def digits(
             stored = compose()
         tensors[sense] = stored.float() / 255 if stored.dtype == torch.uint8 else stored.float()
 
-    tensors |= _dropped(tensors, chances, partial(_rng, seed, split))
+    tensors |= _dropped(tensors, chances, partial(example_rng, seed, split))
     if relation == "sum":
         tensors |= {f"{owner}_label": torch.from_numpy(d) for owner, d in drawn.items()}
     return Senses({**tensors, "label": torch.from_numpy(label)})
-
-
-def _rng(seed: int, split: str, k: int, stream: str) -> np.random.Generator:
-    """The random numbers of one example and one purpose."""
-    return np.random.default_rng([seed, SPLITS.index(split), k, zlib.crc32(stream.encode())])
 
 
 def _maker(

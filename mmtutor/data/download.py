@@ -20,7 +20,7 @@ from pathlib import Path
 
 # What the standard library raises for a damaged archive: OSError for a place before its beginning,
 # RuntimeError for encryption or an unknown compression.
-_DAMAGED = (EOFError, OSError, RuntimeError, UnicodeError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
+DAMAGED = (EOFError, OSError, RuntimeError, UnicodeError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 
 
 class DownloadError(RuntimeError):
@@ -34,12 +34,13 @@ class RemoteFile:
     Attributes:
         name: where it lies below the cache folder, such as ``"mnist/t10k-labels-idx1-ubyte.gz"``.
         urls: where to get it, the first choice first.
-        hash: its checksum with the kind in front, such as ``"md5:ec29..."`` or ``"sha256:8bc4..."``.
+        hash: its checksum with the kind in front, such as ``"md5:ec29..."`` or ``"sha256:8bc4..."``. None: none is
+            known, and whoever reads the file has to doubt every byte of it.
     """
 
     name: str
     urls: tuple[str, ...]
-    hash: str
+    hash: str | None
 
 
 def cache_folder(folder: str | Path | None = None) -> Path:
@@ -58,7 +59,8 @@ def fetch(file: RemoteFile, folder: str | Path | None = None, *, timeout: float 
         timeout: seconds a server may stay silent.
 
     Returns:
-        The path ``folder / file.name``; its content has the checksum ``file.hash``.
+        The path ``folder / file.name``; its content has the checksum ``file.hash``, if one is known. If not, a
+        file that lies there is taken as it is.
 
     Raises:
         DownloadError: no URL gave the right file, or the folder cannot be written (rights, full disk). What
@@ -102,17 +104,20 @@ def fetch(file: RemoteFile, folder: str | Path | None = None, *, timeout: float 
             f"cannot write {path}: {error}. Make room or check the rights, or choose another folder with the "
             "variable MMTUTOR_DATA; then run again."
         ) from error
+    checksum = file.hash or "no checksum is known"
     wrong = " The file that lies there now has another checksum." if path.exists() else ""
     raise DownloadError(
         "\n".join([f"could not download {path.name}:", *failures])
-        + f"\nRun again when the network is back, or put the file by hand at {path} ({file.hash}).{wrong}"
+        + f"\nRun again when the network is back, or put the file by hand at {path} ({checksum}).{wrong}"
     )
 
 
-def _is_whole(path: Path, known_hash: str) -> bool:
-    """Whether the file is there with this checksum."""
+def _is_whole(path: Path, known_hash: str | None) -> bool:
+    """Whether the file is there with this checksum, or there at all if none is known."""
     import pooch
 
+    if known_hash is None:
+        return path.is_file()
     kind, _, digest = known_hash.partition(":")
     return path.is_file() and pooch.file_hash(str(path), alg=kind) == digest.lower()
 
@@ -138,12 +143,17 @@ def read_archive(path: str | Path, *, limit: int) -> Iterator[tuple[str, bytes]]
     members = _zip_members if zipfile.is_zipfile(path) else _tar_members
     try:
         for name, is_file, content in members(path, limit):
-            parts = name.replace("\\", "/").split("/")
-            if not is_file or not parts[0] or ":" in parts[0] or ".." in parts:
+            if not is_file or leaves_folder(name):
                 raise ValueError(f"{path}: refused, {name!r} is outside the archive's folder or not a plain file")
             yield name, content
-    except _DAMAGED as error:
+    except DAMAGED as error:
         raise ValueError(f"{path}: cut off, damaged, or no zip or tar.gz archive ({error})") from error
+
+
+def leaves_folder(name: str) -> bool:
+    """Whether a file of this name below a folder could lie outside it (``..``, an absolute path), on any system."""
+    parts = name.replace("\\", "/").split("/")
+    return not parts[0] or ":" in parts[0] or ".." in parts
 
 
 def _zip_members(path: Path, limit: int) -> Iterator[tuple[str, bool, bytes]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
@@ -38,6 +39,11 @@ def check_split(split: str) -> str:
     if not isinstance(split, str) or split not in SPLITS:
         raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
     return split
+
+
+def example_rng(seed: int, split: str, k: int, stream: str) -> np.random.Generator:
+    """The random numbers of one example and one purpose: they do not depend on how many others there are."""
+    return np.random.default_rng([seed, SPLITS.index(split), k, zlib.crc32(stream.encode())])
 
 
 @cache

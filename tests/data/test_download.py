@@ -97,6 +97,28 @@ def test_a_file_is_downloaded_once(server, tmp_path, capfd):
     assert files_in(tmp_path) == [NAME]
 
 
+def test_a_file_without_a_known_checksum_is_downloaded_once_and_taken_as_it_is(server, tmp_path):
+    file = RemoteFile(NAME, server.remote(NAME, CONTENT).urls, None)
+    path = fetch(file, tmp_path)
+    assert path == tmp_path / NAME
+    assert path.read_bytes() == CONTENT
+    path.write_bytes(b"by hand")
+    assert fetch(file, tmp_path).read_bytes() == b"by hand"
+    assert len(server.requests) == 1
+    assert files_in(tmp_path) == [NAME]
+
+
+@pytest.mark.parametrize(("answer", "says"), [(cut_off, "file.bin"), (stalled, "timed out"), (not_there, "404")])
+def test_a_failed_download_without_a_known_checksum_leaves_nothing_and_can_be_retried(server, tmp_path, answer, says):
+    file = RemoteFile(NAME, server.remote(NAME, CONTENT, answer).urls, None)
+    with pytest.raises(DownloadError, match=says) as caught:
+        fetch(file, tmp_path, timeout=0.2)
+    assert f"by hand at {tmp_path / NAME} (no checksum is known)" in str(caught.value)
+    assert files_in(tmp_path) == []
+    server.answers["/" + NAME] = CONTENT
+    assert fetch(file, tmp_path).read_bytes() == CONTENT
+
+
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
