@@ -125,6 +125,29 @@ def test_gate_changed_digit_of_a_claim(pair: Path):
     assert "0.26" in done.stdout
 
 
+def test_nbval_passes_where_the_machine_is_so_fast_or_so_slow_that_a_bar_is_missing_or_new(pair: Path):
+    notebook = nbformat.read(pair.with_suffix(".ipynb"), as_version=4)
+    (bar,) = [output for output in notebook.cells[2].outputs if output.get("name") == "stderr"]
+    notebook.cells[2].outputs.remove(bar)
+    notebook.cells[1].outputs.append(bar)
+    nbformat.write(notebook, pair.with_suffix(".ipynb"))
+    done = pytest_in(pair.parent, "--nbval", ".")
+    assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+
+
+def test_gate_a_stored_warning_and_no_trace_of_a_cleared_bar(pair: Path):
+    cell = "import sys, warnings\nprint('\\r 50%|## | 1/2 [00:02<00:02]\\r      \\r', file=sys.stderr, end='')\n"
+    pair.write_text(f"# %%\n{cell}")
+    notebooks.run(pair)
+    assert notebooks.check(pair) == []
+    pair.write_text("# %%\nimport sys\nprint('\\r     \\r', file=sys.stderr, end='')\n")
+    notebooks.run(pair)
+    assert nbformat.read(pair.with_suffix(".ipynb"), as_version=4).cells[0].outputs == []
+    pair.write_text(f"# %%\n{cell}warnings.warn('old')\n")
+    notebooks.run(pair)
+    assert any("a cell that warns" in fault and "UserWarning: old" in fault for fault in notebooks.check(pair))
+
+
 def test_gate_wrong_docstring_example_and_no_notebook_without_nbval(pair: Path):
     house = pair.parents[1]
     (house / "tests").mkdir()
@@ -140,9 +163,6 @@ def test_gate_wrong_docstring_example_and_no_notebook_without_nbval(pair: Path):
 @pytest.mark.parametrize(
     ("one", "other", "same"),
     [
-        ("fit: 10%|#    | 1/10 [00:01<00:09, 1.00it/s]", "fit: 100%|#####| 10/10 [00:07<00:00, loss=0.2]", True),
-        ("12 batches [00:01, 11.2 batches/s]", "13 batches [00:02, 10.2 batches/s]", True),
-        ("\r                    \r", "\r            \r", True),
         ("took 1.25 s", "took 11 s", True),
         ("3.2 ms a step", "310 µs a step", True),
         ("<object at 0x7f3f01234560>", "<object at 0x7ffe01234560>", True),

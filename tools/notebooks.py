@@ -26,6 +26,7 @@ from tqdm import tqdm
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 MAX_WORDS, MAX_CODE_LINES, MAX_CELL_LINES = 2200, 220, 15
 CELL_TIMEOUT = 600  # seconds
+BAR = re.compile(r"\d+%\|.*\||\d+ ?[a-zA-Z]+ \[\d\d:\d\d")  # a line of a progress bar
 METADATA = {
     # Read by Jupyter: saving the notebook there writes the .py file as well.
     "jupytext": {
@@ -75,6 +76,9 @@ def run(source: Path) -> Path:
         )
         client.execute()
         bar.update(bar.total - bar.n)
+    for cell in notebook.cells:
+        if cell.cell_type == "code":  # a bar that was cleared leaves blanks
+            cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" or output.text.strip()]
     notebook.metadata = nbformat.from_dict(METADATA)  # without the version of this Python
     target = source.with_suffix(".ipynb")
     write(notebook, target)
@@ -107,6 +111,11 @@ def check(source: Path) -> list[str]:
         faults.append(f"{stored.name} was not run from top to bottom: execution counts {counts}")
     if METADATA["jupytext"]["formats"] != notebook.metadata.get("jupytext", {}).get("formats"):
         faults.append(f"{stored.name} does not say that it is one of a pair: run it again")
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            loud = [line for line in output.get("text", "").splitlines() if line.strip() and not BAR.search(line)]
+            if output.get("name") == "stderr" and loud:
+                faults.append(f"{stored.name} has a cell that warns: {loud[0].strip()!r}")
     return [f"{source.stem}: {fault}" for fault in faults]
 
 
