@@ -30,13 +30,14 @@ class Textbook(nn.Module):
         self.ours = ours
 
     def loss(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """−Σₜ log p(yₜ), the mean over captions."""
+        """−Σₜ log p(yₜ) and the doubly stochastic term, the mean over captions."""
         m = self.ours
         lengths, order = (batch["caption"] != m.pad).sum(1).sort(descending=True)
         places, caption = batch["places"][order], batch["caption"][order]
         mean = places.mean(1)
         h, c = torch.tanh(m.first_h(mean)), torch.tanh(m.first_c(mean))
         total = places.new_zeros(())
+        looked = places.new_zeros(B, L)
         for t in range(int(lengths[0]) - 1):
             on = int((lengths > t + 1).sum())  # captions that have a word t + 1
             places, h, c = places[:on], h[:on], c[:on]
@@ -47,7 +48,9 @@ class Textbook(nn.Module):
             h, c = m.lstm(torch.cat([embedded, z], 1), (h, c))
             scores = m.output(embedded + m.from_h(h) + m.from_z(z))
             total = total + F.cross_entropy(scores, caption[:on, t + 1], reduction="sum")
-        return total / len(caption)
+            looked = looked + F.pad(alpha, (0, 0, 0, B - on))
+        spread = ((lengths - 1).unsqueeze(1) / L - looked).square().sum()
+        return (total + m.spread * spread) / B
 
 
 def photographs() -> dict[str, Tensor]:
@@ -122,7 +125,7 @@ def textbook_beam_search(m: ShowAttendTell, places: Tensor, beams: int) -> list[
 def training_step(fine_tuned: bool) -> float:
     """Compare one training step, the eye frozen or fine-tuned (then the places get a gradient); return the ratio."""
     torch.manual_seed(0)
-    ours = ShowAttendTell(nn.Identity(), D, WORDS, image="places", embed=UNITS, hidden=UNITS, attend=UNITS)
+    ours = ShowAttendTell(nn.Identity(), D, WORDS, image="places", embed=UNITS, hidden=UNITS, attend=UNITS, spread=1.0)
     textbook, batch = Textbook(ours), photographs()
     batch["places"].requires_grad_(fine_tuned)
     losses = {"textbook": lambda: textbook.loss(batch), "ours": lambda: ours.loss(batch)["loss"]}

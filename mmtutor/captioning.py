@@ -26,8 +26,9 @@ For learning τ is all one: Σᵢ (τ − Aᵢ)² = Σᵢ Aᵢ² − 2τT + Lτ�
 | αₜ, zₜ | ``alpha``, ``z`` | (B, R, L), (B, R, D) |
 | yₜ | ``caption[..., t]``; y₀ is ``<start>`` | (B, R, T) |
 
-What is fast: the keys are computed once and not at each word, the words are scored together after the loop, and all
-sentences about a picture share its places, be they references in training or beams in a search.
+What is fast: the keys are computed once and not at each word, the words are scored together after the loop, a picture
+whose captions have ended is let go, the gradient of the places is made once for all words, and all sentences about a
+picture share its places, be they references in training or beams in a search.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -43,7 +44,7 @@ from torch.nn import functional as F
 
 __all__ = ["Captioner", "Sentences", "ShowAndTell", "ShowAttendTell", "beam_search", "greedy", "sample"]
 
-Choice = Callable[[Tensor], Tensor]  # from log alpha to the weights of the places
+Glance = Callable[[Tensor], Tensor]  # from log alpha (B, R, L) to the weighed sum of the places (B, R, D)
 State = tuple[Tensor, ...]  # what goes on from word to word: h and c of the LSTM (B, R, H), perhaps z (B, R, D)
 
 
@@ -133,7 +134,7 @@ class Captioner(nn.Module):
                 f"{type(self).__name__}: the encoder must give (B, {self.dim}) or (B, L, {self.dim}) "
                 f"with B = {len(picture)}, got {tuple(seen.shape)}"
             )
-        if not seen.isfinite().all():
+        if not all(x.isfinite() for x in seen.detach().aminmax()):
             raise ValueError(f"{type(self).__name__}: {self.image!r} or its encoding has NaN or infinite values")
         return self._prepare(seen)
 
@@ -193,10 +194,11 @@ class Captioner(nn.Module):
             raise ValueError(f"{who}: a caption is empty")
         return caption[..., : int(real.any(0).any(0).sum())]
 
-    def _word_loss(self, logits: Tensor, target: Tensor) -> Tensor:
-        """The log p(yₜ) of each word in nats, (B, R, T), zero at the padding."""
-        nll = F.cross_entropy(logits.flatten(0, 2), target.flatten(), ignore_index=self.pad, reduction="none")
-        return -nll.view_as(target)
+    def _log_p(self, logits: Tensor, target: Tensor) -> Tensor:
+        """Σₜ log p(yₜ) in nats, (B, R), from the scores of the words that are not padding, (N, words)."""
+        real = target != self.pad
+        nll = F.cross_entropy(logits, target[real], reduction="none")
+        return -nll.new_zeros(target.shape).masked_scatter(real, nll).sum(-1)
 
 
 class ShowAndTell(Captioner):
@@ -263,20 +265,25 @@ class ShowAndTell(Captioner):
         """One word further; see `Captioner.step`."""
         h, c = (s.flatten(0, 1).unsqueeze(0) for s in state)  # (1, B R, H)
         out, (h, c) = self.lstm(self.embedding(last).flatten(0, 1).unsqueeze(1), (h, c))
-        logits = self.output(self.dropout(out.squeeze(1)))
-        return logits.unflatten(0, last.shape), (h[0].unflatten(0, last.shape), c[0].unflatten(0, last.shape)), None
+        logits = self._score(out.squeeze(1))
+        return logits.view(*last.shape, -1), (h[0].unflatten(0, last.shape), c[0].unflatten(0, last.shape)), None
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Scores of each next word given the true ones before, (B, R, T - 1, words)."""
-        return self._teach(batch, self.captions(batch))
+        return self._score(self._teach(batch, self.captions(batch)))
 
     def _teach(self, batch: Mapping[str, Tensor], caption: Tensor) -> Tensor:
+        """All hₜ, (B, R, T - 1, H)."""
         h, c = self.begin(self.see(batch))
         B, R, _ = caption.shape
         h, c = (s.expand(B, R, -1).reshape(1, B * R, -1).contiguous() for s in (h, c))
-        out, _ = self.lstm(self.embedding(caption[..., :-1]).flatten(0, 1), (h, c))  # (B R, T-1, H)
-        logits: Tensor = self.output(self.dropout(out)).unflatten(0, (B, R))
-        return logits
+        out, _ = self.lstm(self.embedding(caption[..., :-1]).flatten(0, 1), (h, c))
+        hidden: Tensor = out.view(B, R, *out.shape[1:])
+        return hidden
+
+    def _score(self, h: Tensor) -> Tensor:
+        scores: Tensor = self.output(self.dropout(h))
+        return scores
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """−Σₜ log p(yₜ), the mean over captions, in nats.
@@ -285,7 +292,9 @@ class ShowAndTell(Captioner):
             batch: the picture, and ``"caption"`` int64 (B, T) or (B, R, T) with R captions of each.
         """
         caption = self.captions(batch)
-        words = -self._word_loss(self._teach(batch, caption), caption[..., 1:]).sum(-1).mean()
+        target = caption[..., 1:]
+        h = self._teach(batch, caption)[target != self.pad]
+        words = -self._log_p(self._score(h), target).mean()
         return {"loss": words, "words": words}
 
 
@@ -403,10 +412,10 @@ class ShowAttendTell(Captioner):
         e = self.score(torch.tanh(keys.unsqueeze(1) + self.query(h).unsqueeze(2))).squeeze(3)  # (B, R, L)
         return F.log_softmax(e, 2)
 
-    def _look(self, sight: tuple[Tensor, ...], h: Tensor, choose: Choice) -> tuple[Tensor, Tensor]:
-        """What is seen, z (B, R, D), with the places weighed as ``choose`` makes weights of log alpha."""
+    def _look(self, sight: tuple[Tensor, ...], h: Tensor, glance: Glance) -> tuple[Tensor, Tensor]:
+        """What is seen, z (B, R, D), where ``glance`` looks given log alpha; and log alpha (B, R, L)."""
         log_alpha = self.where(sight, h)
-        return torch.sigmoid(self.gate(h)) * (choose(log_alpha) @ sight[0]), log_alpha
+        return torch.sigmoid(self.gate(h)) * glance(log_alpha), log_alpha
 
     def _read(self, embedded: Tensor, state: State) -> State:
         """The LSTM reads a word and what is seen."""
@@ -415,23 +424,23 @@ class ShowAttendTell(Captioner):
         return new[0].view_as(h), new[1].view_as(c), z
 
     def _advance(
-        self, sight: tuple[Tensor, ...], state: State, embedded: Tensor, choose: Choice
+        self, sight: tuple[Tensor, ...], state: State, embedded: Tensor, glance: Glance
     ) -> tuple[State, Tensor]:
         """The state one word further, and where the model looked: log alpha (B, R, L)."""
         h, c, z = self._read(embedded, state) if self.read_first else state
-        z, log_alpha = self._look(sight, h, choose)
+        z, log_alpha = self._look(sight, h, glance)
         state = (h, c, z)
         return (state if self.read_first else self._read(embedded, state)), log_alpha
 
     def _score(self, embedded: Tensor, h: Tensor, z: Tensor) -> Tensor:
-        """Lₒ(E yₜ₋₁ + Lₕ hₜ + L_z zₜ), for one word or for all of them."""
+        """Lₒ(E yₜ₋₁ + Lₕ hₜ + L_z zₜ), for one word of each sentence or for all words at once."""
         scores: Tensor = self.output(self.dropout(embedded + self.from_h(h) + self.from_z(z)))
         return scores
 
     def step(self, sight: tuple[Tensor, ...], state: State, last: Tensor) -> tuple[Tensor, State, Tensor]:
         """One word further; see `Captioner.step`."""
         embedded = self.embedding(last)
-        state, log_alpha = self._advance(sight, state, embedded, self._likeliest)
+        state, log_alpha = self._advance(sight, state, embedded, lambda log_a: self._likeliest(log_a) @ sight[0])
         return self._score(embedded, state[0], state[2]), state, log_alpha.exp()
 
     def _likeliest(self, log_alpha: Tensor) -> Tensor:
@@ -442,33 +451,54 @@ class ShowAttendTell(Captioner):
 
         Returns:
             Scores of each next word (B, R, T - 1, words); log αₜ (B, R, T - 1, L); and, where places were drawn,
-            log αₜ[sₜ] (B, R, T - 1), zero where the expectation was seen, else None.
+            log αₜ[sₜ] (B, R, T - 1), zero where the expectation was seen, else None. What stands after the longest
+            caption of a picture has no meaning.
         """
-        return self._teach(batch, self.captions(batch))
+        embedded, h, z, log_alpha, log_place = self._teach(batch, self.captions(batch))
+        return self._score(embedded, h, z), log_alpha, log_place
 
-    def _teach(self, batch: Mapping[str, Tensor], caption: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        sight = self.see(batch)
-        B, R, _ = caption.shape
-        state = tuple(part.expand(B, R, -1) for part in self.begin(sight))
-        embedded = self.embedding(caption[..., :-1])  # (B, R, T-1, E)
+    def _teach(
+        self, batch: Mapping[str, Tensor], caption: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor | None]:
+        """Embedded words, h, z, log alpha, each (B, R, T - 1, ·), and the log-probability of drawn places."""
+        B, R, T = caption.shape
+        length, order = (caption != self.pad).sum(2).amax(1).sort(descending=True, stable=True)
+        running = [int((length > t + 1).sum()) for t in range(T - 1)]  # pictures with a word t + 1: the first so many
+        places, keys = self.see({self.image: self._sense(batch, self.image)[order]})
+        state = tuple(part.expand(B, R, -1) for part in self.begin((places, keys)))
+        embedded = self.embedding(caption[order, :, :-1])  # (B, R, T-1, E)
         draws = self.attention == "hard" and self.training
-        hs, zs, looks, places = [], [], [], []
         if draws:
             drawn = torch.rand(B, R, 1, device=caption.device) >= self.mix
+        hs: list[Tensor] = []
+        zs: list[Tensor] = []
+        looks: list[Tensor] = []
+        weights: list[Tensor] = []
+        log_places: list[Tensor] = []
+        later = _Later.apply(places, weights, T - 1, R).unbind(2)  # type: ignore[no-untyped-call]
 
-        def draw(log_alpha: Tensor) -> Tensor:
-            alpha = log_alpha.exp()
-            s = torch.multinomial(alpha.detach().flatten(0, 1), 1).view(B, R)
-            places.append(log_alpha.gather(2, s.unsqueeze(2)).squeeze(2) * drawn.squeeze(2))
-            return torch.where(drawn, _one_hot(s, alpha), alpha)
+        def glance(log_alpha: Tensor) -> Tensor:
+            n, t = len(log_alpha), len(weights)
+            if not draws:
+                weight = self._likeliest(log_alpha)
+            else:
+                alpha = log_alpha.exp()
+                s = torch.multinomial(alpha.detach().flatten(0, 1), 1).view(n, R)
+                log_places.append(log_alpha.gather(2, s.unsqueeze(2)).squeeze(2) * drawn[:n].squeeze(2))
+                weight = torch.where(drawn[:n], _one_hot(s, alpha), alpha)
+            weights.append(weight.detach())
+            z: Tensor = weight @ places[:n].detach() + later[t][:n]
+            return z
 
-        for word in embedded.unbind(2):
-            state, log_alpha = self._advance(sight, state, word, draw if draws else self._likeliest)
-            hs.append(state[0])
-            zs.append(state[2])
-            looks.append(log_alpha)
-        logits = self._score(embedded, torch.stack(hs, 2), torch.stack(zs, 2))  # all words at once
-        return logits, torch.stack(looks, 2), torch.stack(places, 2) if draws else None
+        for t, n in enumerate(running):
+            if n < len(keys):
+                keys, state = keys[:n], tuple(part[:n] for part in state)
+            state, log_alpha = self._advance((places[:n], keys), state, embedded[:n, :, t], glance)
+            for values, value in zip((hs, zs, looks), (state[0], state[2], log_alpha), strict=True):
+                values.append(value)
+        back = order.argsort()
+        h, z, log_alpha = (_padded(values, B)[back] for values in (hs, zs, looks))
+        return embedded[back], h, z, log_alpha, _padded(log_places, B)[back] if draws else None
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loss at the top of this file (soft) or of this class (hard), the mean over captions.
@@ -482,9 +512,10 @@ class ShowAttendTell(Captioner):
         """
         caption = self.captions(batch)
         target = caption[..., 1:]
-        logits, log_alpha, log_place = self._teach(batch, caption)
-        log_p = self._word_loss(logits, target).sum(-1)  # (B, R)
-        real = (target != self.pad).unsqueeze(3)  # (B, R, T-1, 1)
+        embedded, h, z, log_alpha, log_place = self._teach(batch, caption)
+        real = target != self.pad
+        log_p = self._log_p(self._score(embedded[real], h[real], z[real]), target)  # (B, R)
+        real = real.unsqueeze(3)  # (B, R, T-1, 1)
         alpha = log_alpha.exp() * real
         length = real.sum(2)  # T of each caption, (B, R, 1)
         tau = length / alpha.shape[3] if self.target is None else self.target
@@ -505,6 +536,31 @@ class ShowAttendTell(Captioner):
         self.reward.lerp_(reward.to(self.reward.dtype), 1 - self.decay)
         self.reward_weight.lerp_(torch.ones_like(self.reward_weight), 1 - self.decay)
         return before
+
+
+class _Later(torch.autograd.Function):
+    """Zeros (B, R, T, D) to be added to zₜ = Σᵢ wₜᵢ aᵢ with aᵢ held fixed; they bring aᵢ its gradient, Σₜ wₜᵢ ∂L/∂zₜ.
+
+    Of itself autograd would make a gradient of all places at each word, (B, L, D), and add them up; this is one product
+    over the words. The weights, (B or less, R, L) for each word, are known only after the loop: they come in a list.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, places: Tensor, weights: list[Tensor], words: int, sentences: int) -> Tensor:
+        ctx.weights = weights
+        return places.new_zeros(len(places), sentences, words, places.shape[2])
+
+    @staticmethod
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        if not ctx.needs_input_grad[0]:
+            return None, None, None, None
+        weights = _padded(ctx.weights, len(grad))  # (B, R, T, L)
+        return weights.flatten(1, 2).transpose(1, 2) @ grad.flatten(1, 2), None, None, None
+
+
+def _padded(values: list[Tensor], B: int) -> Tensor:
+    """Values of the first pictures at each word, (B or less, R, …), as (B, R, T, …); zeros for the other pictures."""
+    return torch.stack([torch.cat([value, value.new_zeros(B - len(value), *value.shape[1:])]) for value in values], 2)
 
 
 def greedy(model: Captioner, batch: Mapping[str, Tensor], length: int) -> Sentences:

@@ -54,9 +54,9 @@ def pictures(b=2, places=3):
 
 
 def with_captions(b=2, places=3):
-    """Two references of each picture, of 4, 2, 3 and 3 words with the end; two columns that are only padding."""
-    captions = [[[1, 5, 3, 4, 2, 0, 0], [1, 4, 2, 0, 0, 0, 0]], [[1, 3, 3, 2, 0, 0, 0], [1, 5, 4, 2, 0, 0, 0]]]
-    return {**pictures(b, places), "caption": torch.tensor(captions)[:b]}
+    """Two references of each picture, of 3, 3, 4 and 2 words with the end; two columns that are only padding."""
+    captions = [[[1, 3, 3, 2, 0, 0, 0], [1, 5, 4, 2, 0, 0, 0]], [[1, 5, 3, 4, 2, 0, 0], [1, 4, 2, 0, 0, 0, 0]]]
+    return {**pictures(b, places), "caption": torch.tensor(captions)[-b:]}
 
 
 def exactly(values):
@@ -188,11 +188,38 @@ def test_step_by_step_is_what_forward_gives(make):
     whole, log_alpha = (model(batch), None) if isinstance(model, ShowAndTell) else model(batch)[:2]
     sight = model.see(batch)
     state = tuple(part.expand(-1, 2, -1) for part in model.begin(sight))
+    real = batch["caption"] != PAD
     for t in range(4):
         logits, state, alpha = model.step(sight, state, batch["caption"][:, :, t])
-        close(logits, whole[:, :, t])
+        on = real[:, :, t + 1].any(1)  # pictures with a caption that has a word t + 1
+        close(logits[on], whole[on, :, t])
         if log_alpha is not None:
-            close(alpha, log_alpha[:, :, t].exp())
+            close(alpha[on], log_alpha[on, :, t].exp())
+    assert not on.all()
+
+
+@pytest.mark.parametrize("kind", ["soft", "hard"])
+@first_or_later
+def test_places_get_the_gradient_of_each_picture_alone(kind, read_first):
+    """The batch is sorted and shrinks, and the gradient of the places comes from all words at once."""
+    model = attender(attention=kind, read_first=read_first, spread=0.3).eval()
+    batch = with_captions()
+    batch["places"].requires_grad_()
+    model.loss(batch)["loss"].backward()
+    for b in range(2):
+        alone = batch["places"][b].detach().requires_grad_()
+        total = torch.zeros((), dtype=torch.float64)
+        for r in range(2):
+            caption = batch["caption"][b, r].tolist()
+            forced = None
+            if kind == "hard":
+                with torch.no_grad():
+                    forced = model(batch)[1][b, r].argmax(1).tolist()
+            _, alphas, log_p = attended(model, alone, caption, forced) if forced else attended(model, alone, caption)
+            tau = len(alphas) / 3
+            total = total - log_p.sum() + 0.3 * sum((tau - x) ** 2 for x in sum(alphas))
+        (wanted,) = torch.autograd.grad(total / 4, alone)
+        close(batch["places"].grad[b], wanted, 1e-11)
 
 
 def test_keys_are_made_once_and_words_are_scored_together():
@@ -349,6 +376,18 @@ def test_half_of_the_captions_see_the_expectation_for_all_of_their_words():
     assert not torch.equal(soft[:, 0], soft[:, 1])  # each caption for itself
     model.mix = 0.9
     assert abs((model(batch)[2][..., 0] == 0).double().mean() - 0.9) < 4 * math.sqrt(0.09 / 1000)
+
+
+def test_captions_that_end_at_different_words_keep_their_own_draws():
+    model = attender(attention="hard")
+    captions = torch.tensor([[1, 5, 2, 0, 0], [1, 5, 3, 4, 2], [1, 5, 3, 2, 0]] * 100).unsqueeze(1)
+    batch = {"places": torch.randn(300, 3, 3).double(), "caption": captions}
+    _, log_alpha, place = model(batch)
+    real = captions[..., 1:] != PAD
+    drawn = (place < 0).flatten(0, 1) & real.flatten(0, 1)
+    assert (drawn.any(1, keepdim=True) & real.flatten(0, 1) == drawn).all()  # for all words of a caption or for none
+    assert 0.3 < drawn.any(1).double().mean() < 0.7
+    assert ((log_alpha - place.unsqueeze(3)).abs().amin(3)[real & (place < 0)] == 0).all()
 
 
 def test_when_all_see_the_expectation_it_is_soft_attention():
