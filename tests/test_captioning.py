@@ -382,8 +382,12 @@ def test_captions_that_end_at_different_words_keep_their_own_draws():
     model = attender(attention="hard")
     captions = torch.tensor([[1, 5, 2, 0, 0], [1, 5, 3, 4, 2], [1, 5, 3, 2, 0]] * 100).unsqueeze(1)
     batch = {"places": torch.randn(300, 3, 3).double(), "caption": captions}
-    _, log_alpha, place = model(batch)
+    logits, log_alpha, place = model(batch)
+    soft = attender()
+    soft.load_state_dict(model.state_dict())
     real = captions[..., 1:] != PAD
+    expected = (place == 0).all(2, keepdim=True) & real
+    close(logits[expected], soft(batch)[0][expected])
     drawn = (place < 0).flatten(0, 1) & real.flatten(0, 1)
     assert (drawn.any(1, keepdim=True) & real.flatten(0, 1) == drawn).all()  # for all words of a caption or for none
     assert 0.3 < drawn.any(1).double().mean() < 0.7
