@@ -63,6 +63,13 @@ for model in (ShowAndTell(nn.Linear(5, 4), 4, 5), ShowAttendTell(nn.Linear(5, 4)
         assert len(written.tokens) == 8 and written.tokens.shape[1] <= 6 and written.score.isfinite().all()
         assert model.training
 """,
+    "mfm": """
+from mfm import VARIANTS, sequence_mfm
+batch = {"words": torch.rand(8, 6, 5), "voice": torch.rand(8, 6, 2), "label": torch.arange(8) % 3}
+for variant in VARIANTS:
+    torch.manual_seed(0)
+    train(sequence_mfm({"words": 5, "voice": 2}, 6, 3, variant, hidden=4, memory=3, attend=4, z=4, f=6), batch)
+""",
 }
 
 
@@ -75,7 +82,11 @@ def run(code: str, folder: Path) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.parametrize("name", COPIES)
 def test_a_model_file_copied_alone_trains(name, tmp_path):
-    shutil.copy(ROOT / "mmtutor" / name, tmp_path)
+    source = ROOT / "mmtutor" / name
+    if source.is_dir():
+        shutil.copytree(source, tmp_path / name)
+    else:
+        shutil.copy(source, tmp_path)
     done = run(BLOCK + COPIES[name], tmp_path)
     assert done.returncode == 0, done.stderr
     assert "trained 2" in done.stdout

@@ -1,0 +1,42 @@
+"""Which part of a generated sequence hangs on the label's factor (Tsai and others, 2019, section 3.2)."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+from .model import MFM, Batch
+
+
+@torch.no_grad()
+def sensitivity(model: MFM, codes: Batch, sense: str, *, times_input: bool = False) -> Tensor:
+    """Where in a sequence the label's factor acts: the gradient ∂x̂ᵗ/∂F_y at each step t (section 3.2 of the paper).
+
+    Args:
+        model: makes ``sense`` from F_y.
+        codes: from `MFM.infer`.
+        sense: a sequence.
+        times_input: False: the size of the whole gradient, ‖∂x̂ᵗ/∂F_y‖. True: of its product with the factor,
+            ‖(∂x̂ᵗ/∂F_y) F_y‖, how much of x̂ᵗ hangs on what is in F_y now.
+
+    Returns:
+        (B, T), float64.
+    """
+    if sense not in model.decoders or "label" not in model.parts:
+        raise ValueError(f"sensitivity: the model does not make {sense!r} from F_y")
+    factors = {name: x.double() for name, x in model.factors(codes).items()}
+    decoder = copy.deepcopy(model.decoders[sense]).double().eval()  # the fast LSTM of float32 has no forward gradient
+    rest = [factors[name] for name in ("style", sense) if name in factors]
+
+    def make(fy: Tensor) -> Tensor:
+        x: Tensor = decoder(torch.cat([fy, *rest], 1))
+        return x
+
+    fy = factors["label"]
+    total = torch.zeros((), dtype=torch.float64, device=fy.device)
+    directions = [fy] if times_input else [torch.eye(fy.shape[1]).to(fy)[k].expand_as(fy) for k in range(fy.shape[1])]
+    for along in directions:
+        total = total + torch.func.jvp(make, (fy,), (along,))[1].square().sum(2)
+    return total.sqrt()
