@@ -214,11 +214,13 @@ def caption_facts(written: Sequence[str], data: Scenes) -> dict[str, float]:
         ``"digit"`` and ``"colour"``: the share of such words that are true of an object in the scene. ``"size"`` and
         ``"relation"``: the share that are true of the objects with the digits that are named; where there is no such
         object, the word is wrong. ``"binding"``: of the mentions with a colour, the share whose colour and digit belong
-        to *one* object. ``"found"``: the share of objects that are named with colour and digit, see `named`. A class of
-        which no word was written has 0.
+        to *one* object; ``"paired"``: the same of those whose digit is in the scene; ``"paired by lot"``: what that
+        would be if the colour were taken from one of the scene's objects. ``"found"``: the share of objects that are
+        named with colour and digit, see `named`. A class of which no word was written has 0.
     """
     _per_scene("caption_facts", written, data)
-    facts: dict[str, list[bool]] = {name: [] for name in ("digit", "colour", "size", "relation", "binding")}
+    kinds = ("digit", "colour", "size", "relation", "binding", "paired", "paired by lot")
+    facts: dict[str, list[float]] = {name: [] for name in kinds}
     for sentence, things in zip(written, data.objects, strict=True):
         by_digit = {thing.digit: thing for thing in things}
         said = mentions(sentence)
@@ -228,6 +230,9 @@ def caption_facts(written: Sequence[str], data: Scenes) -> dict[str, float]:
             if m.colour is not None:
                 facts["colour"].append(any(m.colour == other.colour for other in things))
                 facts["binding"].append(thing is not None and thing.colour == m.colour)
+                if thing is not None:
+                    facts["paired"].append(thing.colour == m.colour)
+                    facts["paired by lot"].append(float(np.mean([thing.colour == other.colour for other in things])))
             if m.size is not None:
                 facts["size"].append(thing is not None and thing.size == m.size)
         for first, second in itertools.pairwise(said):
@@ -301,42 +306,48 @@ def pointing(written: Sequence[str], alpha: Tensor, data: Scenes) -> dict[str, P
     return points
 
 
-def gaze(written: Sequence[str], alpha: Tensor, data: Scenes, around: int = 3) -> dict[str, NDArray[np.float64]]:
+def gaze(
+    written: Sequence[str], alpha: Tensor, data: Scenes, around: int = 3, at: str = "digit"
+) -> dict[str, NDArray[np.float64]]:
     """Where attention is around the moment at which a new object is named.
 
-    Moment 0 is the first word about it after its article; only objects after the first are counted, and only where both
-    it and the one named before are in the scene.
+    Only objects after the first are counted, and only where both it and the one named before are in the scene.
 
     Args:
         written: a sentence for each scene.
         alpha: the attention at each word, (n, T, L).
         data: the scenes.
-        around: words before and after.
+        around: words before and after moment 0.
+        at: which word moment 0 is: the ``"digit"`` of the new object, or its ``"article"`` (without one, the first word
+            about it).
 
     Returns:
-        The mean share of attention on the object ``"named"`` and on the one ``"before"``, each (2 around + 1,); 0 at a
-        moment that lies outside of all sentences.
+        The mean share of attention on the object ``"named"`` and on the one ``"before"``, and by ``"chance"``, were
+        attention spread evenly, on the object named; each (2 around + 1,), 0 at a moment outside of all sentences.
 
     Raises:
-        ValueError: the shapes do not fit, or no sentence names two objects of its scene.
+        ValueError: the shapes do not fit, no sentence names two objects of its scene, or there is no such word.
     """
+    if at not in ("digit", "article"):
+        raise ValueError(f"gaze: at must be 'digit' or 'article', got {at!r}")
     touch = _touched("gaze", written, alpha, data)
     looks = np.asarray(alpha.detach().cpu().double().numpy())
     rows = []
     for k, (sentence, things) in enumerate(zip(written, data.objects, strict=True)):
         digits, length = [thing.digit for thing in things], len(sentence.split())
         for first, second in itertools.pairwise(mentions(sentence)):
-            moments = min(second.places.values()) + np.arange(-around, around + 1)
+            moments = (second.places["digit"] if at == "digit" else second.start) + np.arange(-around, around + 1)
             if first.digit in digits and second.digit in digits and first.digit != second.digit:
                 pair = [touch[k, digits.index(m.digit)] for m in (second, first)]
                 inside = (moments >= 0) & (moments < length)
-                row = np.zeros((3, len(moments)))
-                row[:, inside] = [*(looks[k, moments[inside]] @ on for on in pair), np.ones(inside.sum())]
+                row = np.zeros((4, len(moments)))
+                even = np.full(inside.sum(), pair[0].mean())
+                row[:, inside] = [*(looks[k, moments[inside]] @ on for on in pair), even, np.ones_like(even)]
                 rows.append(row)
     if not rows:
         raise ValueError("gaze: no sentence names two objects of its scene")
-    named, before, count = np.sum(rows, 0)
-    return {"named": named / np.maximum(count, 1), "before": before / np.maximum(count, 1)}
+    *sums, count = np.sum(rows, 0)
+    return {name: x / np.maximum(count, 1) for name, x in zip(("named", "before", "chance"), sums, strict=True)}
 
 
 def bleu(written: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[float, float, float, float]:

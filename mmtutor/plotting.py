@@ -283,8 +283,9 @@ def moments(looks: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
                 values = np.asarray(look[key], float)
                 x = np.arange(len(values)) - len(values) // 2
                 axis.plot(x, values, "os"[k] + "-", color=COLOURS[k], label=label)
+            axis.plot(x, np.asarray(look["chance"], float), ":", color="0.4", label="chance")
             axis.axvline(0, linestyle="--", color="0.4", linewidth=1)
-            axis.set(title=name, xlabel="words after the first one about the object")
+            axis.set(title=name, xlabel="words after the object's digit")
         axes[0, 0].set_ylabel("share of attention")
         axes[0, 0].set_ylim(bottom=0)  # of all: they share it
         axes[0, 0].legend(frameon=False, fontsize=9)

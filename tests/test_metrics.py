@@ -367,6 +367,8 @@ def test_facts_by_hand():
         "size": pytest.approx((2 + 0 + 0 + 0) / 5),
         "relation": pytest.approx((1 + 0 + 0 + 1) / 4),
         "binding": pytest.approx((2 + 0 + 0 + 2) / 7),
+        "paired": pytest.approx((2 + 0 + 2) / 6),
+        "paired by lot": pytest.approx((4 / 2 + 2 / 3) / 6),
         "found": pytest.approx((1 + 0 + 0 + 0 + 2 / 3) / 5),
     }
     assert all(type(value) is float for value in facts.values())
@@ -404,7 +406,9 @@ def test_a_digit_named_twice_has_no_relation_to_itself():
 
 def test_where_nothing_is_written_nothing_is_right():
     facts = caption_facts(["", "there is"], shown([THREE], [THREE, SEVEN]))
-    assert facts == dict.fromkeys(("digit", "colour", "size", "relation", "binding", "found"), 0.0)
+    assert facts == dict.fromkeys(
+        ("digit", "colour", "size", "relation", "binding", "paired", "paired by lot", "found"), 0.0
+    )
 
 
 def test_named_needs_colour_and_digit_together():
@@ -425,7 +429,9 @@ def test_the_references_themselves_are_true():
     data = scenes("valid", n=60, objects=(1, 4), progress=False)
     for r in range(3):
         written = [row[r] for row in data.captions]
-        assert set(caption_facts(written, data).values()) == {1.0}
+        facts = caption_facts(written, data)
+        assert 0 < facts.pop("paired by lot") < 0.7
+        assert set(facts.values()) == {1.0}
         assert (named(written, data) == 1).all()
 
 
@@ -518,9 +524,18 @@ def test_gaze_by_hand():
     data = shown([THREE, SEVEN])
     on_three, on_seven = [0.1, 0.8, 0.7, 0.6, 0.5, 0.3, 0.2, 0.1], [0.05, 0.1, 0.15, 0.2, 0.4, 0.6, 0.7, 0.8]
     alpha = looks(*({8: a, 12: b, 63: 1 - a - b} for a, b in zip(on_three, on_seven, strict=True)))
-    seen = gaze(["a red three above a big blue seven"], alpha, data, around=2)  # the moment is 'big', word 5
-    assert seen["named"] == pytest.approx(on_seven[3:8])
-    assert seen["before"] == pytest.approx(on_three[3:8])
+    written = ["a red three above a big blue seven"]
+    seen = gaze(written, alpha, data, around=2, at="article")  # the moment is 'a', word 4
+    assert seen["named"] == pytest.approx(on_seven[2:7])
+    assert seen["before"] == pytest.approx(on_three[2:7])
+    seen = gaze(written, alpha, data, around=2)  # the moment is 'seven', the last word
+    assert seen["named"] == pytest.approx([*on_seven[5:], 0, 0])
+    assert seen["before"] == pytest.approx([*on_three[5:], 0, 0])
+    even = gaze(written, torch.ones_like(alpha) / 64, data, around=2)
+    assert seen["chance"] == pytest.approx(even["named"])
+    assert 0 < seen["chance"][0] < 0.2
+    with pytest.raises(ValueError, match="gaze: at must be 'digit' or 'article', got 'end'"):
+        gaze(written, alpha, data, at="end")
     back = gaze(["a seven above a three"], alpha, data, around=0)
     assert back["named"] == pytest.approx([0.2 + 0.2 + 0.1])  # at 'three', word 4
     assert back["before"] == pytest.approx([0.4])
@@ -533,6 +548,7 @@ def test_gaze_counts_what_lies_inside_of_each_sentence():
     alpha = torch.cat([looks(*first), looks(*second)])
     written = ["three a seven", "there is a three and a seven"]  # moments 2 of 3 words, 6 of 7 words
     seen = gaze(written, alpha, data, around=1)
+    assert seen["chance"][2] == 0 < seen["chance"][1]
     assert seen["named"][:2] == pytest.approx([(0.05 + 0.55) / 2, (0.1 + 0.56) / 2])
     assert seen["before"][:2] == pytest.approx([(0.1 + 0.02) / 2, (0.2 + 0.02) / 2])
     assert seen["named"][2] == seen["before"][2] == 0  # after all ends, whatever the attention there

@@ -310,13 +310,13 @@ def test_attention_refuses_what_does_not_fit():
 
 def test_moments_draws_both_objects_of_each_model_on_one_scale():
     looks = {
-        "one": {"named": [0.1, 0.2, 0.9], "before": [0.3, 0.2, 0.1]},
-        "two": {"named": [0.1, 0.2, 0.3], "before": [0.5, 0.4, 0.1]},
+        "one": {"named": [0.1, 0.2, 0.9], "before": [0.3, 0.2, 0.1], "chance": [0.1] * 3},
+        "two": {"named": [0.1, 0.2, 0.3], "before": [0.5, 0.4, 0.1], "chance": [0.2] * 3},
     }
     figure = plotting.moments(looks, "Look")
     assert [axis.get_title("left") for axis in figure.axes] == ["one", "two"]
     for axis, look in zip(figure.axes, looks.values(), strict=True):
-        for line, key in zip(axis.lines, ("named", "before"), strict=False):
+        for line, key in zip(axis.lines, ("named", "before", "chance"), strict=False):
             assert line.get_xdata().tolist() == [-1, 0, 1]
             assert line.get_ydata().tolist() == look[key]
         assert axis.get_ylim()[0] == 0
