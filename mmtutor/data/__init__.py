@@ -5,6 +5,8 @@ from .fsdd import fsdd
 from .glove import glove
 from .items import SPLITS, Items, Source
 from .mnist import mnist
+from .monologue import Monologues, information, monologues
+from .mosi import Mosi, convert_mosi, mosi
 from .photos import Photos, flickr8k, photos
 from .scene import COLOURS, Pairs, Scenes, scenes
 from .senses import Senses
@@ -18,17 +20,23 @@ __all__ = [
     "SENSES",
     "SPLITS",
     "Items",
+    "Monologues",
+    "Mosi",
     "Pairs",
     "Photos",
     "Scenes",
     "Senses",
     "Source",
     "Vocabulary",
+    "convert_mosi",
     "digits",
     "flickr8k",
     "fsdd",
     "glove",
+    "information",
     "mnist",
+    "monologues",
+    "mosi",
     "photos",
     "scenes",
     "smartwatch",

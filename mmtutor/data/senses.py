@@ -52,8 +52,8 @@ class Senses(Dataset[dict[str, Tensor]]):
 
     @property
     def senses(self) -> tuple[str, ...]:
-        """The names of the senses, without the label and the masks."""
-        return tuple(n for n in self.tensors if n != "label" and not n.endswith(("_present", "_label")))
+        """The names of the senses, without the label, the masks and ``"length"``, the real steps of a series."""
+        return tuple(n for n in self.tensors if n not in ("label", "length") and not n.endswith(("_present", "_label")))
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))

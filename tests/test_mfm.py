@@ -1,0 +1,1087 @@
+"""The MFN, the MFM with its ablations and its surrogate against their equations, written as loops; float64."""
+
+import itertools
+import math
+import subprocess
+import sys
+
+import pytest
+import torch
+from torch import nn
+from torch.distributions import MultivariateNormal, kl_divergence
+
+from mmtutor.mfm import (
+    MFM,
+    MFN,
+    ORIGINAL,
+    VARIANTS,
+    Factor,
+    LSTMDecoder,
+    LSTMEncoder,
+    Of,
+    Surrogate,
+    hsic,
+    mmd,
+    sensitivity,
+    sequence_mfm,
+)
+
+FEATURES = {"words": 3, "voice": 2}
+HIDDEN, STEPS, CLASSES = {"words": 3, "voice": 2}, 4, 3
+Z, CODES = {"label": 3, "words": 2, "voice": 4}, {"label": 3, "words": 2, "voice": 4, "style": 6}
+F = {"label": 4, "words": 5, "voice": 3}
+# From which codes are the label and the senses made? From the paper's figure, not from the code.
+MADE_FROM = {
+    "M_A": {"label": {"words", "voice"}},
+    "M_B": {"label": {"label"}},
+    "M_C": {"label": {"words", "voice"}, "words": {"words"}, "voice": {"voice"}},
+    "M_D": {"label": {"label"}, "words": {"label"}, "voice": {"label"}},
+    "M_E": {"label": {"label"}, "words": {"label", "style"}, "voice": {"label", "style"}},
+    "MFM": {"label": {"label"}, "words": {"label", "words"}, "voice": {"label", "voice"}},
+}
+every_variant = pytest.mark.parametrize("variant", MADE_FROM)
+every_generator = pytest.mark.parametrize("variant", ["M_D", "M_E", "MFM"])
+every_penalty = pytest.mark.parametrize("penalty", ["mmd", "kl"])
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+def shaken(model, size=0.6):
+    """Larger weights than at birth, or gates would be all but half open and attention all but even."""
+    with torch.no_grad():
+        for p in model.parameters():
+            p.normal_(0, size)
+    return model
+
+
+def model_of(variant="MFM", **options):
+    options = {"hidden": HIDDEN, "memory": 3, "attend": 4, "z": Z, "f": F, **options}
+    model = shaken(sequence_mfm(FEATURES, STEPS, CLASSES, variant, **options).double())
+    with torch.no_grad():
+        for part in model.parts.values():  # or a factor of few numbers could be 0 for every example
+            part.make[0].bias.abs_()
+            part.make[3].bias.abs_()
+        model.decide[0].bias.abs_()
+    return model
+
+
+def sequences(b=5, steps=STEPS):
+    batch = {sense: torch.randn(b, steps, d, dtype=torch.float64) for sense, d in FEATURES.items()}
+    return {**batch, "label": torch.arange(b) % CLASSES}
+
+
+def masked(b=5):
+    """Lengths of all kinds; the voice of the second example and the words of the last one are absent."""
+    batch = {**sequences(b), "length": torch.tensor([4, 1, 2, 3, 4])}
+    batch["voice_present"] = torch.tensor([True, False, True, True, True])
+    batch["words_present"] = torch.tensor([True, True, True, True, False])
+    for sense in FEATURES:
+        batch[sense] = batch[sense] * batch[f"{sense}_present"][:, None, None]
+    return batch
+
+
+def rows(batch, index):
+    return {name: x[index] for name, x in batch.items()}
+
+
+def close(a, b, tolerance=1e-11):
+    assert a.shape == b.shape
+    assert (a - b).abs().max() < tolerance
+
+
+def gradient(loss, model):
+    """All of the model's gradient, one after the other; a parameter that is not used raises an error."""
+    return torch.cat([g.flatten() for g in torch.autograd.grad(loss, list(model.parameters()))])
+
+
+def without_gradient(model, loss):
+    """Names of the parameters that a loss does not change."""
+    model.zero_grad()
+    loss.backward()
+    return [name for name, p in model.named_parameters() if p.grad is None or not p.grad.any()]
+
+
+# ------------------------------------------------------------------------------------------ the equations, naively
+
+
+def linear(layer, x):
+    return layer.weight @ x + layer.bias
+
+
+def cell(lstm, x, h, c):
+    w_ih, w_hh, b_ih, b_hh = list(lstm.parameters())
+    i, f, g, o = (w_ih @ x + b_ih + w_hh @ h + b_hh).chunk(4)
+    c = c / (1 + (-f).exp()) + g.tanh() / (1 + (-i).exp())
+    return c.tanh() / (1 + (-o).exp()), c
+
+
+def network(net, x):
+    """Two layers with a ReLU between."""
+    first, last = [layer for layer in net if isinstance(layer, nn.Linear)]
+    return linear(last, linear(first, x).clamp_min(0))
+
+
+def softmax(x):
+    e = [v.exp() for v in x]
+    return torch.stack([v / sum(e) for v in e])
+
+
+def mfn_alone(model, senses):
+    """The MFN's output for one example, (T, d) of each sense, step by step."""
+    h = {s: torch.zeros(lstm.hidden_size).double() for s, lstm in model.lstms.items()}
+    c = dict(h)
+    u = torch.zeros(model.keep.out_features).double()
+    for t in range(len(next(iter(senses.values())))):
+        before = list(c.values())
+        for s, lstm in model.lstms.items():
+            h[s], c[s] = cell(lstm, senses[s][t], h[s], c[s])
+        both = torch.cat([*before, *c.values()])
+        seen = softmax(network(model.attention, both)) * both
+        inner = linear(model.gates, torch.cat([seen, u])).clamp_min(0)
+        half = len(inner) // 2
+        keep, write = linear(model.keep, inner[:half]), linear(model.write, inner[half:])
+        u = u / (1 + (-keep).exp()) + network(model.propose, seen).tanh() / (1 + (-write).exp())
+    return torch.cat([*h.values(), u])
+
+
+def lstm_alone(lstm, xs):
+    """All hidden states of an `nn.LSTM` for one example."""
+    h = c = torch.zeros(lstm.hidden_size).double()
+    hs = []
+    for x in xs:
+        h, c = cell(lstm, x, h, c)
+        hs.append(h)
+    return hs
+
+
+def decoded(decoder, factors):
+    """A sequence from the factors of one example; what the LSTM makes first is the last step."""
+    return torch.stack([linear(decoder.output, h) for h in lstm_alone(decoder.lstm, [factors] * decoder.steps)][::-1])
+
+
+def encoded(encoder, batch, i):
+    """What the encoder says about the real steps of example i alone."""
+    real = int(batch["length"][i]) if "length" in batch else STEPS
+    senses = {s: batch[s][i, STEPS - real :] for s in FEATURES}
+    if isinstance(encoder, MFN):
+        return mfn_alone(encoder, senses)
+    return lstm_alone(encoder.lstm, senses[encoder.sense])[-1]
+
+
+def kernel_mean(z, other, h, skip):
+    """The mean of k over all pairs, in loops."""
+    pairs = [(i, j) for i in range(len(z)) for j in range(len(other)) if not (skip and i == j)]
+    return sum((-((z[i] - other[j]) ** 2).sum() / (2 * h)).exp() for i, j in pairs) / len(pairs)
+
+
+def mmd_by_loops(z):
+    n, d = z.shape
+    to_prior = sum((-(x**2).sum() / (2 * (d + 1))).exp() for x in z) / n * math.sqrt(d / (d + 1)) ** d
+    return kernel_mean(z, z, d, True) - 2 * to_prior + math.sqrt(d / (d + 2)) ** d
+
+
+def kl_by_formula(means, log_stds):
+    return sum((m**2 + (2 * s).exp() - 1 - 2 * s).sum() / 2 for m, s in zip(means, log_stds, strict=True)) / len(means)
+
+
+def terms_by_hand(model, variant, batch, penalty):
+    """Equation 4 of a model in evaluation, example by example; label by cross-entropy, senses by squared error."""
+    b = len(batch["label"])
+    labels, errors, penalties = [], {s: [] for s in MADE_FROM[variant] if s != "label"}, {}
+    factors = [{} for _ in range(b)]
+    for name, part in model.parts.items():
+        given = [linear(part.to_z, encoded(part.encoder, batch, i)) for i in range(b)]
+        codes = torch.stack([x[: CODES[name]] for x in given])
+        penalties[name] = (
+            mmd_by_loops(codes) if penalty == "mmd" else kl_by_formula(codes, [x[CODES[name] :] for x in given])
+        )
+        for i in range(b):
+            factors[i][name] = network(part.make, codes[i]).clamp_min(0)
+    order = ["label", "style", *FEATURES]
+    for i in range(b):
+        put = {
+            made: torch.cat([factors[i][n] for n in order if n in read]) for made, read in MADE_FROM[variant].items()
+        }
+        labels.append(-softmax(network(model.decide, put["label"]))[batch["label"][i]].log())
+        real = int(batch["length"][i]) if "length" in batch else STEPS
+        for s in errors:
+            if f"{s}_present" not in batch or batch[f"{s}_present"][i]:
+                made = decoded(model.decoders[s], put[s])
+                wrong = [(made[t] - batch[s][i, t]) ** 2 for t in range(STEPS - real, STEPS)]
+                errors[s].append(sum(sum(w) for w in wrong) / (real * FEATURES[s]))
+    terms = {"label": sum(labels) / b, **{s: sum(e) / len(e) for s, e in errors.items()}}
+    if len(MADE_FROM[variant]) > 1:
+        terms["prior"] = sum(penalties.values())
+    return terms
+
+
+# ------------------------------------------------------------------------------------------------- MFN and LSTMs
+
+
+def mfn(**options):
+    return shaken(MFN(FEATURES, HIDDEN, memory=3, attend=4, **options).double(), 1.0)
+
+
+@pytest.mark.parametrize(("b", "steps"), [(3, 5), (1, 4), (3, 1), (1, 1)])
+def test_the_mfn_against_a_loop_over_examples_steps_and_senses(b, steps):
+    model, batch = mfn(), sequences(b, steps)
+    out = model(batch)
+    naive = torch.stack([mfn_alone(model, {s: batch[s][i] for s in FEATURES}) for i in range(b)])
+    close(out, naive)
+    assert model.size == out.shape[1] == 3 + 2 + 3
+    weight = torch.randn_like(out)
+    close(gradient((out * weight).sum(), model), gradient((naive * weight).sum(), model))
+
+
+def test_each_sequence_of_an_mfn_is_read_as_if_it_were_alone():
+    model, batch = mfn(), {**sequences(4), "length": torch.tensor([4, 1, 3, 2])}
+    out = model(batch)
+    naive = torch.stack([encoded(model, batch, i) for i in range(4)])
+    close(out, naive)
+    weight = torch.randn_like(out)
+    close(gradient((out * weight).sum(), model), gradient((naive * weight).sum(), model))
+    for i, n in enumerate([4, 1, 3, 2]):
+        close(out[i : i + 1], model({s: batch[s][i : i + 1, 4 - n :] for s in FEATURES}))
+    junk = {**batch, "words": batch["words"].clone()}
+    junk["words"][1, :3], junk["words"][3, :2] = 50.0, -50.0
+    close(model(junk), out)
+
+
+def test_an_mfn_that_reads_padding_reads_zeros():
+    model, batch = mfn(padding="read"), {**sequences(3), "length": torch.tensor([4, 2, 1])}
+    for s in FEATURES:
+        batch[s][1, :2] = batch[s][2, :3] = 0
+    naive = torch.stack([mfn_alone(model, {s: batch[s][i] for s in FEATURES}) for i in range(3)])
+    close(model(batch), naive)
+    skips = mfn()
+    skips.load_state_dict(model.state_dict())
+    assert ((skips(batch) - naive).abs().max(1).values > 0.01).tolist() == [False, True, True]
+
+
+@pytest.mark.parametrize("padding", ["skip", "read"])
+def test_permuting_a_batch_permutes_the_output_and_an_absent_sense_is_not_read(padding):
+    model, batch = mfn(padding=padding), masked()
+    order = [3, 0, 4, 2, 1]
+    out = model(batch)
+    close(model(rows(batch, order)), out[order])
+    junk = {**batch, "voice": batch["voice"].clone()}
+    junk["voice"][1] = 9.0
+    close(model(junk), out)
+    junk["voice"][2] = 9.0
+    assert ((model(junk) - out).abs().max(1).values > 1e-6).tolist() == [False, False, True, False, False]
+
+
+def test_dropout_of_an_mfn_acts_in_training_in_all_its_networks():
+    model, batch = mfn(dropout=0.5), sequences()
+    assert not torch.equal(model(batch), model(batch))
+    model.eval()
+    naive = torch.stack([mfn_alone(model, {s: batch[s][i] for s in FEATURES}) for i in range(5)])
+    close(model(batch), naive)
+    model.train()
+    dropouts = [m for m in model.modules() if isinstance(m, nn.Dropout)]
+    assert len(dropouts) == 3
+    for one in dropouts:
+        model.eval()
+        one.train()
+        assert not torch.equal(model(batch), naive)
+
+
+def test_an_lstm_encoder_against_a_loop_and_padding_at_the_left_changes_nothing():
+    model = shaken(LSTMEncoder("words", 3, 4).double(), 1.0)
+    batch = {**sequences(3), "length": torch.tensor([4, 2, 1])}
+    naive = torch.stack([encoded(model, batch, i) for i in range(3)])
+    out = model(batch)
+    close(out, naive)
+    close(gradient(out.square().sum(), model), gradient(naive.square().sum(), model))
+    longer = {"words": torch.cat([torch.full((3, 6, 3), 7.0).double(), batch["words"]], 1), "length": batch["length"]}
+    close(model(longer), out)
+    del batch["length"]
+    close(model(batch), torch.stack([lstm_alone(model.lstm, x)[-1] for x in batch["words"]]))
+
+
+def test_an_lstm_decoder_against_a_loop_makes_the_last_step_first():
+    model, factors = shaken(LSTMDecoder(3, 2, 5, 4).double(), 1.0), torch.randn(3, 3).double()
+    out, naive = model(factors), torch.stack([decoded(model, x) for x in factors])
+    close(out, naive)
+    close(gradient(out.square().sum(), model), gradient(naive.square().sum(), model))
+    zero = torch.zeros(4).double()
+    close(out[1, -1], linear(model.output, cell(model.lstm, factors[1], zero, zero)[0]))
+    model.steps = 2  # a shorter sequence is the end of a longer one
+    close(model(factors), out[:, 3:])
+
+
+# ------------------------------------------------------------------------------------- comparisons with the prior
+
+
+def normal(n, d):
+    return torch.randn(n, d, dtype=torch.float64)
+
+
+@pytest.mark.parametrize("width", [None, 0.7, 9.0])
+def test_mmd_against_a_loop_and_samples_of_the_prior(width):
+    z, prior = 0.8 * normal(6, 3) + 0.3, normal(40_000, 3)
+    h = 3 if width is None else width
+    between = (-torch.cdist(z, prior).square() / (2 * h)).exp()
+    among_prior = (-(prior[:20_000] - prior[20_000:]).square().sum(1) / (2 * h)).exp()
+    by_chance = kernel_mean(z, z, h, True) - 2 * between.mean() + among_prior.mean()
+    assert mmd(z, width).item() == pytest.approx(by_chance.item(), abs=0.01)
+    if width is None:
+        close(mmd(z), mmd_by_loops(z))
+    assert torch.autograd.gradcheck(lambda x: mmd(x, width), z.requires_grad_())
+
+
+@pytest.mark.parametrize(("mean", "std", "n"), [(0.0, 1.0, 2), (0.7, 0.5, 2), (0.7, 0.5, 7), (0.0, 2.0, 4)])
+def test_the_mean_of_mmd_over_batches_is_its_closed_form_for_normal_codes(mean, std, n):
+    """z − z' ~ N(0, 2s²I) and z − p ~ N(m, (1 + s²)I), and E exp(−‖N(m, vI)‖²/2h) is known."""
+    d, h = 3, 3.0
+    k = lambda m2, v: (h / (h + v)) ** (d / 2) * math.exp(-m2 / (2 * (h + v)))  # noqa: E731
+    truth = k(0, 2 * std**2) - 2 * k(d * mean**2, 1 + std**2) + k(0, 2)
+    estimates = torch.stack([mmd(mean + std * normal(n, d)) for _ in range(3000)])
+    error = estimates.std().item() / math.sqrt(3000)
+    assert estimates.mean().item() == pytest.approx(truth, abs=4 * error)
+    assert error < 0.01  # an estimator with the diagonal is off by 1/n of 1 − E k, at least 0.07
+    assert truth == pytest.approx(0, abs=1e-12) if (mean, std) == (0, 1) else truth > 0.05
+
+
+@pytest.mark.parametrize("d", [2, 8, 64])
+def test_mmd_punishes_a_collapse_far_more_than_a_true_sample(d):
+    collapse = mmd(torch.zeros(32, d).double())
+    true = torch.stack([mmd(normal(32, d)) for _ in range(50)])
+    assert collapse > 0.1
+    assert true.abs().max() < collapse / 3
+    assert true.abs().mean() < collapse / 10
+
+
+def test_with_too_wide_a_kernel_a_collapse_goes_unpunished():
+    """The released code's kernel: a collapse scores better than a finite sample of the prior itself."""
+    d, n = 64, 32
+    collapse = mmd(torch.zeros(n, d).double(), width=d * d)
+    assert 0 < collapse < 1e-3 * mmd(torch.zeros(n, d).double())
+    z = normal(n, d)
+    with_diagonal = mmd(z, d * d) + (1 - kernel_mean(z, z, d * d, True)) / n  # as the released code estimates it
+    assert collapse < with_diagonal
+
+
+def test_the_gradient_of_mmd_pushes_codes_out_of_a_collapse():
+    for d in (2, 8, 64):
+        z = (1e-4 * normal(32, d)).requires_grad_()
+        mmd(z).backward()
+        outward = -(z.grad * (z - z.mean(0))).sum(1)
+        assert (outward > 0).all()
+        far = (5 * normal(32, d)).requires_grad_()
+        mmd(far).backward()
+        assert -(far.grad * far).sum() < 0  # and back to the prior from too far
+
+
+@pytest.mark.parametrize("bad", [torch.zeros(1, 3), torch.zeros(4), torch.zeros(0, 3), torch.zeros(2, 3, 4)])
+def test_mmd_needs_two_codes(bad):
+    with pytest.raises(ValueError, match="at least two codes"):
+        mmd(bad)
+
+
+@pytest.mark.parametrize("width", [0, -1.0, math.nan, math.inf])
+def test_mmd_needs_a_width(width):
+    with pytest.raises(ValueError, match="width"):
+        mmd(torch.zeros(3, 2), width)
+
+
+def encoder_of(sense="words", size=3):
+    return Of(sense, nn.Sequential(nn.Flatten(), nn.Linear(STEPS * FEATURES[sense], size)))
+
+
+def test_the_kl_penalty_against_its_formula_and_torch():
+    factor = shaken(Factor(encoder_of(), 3, z=2, f=4, penalty="kl").double())
+    batch = sequences()
+    code, q = factor.infer(batch)
+    means, log_stds = (factor.encoder(batch) @ factor.to_z.weight.T + factor.to_z.bias).split(2, 1)
+    penalty = factor.penalty(code, q)
+    close(penalty, kl_by_formula(means, log_stds))
+    prior = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
+    each = [
+        kl_divergence(MultivariateNormal(m, (2 * s).exp().diag()), prior) for m, s in zip(means, log_stds, strict=True)
+    ]
+    close(penalty, sum(each) / 5)
+
+
+def test_with_kl_training_draws_and_evaluation_takes_the_mean():
+    factor, batch = shaken(Factor(encoder_of(), 3, z=2, f=4, penalty="kl").double()), sequences(3)
+    means, log_stds = (factor.encoder(batch) @ factor.to_z.weight.T + factor.to_z.bias).split(2, 1)
+    drawn = torch.stack([factor.infer(batch)[0] for _ in range(4000)]).detach()
+    assert ((drawn.mean(0) - means).abs() < 4 * log_stds.exp() / math.sqrt(4000)).all()
+    assert (drawn.std(0) / log_stds.exp() - 1).abs().max() < 0.06
+    code, _ = factor.infer(batch)
+    assert factor.to_z.weight.grad is None
+    code.square().sum().backward()
+    assert factor.to_z.weight.grad.abs().min() > 0  # those of the standard deviations too
+    factor.eval()
+    close(factor.infer(batch)[0], means)
+
+
+# ----------------------------------------------------------------------------------------------------------- HSIC
+
+
+def test_hsic_against_its_definition_as_a_sum_over_all_quadruples():
+    a, b = normal(6, 2), normal(6, 3)
+    b[:, 0] += a[:, 0]
+    n, kernels = 6, []
+    for x in (a, b):
+        distance = [[sum((p - q) ** 2 for p, q in zip(r, s, strict=True)).item() for s in x] for r in x]
+        apart = sorted(distance[i][j] for i, j in itertools.combinations(range(n), 2))
+        kernels.append([[math.exp(-v / (2 * apart[len(apart) // 2])) for v in row] for row in distance])
+    k, m = kernels
+    every = range(n)
+    both = sum(k[i][j] * m[i][j] for i, j in itertools.product(every, every))
+    chain = sum(k[i][j] * m[i][q] for i, j, q in itertools.product(every, every, every))
+    apart = sum(k[i][j] * m[q][r] for i, j, q, r in itertools.product(every, every, every, every))
+    naive = (both - 2 * chain / n + apart / n**2) / (n - 1) ** 2
+    assert hsic(a, b).item() == pytest.approx(naive, abs=1e-12)
+    close(hsic(a, b), hsic(b, a))
+    order = torch.randperm(6)
+    close(hsic(a[order], b[order]), hsic(a, b))
+    close(hsic(a.view(6, 2, 1), 1000 * b), hsic(a, b))  # rows of any shape, and the median takes the unit away
+
+
+def test_hsic_is_small_for_independence_and_large_for_a_dependence_without_correlation():
+    a, noise = normal(300, 1), normal(300, 1)
+    assert hsic(a, noise) < hsic(a, a**2) / 10
+    assert hsic(a, noise) < hsic(a, a + 0.3 * noise) / 20
+    close(hsic(torch.full((300, 2), 0.1).double(), noise), torch.zeros(()).double(), 1e-10)
+
+
+def test_hsic_needs_as_many_rows_of_both():
+    for a, b in [(normal(3, 2), normal(4, 2)), (normal(1, 2), normal(1, 2))]:
+        with pytest.raises(ValueError, match="as many rows of both"):
+            hsic(a, b)
+
+
+# ----------------------------------------------------------------------------------- which factor goes where, costs
+
+
+@every_variant
+def test_each_code_acts_on_what_the_table_says_and_on_nothing_else(variant):
+    model, batch = model_of(variant), sequences(8)
+    codes = model.infer(batch)
+    assert {name: z.shape for name, z in codes.items()} == {name: (8, CODES[name]) for name in codes}
+    assert set(codes) == set.union(*MADE_FROM[variant].values())
+    made = model.generate(codes)
+    assert set(made) == set(MADE_FROM[variant])
+    for name in codes:
+        other = model.generate({**codes, name: codes[name] + normal(8, CODES[name])})
+        changed = {n for n in made if not torch.equal(other[n], made[n])}
+        assert changed == {n for n, read in MADE_FROM[variant].items() if name in read}
+    close(model(batch), made["label"])
+
+
+@every_variant
+def test_each_code_is_inferred_from_what_the_table_says(variant):
+    model, batch = model_of(variant), sequences(8)
+    codes = model.infer(batch)
+    for sense in FEATURES:
+        other = model.infer({**batch, sense: batch[sense] + 1})
+        changed = {n for n in codes if not torch.equal(other[n], codes[n])}
+        assert changed == {n for n in codes if n in ("label", "style", sense)}
+    other = model.infer({**batch, "label": 2 - batch["label"]})
+    assert all(torch.equal(other[n], codes[n]) for n in codes)
+
+
+@every_variant
+@every_penalty
+@pytest.mark.parametrize("make", [sequences, masked], ids=["whole", "masked"])
+def test_the_loss_is_equation_4_example_by_example(variant, penalty, make):
+    generates = len(MADE_FROM[variant]) > 1
+    weights = {"words": 0.7, "voice": 1.9}
+    model = model_of(variant, penalty=penalty, weights=weights, prior=0.4, dropout=0.3).eval()
+    batch = make()
+    terms, hand = model.loss(batch), terms_by_hand(model, variant, batch, penalty)
+    assert list(terms) == ["loss", *hand]
+    for name, term in hand.items():
+        close(terms[name], term, 1e-10)
+    total = hand["label"] + (0.7 * hand["words"] + 1.9 * hand["voice"] + 0.4 * hand["prior"] if generates else 0)
+    close(terms["loss"], total, 1e-10)
+    close(gradient(terms["loss"], model), gradient(total, model), 1e-9)
+
+
+@every_variant
+@every_penalty
+@pytest.mark.parametrize("sizes", ["by name", "alike"])
+def test_gradients_reach_every_parameter(variant, penalty, sizes):
+    same = {"hidden": 4, "z": 3, "f": 5}
+    model = model_of(variant, penalty=penalty, **(same if sizes == "alike" else {}))
+    if penalty == "kl" and len(MADE_FROM[variant]) == 1:
+        assert model.prior == 0
+    assert without_gradient(model, model.loss(sequences(16))["loss"]) == []
+
+
+def test_the_sizes_of_the_released_code_and_their_number_of_parameters():
+    features, steps = {"language": 300, "acoustic": 5, "visual": 20}, 20
+    model = sequence_mfm(features, steps, 1, label_cost="absolute", **ORIGINAL)
+    lstm = lambda d, h: 4 * h * (d + h) + 8 * h  # noqa: E731
+    layer = lambda d, h: d * h + h  # noqa: E731
+    two = lambda d, inner, out: layer(d, inner) + layer(inner, out)  # noqa: E731
+    total = 88 + 64 + 48
+    count = lstm(300, 88) + lstm(5, 64) + lstm(20, 48)
+    count += two(2 * total, 64, 2 * total) + two(2 * total, 64, 64) + 2 * two(2 * total + 64, 64, 64)
+    count += layer(total + 64, 32) + two(32, 16, 16)
+    for d, z, f in [(300, 32, 88), (5, 8, 8), (20, 80, 8)]:
+        count += lstm(d, z) + layer(z, z) + two(z, f, f) + lstm(16 + f, 16 + f) + layer(16 + f, d)
+    count += two(16, 16, 1)
+    assert sum(p.numel() for p in model.parameters()) == count == 551_958
+    assert model.weights == {"label": 1, "language": 1, "acoustic": 0.01, "visual": 0.5}
+    assert model.prior == 1
+    batch = {sense: torch.randn(8, steps, d) for sense, d in features.items()}
+    terms = model.loss({**batch, "label": torch.randn(8)})
+    assert without_gradient(model, terms["loss"]) == []
+    for variant in VARIANTS:
+        model = sequence_mfm(features, steps, 1, variant, label_cost="squared", **ORIGINAL)
+        assert without_gradient(model, model.loss({**batch, "label": torch.randn(8)})["loss"]) == []
+
+
+def test_without_a_prior_the_penalty_is_not_computed():
+    model, batch = model_of(prior=0.0), sequences(1)
+    terms = model.loss(batch)  # one example, of which the penalty could not be computed
+    assert list(terms) == ["loss", "label", "words", "voice"]
+    close(terms["loss"], terms["label"] + terms["words"] + terms["voice"])
+    for variant in ("M_A", "M_B"):
+        assert list(model_of(variant, prior=1.0).loss(batch)) == ["loss", "label"]
+    with pytest.raises(ValueError, match="at least two codes"):
+        model_of().loss(batch)
+    assert model_of(penalty="kl").loss(batch)["prior"].isfinite()
+
+
+def test_a_last_batch_that_is_smaller_counts_by_its_examples():
+    model, batch = model_of(penalty="kl").eval(), {**sequences(7), "length": torch.tensor([4, 1, 2, 3, 4, 2, 1])}
+    whole, parts = model.loss(batch), [model.loss(rows(batch, index)) for index in (slice(0, 5), slice(5, 7))]
+    for name, term in whole.items():
+        close(term, (5 * parts[0][name] + 2 * parts[1][name]) / 7)
+
+
+def picture_model(**options):
+    """Two senses that are no sequences: a picture (B, 2, 3), and a tag (B, 2) of four classes at each of two places."""
+    see = nn.Sequential(nn.Flatten(), nn.Linear(6, 5))
+    paint = nn.Sequential(nn.Linear(7, 6), nn.Unflatten(1, (2, 3)))
+    tag = nn.Sequential(nn.Linear(7, 8), nn.Unflatten(1, (2, 4)))
+    options = {"costs": {"tag": "cross-entropy"}, "prior": 0.0, **options}
+    style = {name: Factor(Of("picture", nn.Flatten()), 6, 2, 3) for name in ("picture", "tag")}
+    label = Factor(Of("picture", see), 5, 3, 4)
+    return shaken(MFM(options.pop("classes", 3), label, style, {"picture": paint, "tag": tag}, **options).double())
+
+
+def pictures(b=4):
+    return {
+        "picture": torch.randn(b, 2, 3).double(),
+        "tag": torch.randint(4, (b, 2)),
+        "label": torch.arange(b) % 3,
+    }
+
+
+def test_each_cost_by_hand():
+    batch = pictures()
+    batch["picture_present"] = torch.tensor([True, False, True, True])
+    batch["tag_present"] = torch.tensor([False, True, True, False])
+    for cost in ("squared", "absolute"):
+        model = picture_model(costs={"picture": cost, "tag": "cross-entropy"}, weights={"tag": 0.3}, label_weight=2.5)
+        made, terms = model.generate(model.infer(batch)), model.loss(batch)
+        wrong = [
+            sum(
+                (made["picture"][i, r, c] - batch["picture"][i, r, c]).abs() ** {"squared": 2, "absolute": 1}[cost]
+                for r in range(2)
+                for c in range(3)
+            )
+            / 6
+            for i in (0, 2, 3)
+        ]
+        tags = [-softmax(made["tag"][i, k])[batch["tag"][i, k]].log() for i in (1, 2) for k in range(2)]
+        labels = [-softmax(made["label"][i])[batch["label"][i]].log() for i in range(4)]
+        close(terms["picture"], sum(wrong) / 3)
+        close(terms["tag"], sum(tags) / 4)
+        close(terms["label"], sum(labels) / 4)
+        close(terms["loss"], sum(wrong) / 3 + 0.3 * sum(tags) / 4 + 2.5 * sum(labels) / 4)
+
+
+@pytest.mark.parametrize(("cost", "power"), [("squared", 2), ("absolute", 1)])
+def test_a_label_that_is_a_number(cost, power):
+    model = picture_model(classes=1, label_cost=cost)
+    batch = {**pictures(), "label": torch.randn(4).double()}
+    wrong = [(model(batch)[i, 0] - batch["label"][i]).abs() ** power for i in range(4)]
+    close(model.loss(batch)["label"], sum(wrong) / 4)
+    close(model.loss({**batch, "label": batch["label"].unsqueeze(1)})["label"], sum(wrong) / 4)
+    some = {**batch, "label_present": torch.tensor([True, False, False, True])}
+    close(model.loss(some)["label"], (wrong[0] + wrong[3]) / 2)
+
+
+def test_a_label_that_is_not_known_for_all_examples_counts_where_it_is():
+    model, batch = model_of(), {**sequences(4), "label_present": torch.tensor([True, False, True, False])}
+    close(model.loss(batch)["label"], model.loss(rows(sequences_like(batch), [0, 2]))["label"])
+    assert model.loss({**batch, "label_present": torch.zeros(4, dtype=torch.bool)})["label"] == 0
+
+
+def sequences_like(batch):
+    return {name: x for name, x in batch.items() if not name.endswith("_present")}
+
+
+def test_a_sense_that_is_nowhere_in_a_batch_costs_nothing_and_gives_no_nan():
+    model, batch = model_of(), {**sequences(4), "voice_present": torch.zeros(4, dtype=torch.bool)}
+    terms = model.loss(batch)
+    assert terms["voice"] == 0
+    terms["loss"].backward()
+    assert all(p.grad.isfinite().all() for p in model.parameters() if p.grad is not None)
+
+
+def test_padding_at_the_front_does_not_change_what_a_sequence_costs():
+    """Ten steps of which four are real cost as much as those four: they are read and made as if nothing were before."""
+    short = model_of()
+    long = sequence_mfm(FEATURES, 10, CLASSES, hidden=HIDDEN, memory=3, attend=4, z=Z, f=F).double()
+    long.load_state_dict(short.state_dict())
+    batch = sequences()
+    padded = {s: torch.cat([torch.full((5, 6, d), 3.0).double(), batch[s]], 1) for s, d in FEATURES.items()}
+    terms = long.loss({**padded, "label": batch["label"], "length": torch.full((5,), 4)})
+    for name, term in short.loss(batch).items():
+        close(terms[name], term)
+
+
+def test_training_makes_each_part_of_the_loss_smaller():
+    model = sequence_mfm(FEATURES, STEPS, CLASSES, hidden=8, memory=8, attend=8, z=6, f=8).double()
+    batch = sequences(12)
+    optimizer = torch.optim.Adam(model.parameters(), 0.04)
+    first = model.loss(batch)
+    for _ in range(30):
+        optimizer.zero_grad()
+        terms = model.loss(batch)
+        terms["loss"].backward()
+        optimizer.step()
+    assert all(terms[name] < 0.8 * first[name] for name in first)
+
+
+# ------------------------------------------------------------------------------------------ swapping and sampling
+
+
+def test_codes_of_two_examples_may_be_put_together():
+    model, batch = model_of(), sequences(6)
+    codes = model.infer(batch)
+    a, b = [0, 1, 2], [5, 3, 4]
+    made = model.generate({"label": codes["label"][a], "words": codes["words"][b], "voice": codes["voice"][a]})
+    plain = model.generate(codes)
+    close(made["label"], plain["label"][a])
+    close(made["voice"], plain["voice"][a])
+    for i in range(3):
+        fy = network(model.parts["label"].make, codes["label"][a[i]]).clamp_min(0)
+        fa = network(model.parts["words"].make, codes["words"][b[i]]).clamp_min(0)
+        close(made["words"][i], decoded(model.decoders["words"], torch.cat([fy, fa])))
+    assert (made["words"] - plain["words"][a]).abs().max() > 0.01
+    assert (made["words"] - plain["words"][b]).abs().max() > 0.01
+
+
+@every_variant
+def test_codes_from_the_prior_are_standard_normal_and_independent(variant):
+    model = model_of(variant)
+    codes = model.sample(4000)
+    assert {name: z.shape[1] for name, z in codes.items()} == {name: CODES[name] for name in codes}
+    assert set(codes) == set.union(*MADE_FROM[variant].values())
+    z = torch.cat(list(codes.values()), 1)
+    assert z.dtype == torch.float64
+    assert z.mean(0).abs().max() < 0.08
+    assert (z.T @ z / 4000 - torch.eye(z.shape[1])).abs().max() < 0.12
+    assert set(model.generate(model.sample(2))) == set(MADE_FROM[variant])
+    again = model.sample(4000)
+    torch.manual_seed(3)
+    one = model.sample(2)
+    torch.manual_seed(3)
+    assert all(torch.equal(one[n], z) for n, z in model.sample(2).items())
+    assert not any(torch.equal(again[n], codes[n]) for n in codes)
+
+
+@every_penalty
+def test_inference_is_deterministic_in_evaluation(penalty):
+    model, batch = model_of(penalty=penalty, dropout=0.5), sequences()
+    assert not torch.equal(model.infer(batch)["label"], model.infer(batch)["label"])
+    model.eval()
+    first, second = model.infer(batch), model.infer(batch)
+    assert all(torch.equal(first[n], second[n]) for n in first)
+    assert torch.equal(model(batch), model(batch))
+    assert torch.equal(model.loss(batch)["loss"], model.loss(batch)["loss"])
+
+
+def test_dropout_is_in_every_small_network():
+    model = model_of(dropout=0.25)
+    rates = [m.p for m in model.modules() if isinstance(m, nn.Dropout)]
+    assert rates == [0.25] * (3 + 3 + 1)  # MFN, three G, D
+
+
+# ------------------------------------------------------------------------------------------------------ surrogate
+
+
+def surrogate_of(model, missing="voice"):
+    left = next(s for s in FEATURES if s != missing)
+    return shaken(Surrogate(model, missing, MFN({left: FEATURES[left]}, 4, memory=3, attend=4), 7).double())
+
+
+def by_surrogate(surrogate, batch, name):
+    """The code of one name, by Φ, by hand."""
+    left = next(s for s in FEATURES if s != surrogate.missing)
+    seen = torch.stack([mfn_alone(surrogate.encoder, {left: x}) for x in batch[left]])
+    return seen @ surrogate.heads[name].weight.T + surrogate.heads[name].bias
+
+
+INFERRED = {"M_A": {"voice"}, "M_C": {"voice"}, "M_D": {"label"}, "M_E": {"label", "style"}, "MFM": {"label", "voice"}}
+
+
+@pytest.mark.parametrize("variant", INFERRED)
+@every_penalty
+def test_the_surrogate_learns_the_codes_of_the_whole_and_the_model_learns_nothing(variant, penalty):
+    model, batch = model_of(variant, penalty=penalty, dropout=0.5), sequences()
+    surrogate = surrogate_of(model)
+    assert set(surrogate.inferred) == set(surrogate.heads) == INFERRED[variant]
+    own = {id(p) for p in surrogate.parameters()}
+    assert not own & {id(p) for p in model.parameters()}
+    target = {n: z.detach() for n, z in model.eval().infer(batch).items()}
+    before = {n: x.clone() for n, x in model.state_dict().items()}
+    for training in (True, False):
+        model.train(training)
+        terms = surrogate.loss(batch)
+        assert model.training is training
+        assert list(terms) == ["loss", *surrogate.inferred]
+        total = 0
+        for name in INFERRED[variant]:
+            wrong = sum(((by_surrogate(surrogate, batch, name)[i] - target[name][i]) ** 2).sum() for i in range(5)) / 5
+            close(terms[name], wrong)
+            total = total + wrong
+        close(terms["loss"], total)
+    close(gradient(terms["loss"], surrogate), gradient(total, surrogate), 1e-9)
+    optimizer = torch.optim.Adam(surrogate.parameters(), 0.1)
+    for _ in range(12):
+        optimizer.zero_grad()
+        surrogate.loss(batch)["loss"].backward()
+        optimizer.step()
+    assert surrogate.loss(batch)["loss"] < 0.7 * total
+    assert all(p.grad is None for p in model.parameters())
+    assert all(torch.equal(x, before[n]) for n, x in model.state_dict().items())
+
+
+@pytest.mark.parametrize("variant", INFERRED)
+def test_the_surrogate_takes_the_other_styles_from_the_model_and_never_reads_the_missing_sense(variant):
+    model, batch = model_of(variant, dropout=0.5).eval(), sequences()
+    surrogate = surrogate_of(model)
+    whole = model.infer(batch)
+    absent = {name: x for name, x in batch.items() if name != "voice"}
+    for seen in (
+        batch,
+        absent,
+        {**batch, "voice": torch.full_like(batch["voice"], math.nan)},
+        {**absent, "voice_present": torch.zeros(5, dtype=torch.bool)},
+    ):
+        codes = surrogate.infer(seen)
+        assert set(codes) == set(whole)
+        for name, z in codes.items():
+            close(z, by_surrogate(surrogate, batch, name) if name in INFERRED[variant] else whole[name])
+        made = model.generate(codes)
+        assert set(surrogate.generate(seen)) == set(made) == set(MADE_FROM[variant])
+        for name, x in surrogate.generate(seen).items():
+            close(x, made[name])
+        close(surrogate(seen), made["label"])
+
+
+def test_a_surrogate_passes_the_length_on():
+    model, batch = model_of().eval(), {**sequences(3), "length": torch.tensor([4, 2, 1])}
+    surrogate = surrogate_of(model, "words")
+    junk = {**batch, "voice": batch["voice"].clone()}
+    junk["voice"][1, :2] = 9.0
+    one, other = surrogate.infer(batch), surrogate.infer(junk)
+    assert set(one) == {"label", "words", "voice"}
+    assert all(torch.equal(one[n], other[n]) for n in one)
+
+
+def test_a_surrogate_of_a_sense_that_the_model_does_not_know():
+    for variant, missing in [("MFM", "odour"), ("M_B", "voice"), ("M_C", "voices")]:
+        with pytest.raises(ValueError, match=f"knows no '{missing}'"):
+            Surrogate(model_of(variant), missing, nn.Identity(), 3)
+
+
+# ------------------------------------------------------------------------------------------------- interpretation
+
+
+jit_is_old = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
+
+
+@jit_is_old
+@every_generator
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("training", [True, False])
+def test_sensitivity_against_jacobians_and_finite_differences(variant, dtype, training):
+    model, batch = model_of(variant), sequences(3)
+    model = model.to(dtype).train(training)
+    batch = {n: x.to(dtype) if x.is_floating_point() else x for n, x in batch.items()}
+    codes = model.infer(batch)
+    before = {n: x.clone() for n, x in model.state_dict().items()}
+    sizes = {"M_D": [], "M_E": ["style"], "MFM": ["words"]}[variant]
+    raw, product = sensitivity(model, codes, "words"), sensitivity(model, codes, "words", times_input=True)
+    assert raw.dtype == product.dtype == torch.float64
+    assert not raw.requires_grad
+    assert model.training is model.decoders["words"].training is training
+    assert all(torch.equal(x, before[n]) and x.dtype == dtype for n, x in model.state_dict().items())
+    assert all(p.grad is None and p.requires_grad for p in model.parameters())
+
+    factors = {n: x.detach().double() for n, x in model.factors(codes).items()}
+    decoder = model.decoders["words"].double()
+    for i in range(3):
+        fy, rest = factors["label"][i], [factors[n][i] for n in sizes]
+        make = lambda x, rest=rest: decoded(decoder, torch.cat([x, *rest]))  # noqa: E731
+        jacobian = torch.autograd.functional.jacobian(make, fy)
+        close(raw[i], jacobian.square().sum((1, 2)).sqrt())
+        close(product[i], (jacobian @ fy).norm(dim=1))
+        e = 1e-6
+        columns = [(make(fy + e * d) - make(fy - e * d)) / (2 * e) for d in torch.eye(4).double()]
+        close(raw[i], torch.stack(columns, 2).square().sum((1, 2)).sqrt(), 1e-7)
+        close(product[i], ((make((1 + e) * fy) - make((1 - e) * fy)) / (2 * e)).norm(dim=1), 1e-7)
+    assert raw.shape == product.shape == (3, STEPS)
+    assert (raw > 1e-3).all()
+
+
+@pytest.mark.parametrize(("variant", "sense"), [("M_A", "words"), ("M_B", "words"), ("M_C", "words"), ("MFM", "odour")])
+def test_sensitivity_needs_a_sense_that_is_made_from_the_label_factor(variant, sense):
+    model = model_of(variant)
+    with pytest.raises(ValueError, match=f"does not make '{sense}' from F_y"):
+        sensitivity(model, model.infer(sequences()), sense)
+
+
+# ------------------------------------------------------------------------------------------------------ bad input
+
+
+def spoilt(name, value):
+    batch = sequences()
+    if value is None:
+        del batch[name]
+    else:
+        batch[name] = value
+    return batch
+
+
+def with_one_bad(value):
+    x = sequences()["voice"]
+    x[2, 1, 0] = value
+    return x
+
+
+BAD_BATCHES = {
+    "NaN": (lambda: spoilt("voice", with_one_bad(math.nan)), "'voice' has NaN"),
+    "infinite": (lambda: spoilt("voice", with_one_bad(-math.inf)), "'voice' has NaN or infinite"),
+    "features": (lambda: spoilt("voice", torch.zeros(5, 4, 3).double()), r"'voice' must be \(B, T, 2\)"),
+    "dimensions": (lambda: spoilt("words", torch.zeros(5, 3).double()), r"'words' must be \(B, T, 3\)"),
+    "no step": (lambda: spoilt("words", torch.zeros(5, 0, 3).double()), r"'words' must be \(B, T, 3\)"),
+    "steps": (lambda: spoilt("voice", torch.zeros(5, 3, 2).double()), "as many steps.*'voice'"),
+    "length 0": (lambda: spoilt("length", torch.tensor([4, 0, 2, 3, 4])), '"length".*1 to 4'),
+    "length below 0": (lambda: spoilt("length", torch.tensor([4, -1, 2, 3, 4])), '"length".*1 to 4'),
+    "length above T": (lambda: spoilt("length", torch.tensor([4, 5, 2, 3, 4])), '"length".*1 to 4'),
+    "length of floats": (lambda: spoilt("length", torch.tensor([4.0, 1, 2, 3, 4])), '"length" must be int64'),
+    "length of int32": (lambda: spoilt("length", torch.tensor([4, 1, 2, 3, 4]).int()), '"length" must be int64'),
+    "length shape": (lambda: spoilt("length", torch.ones(5, 1).long()), r'"length" must be int64 \(5,\)'),
+    "too few lengths": (lambda: spoilt("length", torch.ones(4).long()), r'"length" must be int64 \(5,\)'),
+    "no sense": (lambda: spoilt("voice", None), "no 'voice', only words, label"),
+    "no first sense": (lambda: spoilt("words", None), "no 'words', only voice, label"),
+    "nothing there": (
+        lambda: {**masked(), "voice_present": torch.tensor([True, False, True, True, False])},
+        "an example has no sense at all",
+    ),
+}
+STATE = [pytest.param(*x, id=name) for name, x in BAD_BATCHES.items()]
+
+
+@pytest.mark.parametrize(("make", "message"), STATE)
+@pytest.mark.parametrize("variant", ["MFM", "M_D"])
+def test_a_bad_batch_is_refused_with_its_name(make, message, variant):
+    model = model_of(variant)
+    for call in (model.loss, model.infer, model):
+        with pytest.raises(ValueError, match=message):
+            call(make())
+
+
+def test_what_the_loss_and_the_codes_need():
+    model, batch = model_of(), sequences()
+    with pytest.raises(ValueError, match="no 'label', only words, voice"):
+        model.loss({n: x for n, x in batch.items() if n != "label"})
+    codes = model.infer(batch)
+    with pytest.raises(ValueError, match="no code 'voice', only label, words"):
+        model.generate({n: z for n, z in codes.items() if n != "voice"})
+    with pytest.raises(ValueError, match="no 'odour', only words, voice, label"):
+        Of("odour", nn.Identity())(batch)
+    with pytest.raises(ValueError, match=r"must give \(B, 4\), got \(5, 3\)"):
+        Factor(encoder_of().double(), 4, 2, 2).double().infer(batch)
+
+
+def mfm_of(label=True, style=("words",), decoders=("words",), **options):
+    factor = lambda: Factor(encoder_of(), 3, 2, 2)  # noqa: E731
+    styles = {s: factor() for s in style} if isinstance(style, tuple) else factor() if style == "one" else None
+    nets = {s: nn.Linear(4, 12) for s in decoders}
+    return MFM(3, factor() if label else None, styles, nets, **options)
+
+
+BAD_MODELS = {
+    "cost": (lambda: mfm_of(costs={"words": "hinge"}), "cost of 'words'.*squared.*'hinge'"),
+    "label cost": (lambda: mfm_of(label_cost="hinge"), "cost of 'label'.*'hinge'"),
+    "cost without decoder": (lambda: mfm_of(costs={"voice": "squared"}), "no decoder makes 'voice'"),
+    "weight without decoder": (lambda: mfm_of(weights={"voice": 1.0}), "no decoder makes 'voice'"),
+    "negative": (lambda: mfm_of(weights={"words": -1.0}), "weight of 'words'.*-1.0"),
+    "NaN": (lambda: mfm_of(weights={"words": math.nan}), "weight of 'words'.*nan"),
+    "infinite": (lambda: mfm_of(label_weight=math.inf), "weight of 'label'.*inf"),
+    "label weight": (lambda: mfm_of(label_weight=-0.1), "weight of 'label'"),
+    "prior": (lambda: mfm_of(prior=math.nan), "weight of 'prior'"),
+    "prior below 0": (lambda: mfm_of(prior=-1), "weight of 'prior'"),
+    "called label": (lambda: mfm_of(style=("label",), decoders=()), "cannot be called 'label'"),
+    "called style": (lambda: mfm_of(style=("style",), decoders=()), "cannot be called 'style'"),
+    "no factor of a decoder": (lambda: mfm_of(decoders=("words", "voice")), "'voice' has a decoder but no factor"),
+    "no factor": (lambda: mfm_of(label=False, style=None), "needs the label's factor"),
+    "empty": (lambda: mfm_of(label=False, style=()), "needs the label's factor"),
+    "one style, no label": (lambda: mfm_of(label=False, style="one"), "needs the label's factor"),
+    "penalty": (lambda: model_of(penalty="js"), "penalty must be 'mmd' or 'kl', got 'js'"),
+    "padding": (lambda: model_of(padding="drop"), "padding must be 'skip' or 'read', got 'drop'"),
+    "variant": (lambda: model_of("M_F"), "variant must be one of M_A, .*MFM, got 'M_F'"),
+    "hidden": (lambda: model_of(hidden={"words": 3}), "need as many hidden sizes"),
+    "no sense": (lambda: MFN({}), "hidden sizes"),
+    "weights": (lambda: model_of(weights={"odour": 1.0}), "no decoder makes 'odour'"),
+}
+
+
+@pytest.mark.parametrize(("make", "message"), [pytest.param(*x, id=name) for name, x in BAD_MODELS.items()])
+def test_a_bad_model_is_refused_with_what_is_wrong(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+# ------------------------------------------------------------------------------------------------- bugs found here
+
+
+def bug(reason):
+    return pytest.mark.xfail(strict=True, reason=reason)
+
+
+@bug("torch.func.jvp loads torch.jit.script, which is deprecated: an error where warnings are errors")
+def test_sensitivity_gives_no_warning():
+    code = """
+import torch
+from mmtutor.mfm import sensitivity, sequence_mfm
+model = sequence_mfm({"words": 3}, 4, 3)
+sensitivity(model, model.sample(2), "words")
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "error::DeprecationWarning", "-c", code], capture_output=True, text=True
+    )
+    assert "AttributeError" not in done.stderr
+    assert "ImportError" not in done.stderr
+    assert done.returncode == 0
+
+
+@jit_is_old
+@bug("the factors are made with the dropout of training")
+def test_sensitivity_does_not_hang_on_dropout():
+    model = model_of(dropout=0.5)
+    codes = model.sample(3)
+    assert torch.equal(sensitivity(model, codes, "words"), sensitivity(model, codes, "words"))
+
+
+@bug("every name that starts like the missing sense is left out, so a sense of its own too")
+def test_a_surrogate_reads_a_sense_whose_name_starts_like_the_missing_one():
+    model = sequence_mfm({"voice": 2, "voices": 3}, 4, 3)
+    surrogate = Surrogate(model, "voice", LSTMEncoder("voices", 3, 5), 5)
+    assert surrogate.infer({"voices": torch.randn(2, 4, 3)})["voice"].shape == (2, 32)
+
+
+@bug("model.eval() is not taken back when inferring raises an error")
+def test_the_model_is_in_its_mode_again_after_a_bad_batch():
+    model = model_of()
+    surrogate = surrogate_of(model)
+    with pytest.raises(ValueError, match="NaN"):
+        surrogate.loss(spoilt("voice", with_one_bad(math.nan)))
+    assert model.training
+
+
+@bug("model.train() puts all parts into one mode")
+def test_a_part_that_was_in_evaluation_stays_so():
+    model = model_of()
+    model.parts["words"].eval()
+    surrogate_of(model).loss(sequences())
+    assert model.training
+    assert not model.parts["words"].training
+
+
+@pytest.mark.parametrize(("variant", "missing"), [("MFM", "label"), ("M_E", "style")])
+@bug("the codes' names are taken for senses")
+def test_a_surrogate_is_not_for_the_label_or_the_style(variant, missing):
+    with pytest.raises(ValueError, match=f"knows no '{missing}'"):
+        Surrogate(model_of(variant), missing, nn.Identity(), 3)
+
+
+@pytest.mark.parametrize(
+    ("name", "variant"), [("label", "M_D"), ("label", "M_E"), ("style", "M_E"), ("loss", "MFM"), ("prior", "MFM")]
+)
+@bug(
+    "only the names of the styles are looked at: the sense's cost takes the place of the label's, or of the whole loss"
+)
+def test_a_sense_cannot_have_a_name_that_has_another_meaning(name, variant):
+    with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
+        sequence_mfm({name: 3, "voice": 2}, STEPS, CLASSES, variant)
+
+
+@every_variant
+@bug("the label's mask is counted among those of the senses; M_B knows no sense at all")
+def test_an_example_without_any_sense_is_refused_whether_or_not_the_label_has_a_mask(variant):
+    batch = {**masked(), "voice_present": torch.tensor([True, False, True, True, False])}
+    if variant != "M_B":
+        batch["label_present"] = torch.ones(5, dtype=torch.bool)
+    with pytest.raises(ValueError, match="no sense at all"):
+        model_of(variant).loss(batch)
+
+
+@pytest.mark.parametrize("variant", ["M_A", "M_C", "M_D", "M_E", "MFM"])
+@bug("the label's mask is taken for that of a sense")
+def test_an_example_that_lacks_one_sense_and_the_label_is_not_refused(variant):
+    some = torch.tensor([True, True, False, True, True])
+    assert model_of(variant).loss({**sequences(), "voice_present": some, "label_present": some})["loss"].isfinite()
+
+
+@bug("only senses of three dimensions are masked")
+def test_the_padding_of_a_sequence_of_classes_costs_nothing():
+    model = picture_model()
+    batch = {**pictures(4), "length": torch.tensor([1, 2, 2, 1])}
+    made = model.generate(model.infer(batch))["tag"]
+    each = [[-softmax(made[i, k])[batch["tag"][i, k]].log() for k in range(2)] for i in range(4)]
+    close(model.loss(batch)["tag"], (each[0][1] + sum(each[1]) / 2 + sum(each[2]) / 2 + each[3][1]) / 4)
+
+
+@bug("a length is taken to be that of every sense of three dimensions")
+def test_the_length_of_another_sense_does_not_mask_a_picture():
+    model, batch = picture_model(), pictures(4)
+    series = {"series": torch.randn(4, 9, 1).double(), "length": torch.tensor([1, 1, 9, 5])}
+    close(model.loss({**batch, **series})["picture"], model.loss(batch)["picture"])
+
+
+@pytest.mark.parametrize("steps", [3, 8])
+@bug("the target is only viewed as what was made: an error of torch that names no sense")
+def test_a_batch_of_other_length_than_the_decoder_makes_is_refused(steps):
+    with pytest.raises(ValueError, match="'words'"):
+        model_of().loss(sequences(5, steps))
+
+
+@bug("the target is viewed as what was made, so that a transposed one of as many numbers passes")
+def test_a_target_of_another_shape_with_as_many_numbers_is_refused():
+    batch = pictures()
+    with pytest.raises(ValueError, match="'picture'"):
+        picture_model().loss({**batch, "picture": batch["picture"].mT.contiguous()})
+
+
+@pytest.mark.parametrize("sizes", ["z", "f"])
+@pytest.mark.parametrize("lacks", ["label", "voice"])
+@bug("a KeyError")
+def test_sizes_given_by_name_must_have_all_names(sizes, lacks):
+    with pytest.raises(ValueError, match=f"{lacks}"):
+        model_of(**{sizes: {name: 3 for name in F if name != lacks}})
+
+
+@pytest.mark.parametrize("name", ["picture", "label"])
+@bug("only the encoders of sequences look: the loss is NaN")
+def test_nan_in_a_sense_that_is_no_sequence_or_in_the_label_is_refused(name):
+    batch = {**pictures(), "label": torch.randn(4).double()}
+    batch[name] = torch.full_like(batch[name], math.nan)
+    with pytest.raises(ValueError, match=f"'{name}'"):
+        picture_model(classes=1, label_cost="squared").loss(batch)
