@@ -275,7 +275,10 @@ def test_permuting_a_batch_permutes_the_output_and_an_absent_sense_is_not_read(p
 
 
 def test_dropout_of_an_mfn_acts_in_training_in_all_its_networks():
-    model, batch = mfn(dropout=0.5), sequences()
+    model, batch = mfn(dropout=0.5), sequences(5)
+    with torch.no_grad():
+        for layer in (model.attention[0], model.propose[0], model.gates):
+            layer.bias.abs_()  # no unit is off for good
     assert not torch.equal(model(batch), model(batch))
     model.eval()
     naive = torch.stack([mfn_alone(model, {s: batch[s][i] for s in FEATURES}) for i in range(5)])
@@ -286,7 +289,7 @@ def test_dropout_of_an_mfn_acts_in_training_in_all_its_networks():
     for one in dropouts:
         model.eval()
         one.train()
-        assert not torch.equal(model(batch), naive)
+        assert max((model(batch) - naive).abs().max() for _ in range(10)) > 1e-6
 
 
 def test_an_lstm_encoder_against_a_loop_and_padding_at_the_left_changes_nothing():
@@ -559,10 +562,11 @@ def test_a_last_batch_that_is_smaller_counts_by_its_examples():
 
 
 def picture_model(**options):
-    """Two senses that are no sequences: a picture (B, 2, 3), and a tag (B, 2) of four classes at each of two places."""
+    """A picture (B, 2, 3), and a tag (B, 2), a sequence of two steps of four classes."""
     see = nn.Sequential(nn.Flatten(), nn.Linear(6, 5))
     paint = nn.Sequential(nn.Linear(7, 6), nn.Unflatten(1, (2, 3)))
     tag = nn.Sequential(nn.Linear(7, 8), nn.Unflatten(1, (2, 4)))
+    tag.steps = 2
     options = {"costs": {"tag": "cross-entropy"}, "prior": 0.0, **options}
     style = {name: Factor(Of("picture", nn.Flatten()), 6, 2, 3) for name in ("picture", "tag")}
     label = Factor(Of("picture", see), 5, 3, 4)
@@ -793,6 +797,18 @@ def test_a_surrogate_passes_the_length_on():
     assert all(torch.equal(one[n], other[n]) for n in one)
 
 
+def test_the_encoder_of_a_surrogate_is_not_even_given_the_missing_sense_and_its_mask():
+    class Reader(nn.Module):
+        def forward(self, batch):
+            self.given = set(batch)
+            return batch["words"][:, -1]
+
+    surrogate = Surrogate(model_of(), "voice", Reader(), 3).double()
+    for call in (surrogate.codes, surrogate.loss, surrogate.infer):
+        call(masked())
+        assert surrogate.encoder.given == {"words", "words_present", "label", "length"}
+
+
 def test_a_surrogate_of_a_sense_that_the_model_does_not_know():
     for variant, missing in [("MFM", "odour"), ("M_B", "voice"), ("M_C", "voices")]:
         with pytest.raises(ValueError, match=f"knows no '{missing}'"):
@@ -802,10 +818,6 @@ def test_a_surrogate_of_a_sense_that_the_model_does_not_know():
 # ------------------------------------------------------------------------------------------------- interpretation
 
 
-jit_is_old = pytest.mark.filterwarnings("ignore:.torch.jit.script. is deprecated:DeprecationWarning")
-
-
-@jit_is_old
 @every_generator
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 @pytest.mark.parametrize("training", [True, False])
@@ -823,8 +835,9 @@ def test_sensitivity_against_jacobians_and_finite_differences(variant, dtype, tr
     assert all(torch.equal(x, before[n]) and x.dtype == dtype for n, x in model.state_dict().items())
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
-    factors = {n: x.detach().double() for n, x in model.factors(codes).items()}
-    decoder = model.decoders["words"].double()
+    model.double().eval()
+    factors = {n: x.detach() for n, x in model.factors({n: z.double() for n, z in codes.items()}).items()}
+    decoder = model.decoders["words"]
     for i in range(3):
         fy, rest = factors["label"][i], [factors[n][i] for n in sizes]
         make = lambda x, rest=rest: decoded(decoder, torch.cat([x, *rest]))  # noqa: E731
@@ -949,14 +962,9 @@ def test_a_bad_model_is_refused_with_what_is_wrong(make, message):
         make()
 
 
-# ------------------------------------------------------------------------------------------------- bugs found here
+# ------------------------------------------------------------------------------------------------- once wrong
 
 
-def bug(reason):
-    return pytest.mark.xfail(strict=True, reason=reason)
-
-
-@bug("torch.func.jvp loads torch.jit.script, which is deprecated: an error where warnings are errors")
 def test_sensitivity_gives_no_warning():
     code = """
 import torch
@@ -972,22 +980,18 @@ sensitivity(model, model.sample(2), "words")
     assert done.returncode == 0
 
 
-@jit_is_old
-@bug("the factors are made with the dropout of training")
 def test_sensitivity_does_not_hang_on_dropout():
     model = model_of(dropout=0.5)
     codes = model.sample(3)
     assert torch.equal(sensitivity(model, codes, "words"), sensitivity(model, codes, "words"))
 
 
-@bug("every name that starts like the missing sense is left out, so a sense of its own too")
 def test_a_surrogate_reads_a_sense_whose_name_starts_like_the_missing_one():
     model = sequence_mfm({"voice": 2, "voices": 3}, 4, 3)
     surrogate = Surrogate(model, "voice", LSTMEncoder("voices", 3, 5), 5)
     assert surrogate.infer({"voices": torch.randn(2, 4, 3)})["voice"].shape == (2, 32)
 
 
-@bug("model.eval() is not taken back when inferring raises an error")
 def test_the_model_is_in_its_mode_again_after_a_bad_batch():
     model = model_of()
     surrogate = surrogate_of(model)
@@ -996,7 +1000,6 @@ def test_the_model_is_in_its_mode_again_after_a_bad_batch():
     assert model.training
 
 
-@bug("model.train() puts all parts into one mode")
 def test_a_part_that_was_in_evaluation_stays_so():
     model = model_of()
     model.parts["words"].eval()
@@ -1006,7 +1009,6 @@ def test_a_part_that_was_in_evaluation_stays_so():
 
 
 @pytest.mark.parametrize(("variant", "missing"), [("MFM", "label"), ("M_E", "style")])
-@bug("the codes' names are taken for senses")
 def test_a_surrogate_is_not_for_the_label_or_the_style(variant, missing):
     with pytest.raises(ValueError, match=f"knows no '{missing}'"):
         Surrogate(model_of(variant), missing, nn.Identity(), 3)
@@ -1015,16 +1017,12 @@ def test_a_surrogate_is_not_for_the_label_or_the_style(variant, missing):
 @pytest.mark.parametrize(
     ("name", "variant"), [("label", "M_D"), ("label", "M_E"), ("style", "M_E"), ("loss", "MFM"), ("prior", "MFM")]
 )
-@bug(
-    "only the names of the styles are looked at: the sense's cost takes the place of the label's, or of the whole loss"
-)
 def test_a_sense_cannot_have_a_name_that_has_another_meaning(name, variant):
     with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
         sequence_mfm({name: 3, "voice": 2}, STEPS, CLASSES, variant)
 
 
 @every_variant
-@bug("the label's mask is counted among those of the senses; M_B knows no sense at all")
 def test_an_example_without_any_sense_is_refused_whether_or_not_the_label_has_a_mask(variant):
     batch = {**masked(), "voice_present": torch.tensor([True, False, True, True, False])}
     if variant != "M_B":
@@ -1034,13 +1032,11 @@ def test_an_example_without_any_sense_is_refused_whether_or_not_the_label_has_a_
 
 
 @pytest.mark.parametrize("variant", ["M_A", "M_C", "M_D", "M_E", "MFM"])
-@bug("the label's mask is taken for that of a sense")
 def test_an_example_that_lacks_one_sense_and_the_label_is_not_refused(variant):
     some = torch.tensor([True, True, False, True, True])
     assert model_of(variant).loss({**sequences(), "voice_present": some, "label_present": some})["loss"].isfinite()
 
 
-@bug("only senses of three dimensions are masked")
 def test_the_padding_of_a_sequence_of_classes_costs_nothing():
     model = picture_model()
     batch = {**pictures(4), "length": torch.tensor([1, 2, 2, 1])}
@@ -1049,7 +1045,6 @@ def test_the_padding_of_a_sequence_of_classes_costs_nothing():
     close(model.loss(batch)["tag"], (each[0][1] + sum(each[1]) / 2 + sum(each[2]) / 2 + each[3][1]) / 4)
 
 
-@bug("a length is taken to be that of every sense of three dimensions")
 def test_the_length_of_another_sense_does_not_mask_a_picture():
     model, batch = picture_model(), pictures(4)
     series = {"series": torch.randn(4, 9, 1).double(), "length": torch.tensor([1, 1, 9, 5])}
@@ -1057,13 +1052,11 @@ def test_the_length_of_another_sense_does_not_mask_a_picture():
 
 
 @pytest.mark.parametrize("steps", [3, 8])
-@bug("the target is only viewed as what was made: an error of torch that names no sense")
 def test_a_batch_of_other_length_than_the_decoder_makes_is_refused(steps):
     with pytest.raises(ValueError, match="'words'"):
         model_of().loss(sequences(5, steps))
 
 
-@bug("the target is viewed as what was made, so that a transposed one of as many numbers passes")
 def test_a_target_of_another_shape_with_as_many_numbers_is_refused():
     batch = pictures()
     with pytest.raises(ValueError, match="'picture'"):
@@ -1072,14 +1065,12 @@ def test_a_target_of_another_shape_with_as_many_numbers_is_refused():
 
 @pytest.mark.parametrize("sizes", ["z", "f"])
 @pytest.mark.parametrize("lacks", ["label", "voice"])
-@bug("a KeyError")
 def test_sizes_given_by_name_must_have_all_names(sizes, lacks):
     with pytest.raises(ValueError, match=f"{lacks}"):
         model_of(**{sizes: {name: 3 for name in F if name != lacks}})
 
 
 @pytest.mark.parametrize("name", ["picture", "label"])
-@bug("only the encoders of sequences look: the loss is NaN")
 def test_nan_in_a_sense_that_is_no_sequence_or_in_the_label_is_refused(name):
     batch = {**pictures(), "label": torch.randn(4).double()}
     batch[name] = torch.full_like(batch[name], math.nan)

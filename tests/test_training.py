@@ -162,6 +162,24 @@ def test_early_stopping_restores_the_best_weights() -> None:
     assert model.w.item() == pytest.approx(w[3], abs=1e-12)
 
 
+def test_early_stopping_by_another_term_than_the_loss() -> None:
+    """The loss falls all the time; the other term is least as w passes 1 and says when to stop."""
+
+    class Two(Mean):
+        def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {**super().loss(batch), "from one": (self.w - 1).square()}
+
+    model = Two()
+    history = fit(model, numbers(3), numbers(3), epochs=50, lr=0.05, optimizer=SGD, patience=2, monitor="from one")
+    assert history.best_epoch == 3
+    assert model.w.item() == pytest.approx(3 * (1 - 0.9**4), abs=1e-12)
+    assert history.valid["loss"] == sorted(history.valid["loss"], reverse=True)
+    model = Two()
+    with pytest.raises(ValueError, match=r"monitor must be .*loss.*from one.*got .label."):
+        fit(model, numbers(3), numbers(3), epochs=1, patience=2, monitor="label")
+    assert model.w.item() == 0
+
+
 def test_without_patience_the_last_weights_stay() -> None:
     model = Mean()
     history = fit(model, numbers(3), numbers(1), epochs=6, lr=0.05, optimizer=SGD)
@@ -601,6 +619,7 @@ class Wider(Noisy):
         (Noisy, {"schedule": "one-cycle"}, "schedule|optimizer"),
         (Noisy, {"clip_norm": 1.0}, "clip_norm"),
         (Noisy, {"patience": 2}, "patience"),
+        (Noisy, {"monitor": "data"}, "monitor"),
         (Noisy, {"optimizer": SGD}, "optimizer"),
         (Noisy, {"optimizer": functools.partial(torch.optim.Adam, weight_decay=0.1)}, "optimizer"),
         (Noisy, {"train": senses(21)}, "examples"),

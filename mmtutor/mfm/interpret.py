@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import warnings
 
 import torch
 from torch import Tensor
@@ -26,8 +27,8 @@ def sensitivity(model: MFM, codes: Batch, sense: str, *, times_input: bool = Fal
     """
     if sense not in model.decoders or "label" not in model.parts:
         raise ValueError(f"sensitivity: the model does not make {sense!r} from F_y")
-    factors = {name: x.double() for name, x in model.factors(codes).items()}
-    decoder = copy.deepcopy(model.decoders[sense]).double().eval()  # the fast LSTM of float32 has no forward gradient
+    exact = copy.deepcopy(model).double().eval()  # the fast LSTM of float32 has no forward gradient
+    factors, decoder = exact.factors({name: z.double() for name, z in codes.items()}), exact.decoders[sense]
     rest = [factors[name] for name in ("style", sense) if name in factors]
 
     def make(fy: Tensor) -> Tensor:
@@ -38,5 +39,7 @@ def sensitivity(model: MFM, codes: Batch, sense: str, *, times_input: bool = Fal
     total = torch.zeros((), dtype=torch.float64, device=fy.device)
     directions = [fy] if times_input else [torch.eye(fy.shape[1]).to(fy)[k].expand_as(fy) for k in range(fy.shape[1])]
     for along in directions:
-        total = total + torch.func.jvp(make, (fy,), (along,))[1].square().sum(2)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own, when it first makes a gradient so
+            total = total + torch.func.jvp(make, (fy,), (along,))[1].square().sum(2)
     return total.sqrt()

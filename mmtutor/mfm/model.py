@@ -79,14 +79,14 @@ class Of(nn.Module):
 
 
 class MFM(nn.Module):
-    """Equations and the table of its variants stand at the top of this file.
+    """Equations and the table of its variants stand in the folder's ``__init__.py``.
 
     Args:
         classes: number of classes; with another cost than cross-entropy, of numbers.
         label: the factor F_y; None: the label is made from the styles.
         style: a factor for each sense by name, one factor for all, or None.
         decoders: for each sense that is made again a network from all its factors, (B, Σ f), to the shape of the sense;
-            None: no sense is made.
+            None: no sense is made. A decoder with an attribute ``steps`` makes sequences (B, T, …).
         costs: for each sense ``"squared"`` (default), ``"absolute"`` or ``"cross-entropy"`` (the sense has numbers of
             classes (B, …), the decoder gives scores (B, …, classes)).
         weights: λᵢ of each sense, 1 where none is given. A cost is a mean over a sense's numbers.
@@ -126,9 +126,10 @@ class MFM(nn.Module):
         if isinstance(style, Factor):
             factors["style"] = style
         for name, factor in style.items() if isinstance(style, Mapping) else ():
-            if name in ("label", "style"):
-                raise ValueError(f"MFM: a sense cannot be called {name!r}")
             factors[name] = factor
+        for name in [*(style if isinstance(style, Mapping) else ()), *(decoders or {})]:
+            if name in ("label", "style", "loss", "prior", "length"):
+                raise ValueError(f"MFM: a sense cannot be called {name!r}")
         if not factors or (label is None and isinstance(style, Factor)):
             raise ValueError("MFM: needs the label's factor, or one factor for each sense")
         self.costs = {"label": label_cost, **dict.fromkeys(decoders or {}, "squared"), **(costs or {})}
@@ -159,8 +160,8 @@ class MFM(nn.Module):
         return {name: z for name, (z, _) in self._infer(batch).items()}
 
     def _infer(self, batch: Batch) -> dict[str, tuple[Tensor, Normal | None]]:
-        masks = [mask for name, mask in batch.items() if name.endswith("_present")]
-        senses = [n for n in batch if n in self.decoders or (n in self.parts and n != "label")]
+        senses = [n for n in batch if n not in ("label", "length") and not n.endswith(("_present", "_label"))]
+        masks = [batch[f"{sense}_present"] for sense in senses if f"{sense}_present" in batch]
         if masks and len(masks) == len(senses) and not torch.stack(masks).any(0).all():
             raise ValueError("MFM: an example has no sense at all; leave it out")
         return {name: self._factor(name).infer(batch) for name in self.parts}
@@ -213,22 +214,33 @@ class MFM(nn.Module):
         for name, x in made.items():
             if name not in batch:
                 raise ValueError(f"MFM: the batch has no {name!r}, only {', '.join(batch)}")
-            terms[name] = COSTS[self.costs[name]](x, batch[name], _real(name, batch))
+            terms[name] = COSTS[self.costs[name]](x, self._target(name, x, batch), self._real(name, batch))
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         if self.prior:
             terms["prior"] = torch.stack([self._factor(n).penalty(*zq) for n, zq in inferred.items()]).sum()
             loss = loss + self.prior * terms["prior"]
         return {"loss": loss, **terms}
 
+    def _target(self, name: str, made: Tensor, batch: Batch) -> Tensor:
+        """What a sense or the label should have been, checked and in the shape of what was made."""
+        x = batch[name]
+        shape = made.shape[:-1] if self.costs[name] == "cross-entropy" else made.shape
+        if name == "label" and x.shape == (len(made),) and shape == (len(made), 1):
+            x = x.unsqueeze(1)
+        if x.shape != shape:
+            raise ValueError(f"MFM: {name!r} must be {tuple(shape)} as it is made, got {tuple(x.shape)}")
+        if not x.isfinite().all():
+            raise ValueError(f"MFM: {name!r} has NaN or infinite values")
+        return x if self.costs[name] == "cross-entropy" else x.to(made.dtype)
 
-def _real(name: str, batch: Batch) -> Tensor | None:
-    """Which numbers of a sense are there, (B, 1) or (B, T); None: all."""
-    x, present = batch[name], batch.get(f"{name}_present")
-    real = None if present is None else present.unsqueeze(1)
-    if name != "label" and x.ndim == 3 and "length" in batch:
-        late = torch.arange(x.shape[1], device=x.device) >= x.shape[1] - batch["length"].unsqueeze(1)
-        real = late if real is None else late & real
-    return real
+    def _real(self, name: str, batch: Batch) -> Tensor | None:
+        """Which numbers of a sense are there, (B, 1) or (B, T); None: all."""
+        x, present = batch[name], batch.get(f"{name}_present")
+        real = None if present is None else present.unsqueeze(1)
+        if name in self.decoders and hasattr(self.decoders[name], "steps") and "length" in batch:
+            late = torch.arange(x.shape[1], device=x.device) >= x.shape[1] - batch["length"].unsqueeze(1)
+            real = late if real is None else late & real
+        return real
 
 
 def _mean(cost: Tensor, real: Tensor | None) -> Tensor:
@@ -241,11 +253,11 @@ def _mean(cost: Tensor, real: Tensor | None) -> Tensor:
 
 
 def _squared(made: Tensor, x: Tensor, real: Tensor | None) -> Tensor:
-    return _mean(F.mse_loss(made, x.to(made.dtype).view_as(made), reduction="none"), real)
+    return _mean(F.mse_loss(made, x, reduction="none"), real)
 
 
 def _absolute(made: Tensor, x: Tensor, real: Tensor | None) -> Tensor:
-    return _mean(F.l1_loss(made, x.to(made.dtype).view_as(made), reduction="none"), real)
+    return _mean(F.l1_loss(made, x, reduction="none"), real)
 
 
 def _cross_entropy(made: Tensor, x: Tensor, real: Tensor | None) -> Tensor:

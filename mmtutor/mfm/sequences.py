@@ -235,7 +235,9 @@ def sequence_mfm(
         raise ValueError(f"sequence_mfm: variant must be one of {', '.join(VARIANTS)}, got {variant!r}")
     shared, kind, makes = VARIANTS[variant]
     zs, fs = ({**dict.fromkeys(["label", *features], x)} if isinstance(x, int) else dict(x) for x in (z, f))
-    for sizes in (zs, fs):
+    for letter, sizes in (("z", zs), ("f", fs)):
+        if sizes.keys() != {"label", *features}:
+            raise ValueError(f"sequence_mfm: {letter} needs sizes for label, {', '.join(features)}, got {list(sizes)}")
         sizes["style"] = sum(sizes[sense] for sense in features)
 
     def fused(name: str) -> Factor:

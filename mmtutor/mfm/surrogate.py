@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch import Tensor, nn
 
@@ -16,7 +19,8 @@ class Surrogate(nn.Module):
     from its code, without ever modelling it directly. Other styles are inferred by the model itself.
 
     Args:
-        model: a trained `MFM`. It is not a part of this module and does not change.
+        model: a trained `MFM`, used in evaluation mode. It is not a part of this module and does not change; move it to
+            another device yourself.
         missing: the sense that is not there.
         encoder: from a batch without it to (B, size).
         size: what the encoder gives.
@@ -24,40 +28,49 @@ class Surrogate(nn.Module):
 
     def __init__(self, model: MFM, missing: str, encoder: nn.Module, size: int) -> None:
         super().__init__()
-        if missing not in model.decoders and missing not in model.parts:
-            raise ValueError(f"Surrogate: the model knows no {missing!r}, only {', '.join(model.decoders)}")
+        senses = {*model.decoders, *model.parts} - {"label", "style"}
+        if missing not in senses:
+            raise ValueError(f"Surrogate: the model knows no {missing!r}, only {', '.join(sorted(senses))}")
         self._model, self.missing, self.encoder = (model,), missing, encoder
         self.inferred = [name for name in ("label", "style", missing) if name in model.parts]
         self.heads = nn.ModuleDict({name: nn.Linear(size, model._factor(name).z) for name in self.inferred})
 
     def codes(self, batch: Batch) -> dict[str, Tensor]:
         """The codes that Φ infers, from the senses that are there."""
-        seen = self.encoder({name: x for name, x in batch.items() if not name.startswith(self.missing)})
+        hidden = (self.missing, f"{self.missing}_present")
+        seen = self.encoder({name: x for name, x in batch.items() if name not in hidden})
         return {name: head(seen) for name, head in self.heads.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """‖Φ(X without the missing sense) − Z‖², summed over a code and averaged over examples; batches are whole."""
-        (model,) = self._model
-        training = model.training
-        model.eval()
-        with torch.no_grad():
+        with self._asked() as model, torch.no_grad():
             target = model.infer(batch)
-        model.train(training)
         terms = {name: (z - target[name]).square().sum(1).mean() for name, z in self.codes(batch).items()}
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
         """All codes for a batch without the sense: those of Φ, and the styles of the senses that are there."""
-        (model,) = self._model
         found = self.codes(batch)
-        return {n: found[n] if n in found else model._factor(n).infer(batch)[0] for n in model.parts}
+        with self._asked() as model:
+            return {n: found[n] if n in found else model._factor(n).infer(batch)[0] for n in model.parts}
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores of the label without the sense, (B, classes)."""
-        (model,) = self._model
-        return model.scores(model.factors(self.infer(batch)))
+        with self._asked() as model:
+            return model.scores(model.factors(self.infer(batch)))
 
     def generate(self, batch: Batch) -> dict[str, Tensor]:
         """The missing sense and all others, made again; and the scores of the label."""
+        with self._asked() as model:
+            return model.generate(self.infer(batch))
+
+    @contextmanager
+    def _asked(self) -> Iterator[MFM]:
+        """The model in evaluation mode; every part of it is left in the mode it came in."""
         (model,) = self._model
-        return model.generate(self.infer(batch))
+        before = [(module, module.training) for module in model.modules()]
+        try:
+            yield model.eval()
+        finally:
+            for module, training in before:
+                module.training = training

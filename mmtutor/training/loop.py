@@ -55,6 +55,7 @@ def fit(
     schedule: Schedule = "constant",
     clip_norm: float | None = None,
     patience: int | None = None,
+    monitor: str = "loss",
     callbacks: Sequence[Callback] = (),
     checkpoint: str | os.PathLike[str] | None = None,
     checkpoint_every: int | None = None,
@@ -90,6 +91,7 @@ def fit(
         clip_norm: gradients are scaled down to this total norm.
         patience: stop after this many epochs without a lower validation loss and restore the weights of the
             best epoch. Without it the last weights stay.
+        monitor: the term of the validation loss that tells which epoch is best, such as ``"label"``.
         callbacks: called after each epoch, on every process, as ``callback(epoch, model, history)`` with
             ``epoch`` counted from 0 and the model in evaluation mode.
         checkpoint: a file, written after each epoch. A kill at any moment leaves the previous one whole. On
@@ -152,7 +154,7 @@ def fit(
         noise = mix(seed, NOISE, share.rank)
         steps = len(examples.plan(0))
         model.to(accelerator.device)
-        try_loss(model, examples, held_out, share)
+        _check_choice("monitor", monitor, try_loss(model, examples, held_out, share))
         weights = [p for p in model.parameters() if p.requires_grad]
         stepper = optimizer(weights, lr=lr)
         if not isinstance(stepper, torch.optim.Optimizer):
@@ -169,6 +171,7 @@ def fit(
             "schedule": schedule,
             "clip_norm": clip_norm,
             "patience": patience,
+            "monitor": monitor,
         }
         scheduler = None
         if schedule == "one-cycle":
@@ -234,7 +237,7 @@ def fit(
                         measured = mean_terms(model, held_out, share, mix(seed, VALID, share.rank))
                     check_finite(measured, f"{where}, validation", path)
                 now.elapsed = time.perf_counter() - started
-                if now.finish(measured, sum(map(len, plan))) and patience is not None:
+                if now.finish(measured, sum(map(len, plan)), monitor) and patience is not None:
                     run.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
                 for callback in callbacks:
                     with private_rng(mix(seed, CALLBACK, share.rank, now.epoch)):

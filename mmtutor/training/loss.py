@@ -78,8 +78,8 @@ def add_means(sums: dict[str, float], means: Mapping[str, float], size: int) -> 
         sums[name] = sums.get(name, 0.0) + value * size
 
 
-def try_loss(model: nn.Module, examples: Examples, held_out: Examples | None, share: Share) -> None:
-    """Take one batch of each kind through the loss, to see what is wrong before training."""
+def try_loss(model: nn.Module, examples: Examples, held_out: Examples | None, share: Share) -> tuple[str, ...]:
+    """Take one batch of each kind through the loss, to see what is wrong before training; the names of its terms."""
     buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
     for data, training in ((examples, True), (held_out, False)):
         if data is None:
@@ -88,13 +88,14 @@ def try_loss(model: nn.Module, examples: Examples, held_out: Examples | None, sh
         with private_rng(0), torch.set_grad_enabled(training):
             model.train(training)
             try:
-                terms_of(model, batch)
+                names = tuple(terms_of(model, batch))
             finally:
                 with torch.no_grad():
                     for module, name, buffer, value in buffers:
                         setattr(module, name, buffer)
                         if not torch.equal(buffer, value):
                             buffer.copy_(value)
+    return names
 
 
 def check_finite(values: Mapping[str, float], where: str, path: Path | None) -> None:

@@ -59,15 +59,15 @@ class Progress:
         add_means(self.sums, means, size)
         self.step += 1
 
-    def finish(self, measured: Mapping[str, float], count: int) -> bool:
-        """Close the epoch; true if its validation loss is the lowest so far."""
+    def finish(self, measured: Mapping[str, float], count: int, monitor: str = "loss") -> bool:
+        """Close the epoch; true if its validation loss, or another term of it, is the lowest so far."""
         for name, value in self.sums.items():
             self.train.setdefault(name, []).append(value / count)
         for name, value in measured.items():
             self.valid.setdefault(name, []).append(value)
         self.seconds.append(self.elapsed)
         self.epoch, self.step, self.sums, self.elapsed = self.epoch + 1, 0, {}, 0.0
-        losses = self.valid.get("loss", [])
+        losses = self.valid.get(monitor, [])
         better = bool(losses) and (self.best_epoch is None or losses[-1] < losses[self.best_epoch])
         if better:
             self.best_epoch = self.epoch - 1

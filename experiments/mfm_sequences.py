@@ -1,0 +1,295 @@
+"""The claims of the chapter on sequences, over several seeds: ``python -m experiments.mfm_sequences --seeds 5``.
+
+Monologues of known information: few of them for training, as in the paper's data, and many for testing. All models of a
+seed are given the same data and number of steps; the epoch with the lowest validation loss of the label is kept.
+Hyperparameters were chosen on the valid split. Stops and resumes seed by seed.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from experiments.results import Claim, measure
+from mmtutor.data import Monologues, monologues
+from mmtutor.data.monologue import additive_accuracy, information
+from mmtutor.metrics import correct
+from mmtutor.mfm import (
+    MFM,
+    MFN,
+    VARIANTS,
+    Factor,
+    LSTMDecoder,
+    LSTMEncoder,
+    Surrogate,
+    hsic,
+    sensitivity,
+    sequence_mfm,
+)
+from mmtutor.training import fit, seed_everything
+
+FEATURES = {"language": 32, "acoustic": 12, "visual": 16}
+SETTINGS: dict[str, Any] = {
+    "train": 1500,
+    "valid": 1000,
+    "test": 4000,
+    "epochs": 20,
+    "patience": 6,
+    "batch": 64,
+    "lr": 3e-3,
+    "clip": 1.0,
+    "dropout": 0.2,
+    "hidden, memory, attend": 32,
+    "z, f": 16,
+    "prior": 1.0,
+    "weights of the senses": 1.0,
+    "epochs of a surrogate": 12,
+}
+TSAI, ZADEH, OURS = "Tsai 2019", "Zadeh 2018", "ours"
+SENSES = tuple(FEATURES)
+M = TypeVar("M", bound=nn.Module)
+
+
+def order(larger: str, smaller: str, what: str) -> Claim:
+    """A row for one of the paper's ablations."""
+    return Claim(f"{larger} > {smaller}: {what}", TSAI, f"accuracy, {larger}", f"accuracy, {smaller}",
+                 show=tuple(f"reconstruction, {v}" for v in (larger, smaller) if VARIANTS[v][2]))  # fmt: skip
+
+
+CLAIMS = [
+    Claim("The Memory Fusion Network beats the best single sense", ZADEH, "accuracy, M_B",
+          "accuracy, best single sense"),
+    Claim("… and late fusion that adds up what each sense says", ZADEH, "accuracy, M_B",
+          "accuracy, additive late fusion", show=("exact: additive late fusion at best", "exact: all senses")),
+    Claim("… and any late fusion that adds up, at its exact best", OURS, "accuracy, M_B",
+          "exact: additive late fusion at best"),
+    Claim("It comes within .02 of the exact optimum", OURS, "accuracy, M_B", "exact: all senses, less .02"),
+    order("M_D", "M_C", "one multimodal factor predicts better than one a sense, when senses are made again"),
+    order("M_B", "M_A", "… and when only the label is"),
+    order("M_C", "M_A", "making the senses again helps to predict, with a factor for each sense"),
+    order("M_E", "M_B", "… and with one multimodal factor"),
+    order("M_E", "M_D", "a factor of its own for generating helps to predict"),
+    order("MFM", "M_E", "one generating factor for each sense predicts better than one for all"),
+    Claim("MFM > M_D: … and makes the senses again with less error", TSAI, "reconstruction, M_D", "reconstruction, MFM",
+          "squared error"),
+    Claim("MFM > M_E: … and than with one generating factor for all", TSAI, "reconstruction, M_E",
+          "reconstruction, MFM", "squared error"),
+    *(Claim(f"Without {sense}: the surrogate predicts better than zeros in its place", TSAI,
+            f"without {sense}: accuracy, surrogate", f"without {sense}: accuracy, zeros",
+            show=(f"exact: without {sense}",)) for sense in SENSES),
+    *(Claim(f"Without {sense}: the surrogate predicts better than a network trained only for that, Φ_D", TSAI,
+            f"without {sense}: accuracy, surrogate", f"without {sense}: accuracy, Φ_D",
+            show=(f"exact: without {sense}",)) for sense in SENSES),
+    *(Claim(f"Without {sense}: the surrogate makes it again better than a network trained only for that, Φ_G", TSAI,
+            f"without {sense}: error, Φ_G", f"without {sense}: error, surrogate", "squared error",
+            show=(f"error of the mean, {sense}",)) for sense in SENSES),
+    Claim("Losing language costs most where language is dominant", TSAI, "dominant: without acoustic or visual",
+          "dominant: without language", show=("dominant: all",)),
+    Claim("… and more than the other senses also where it is not", TSAI, "without acoustic or visual",
+          "without language: accuracy, surrogate"),
+    Claim("r of a sense, HSIC(F_y, X̂)/HSIC(F_a, X̂), orders the senses as the exact information does", TSAI,
+          "rank agreement of r", "nothing", "Spearman's ρ",
+          show=tuple(f"r, {s}" for s in SENSES) + tuple(f"exact: {s}, bits" for s in SENSES)),
+    *(Claim(f"The gradient ∂x̂/∂F_y is larger at the known events of {sense} than elsewhere", TSAI,
+            f"gradient at events over elsewhere, {sense}", "one", "ratio") for sense in SENSES),
+    *(Claim(f"… and gradient × input, {sense}", OURS, f"gradient × input at events over elsewhere, {sense}", "one",
+            "ratio") for sense in SENSES),
+    Claim("Reading the padding, as the released code does, makes the Memory Fusion Network predict worse", OURS,
+          "accuracy, M_B", "accuracy, M_B, padding read"),
+    Claim("… and lets its prediction hang on how much padding there is", OURS, "change by padding, padding read",
+          "change by padding, padding skipped", "share of predictions"),
+]  # fmt: skip
+
+
+def build(variant: str, senses: Sequence[str] = SENSES, **options: Any) -> MFM:
+    """One of the variants in the sizes of the experiment."""
+    n, z = SETTINGS["hidden, memory, attend"], SETTINGS["z, f"]
+    weights = dict.fromkeys(senses, SETTINGS["weights of the senses"])
+    return sequence_mfm({s: FEATURES[s] for s in senses}, 20, 2, variant, hidden=n, memory=n, attend=n, z=z, f=z,
+                        weights=weights, prior=SETTINGS["prior"], dropout=SETTINGS["dropout"], **options)  # fmt: skip
+
+
+def train(model: M, data: dict[str, Monologues], seed: int, *, monitor: str = "label", epochs: int = 0) -> M:
+    """Train in place with early stopping."""
+    s = SETTINGS
+    fit(model, data["train"], data["valid"], epochs=epochs or s["epochs"], lr=s["lr"], batch_size=s["batch"],
+        schedule="one-cycle", clip_norm=s["clip"], patience=s["patience"], monitor=monitor, seed=seed,
+        progress=False)  # fmt: skip
+    return model.eval()
+
+
+def accuracy(model: nn.Module, data: Monologues) -> float:
+    """The share of right labels."""
+    return float(correct(model, data).mean())
+
+
+class Single(nn.Module):
+    """The label from one sense by an LSTM."""
+
+    def __init__(self, sense: str) -> None:
+        super().__init__()
+        n = SETTINGS["hidden, memory, attend"]
+        self.read = LSTMEncoder(sense, FEATURES[sense], n)
+        self.decide = nn.Sequential(nn.Dropout(SETTINGS["dropout"]), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 2))
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Scores (B, 2)."""
+        scores: Tensor = self.decide(self.read(batch))
+        return scores
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        """Cross-entropy."""
+        label = F.cross_entropy(self(batch), batch["label"])
+        return {"loss": label, "label": label}
+
+
+class Additive(Single):
+    """Late fusion: the scores of all senses are added up."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.parts = nn.ModuleList(Single(sense) for sense in FEATURES)
+
+    def forward(self, batch: dict[str, Tensor]) -> Tensor:
+        """Scores (B, 2)."""
+        return torch.stack([part(batch) for part in self.parts]).sum(0)
+
+
+def reconstruction(model: MFM, data: Monologues) -> float:
+    """The mean squared error over the senses."""
+    with torch.no_grad():
+        terms = model.loss(data[:])
+    return sum(terms[s].item() for s in SENSES) / len(SENSES)
+
+
+def surrogate(model: MFM, sense: str, data: dict[str, Monologues], seed: int) -> Surrogate:
+    """Φ for a missing sense."""
+    seed_everything(seed)
+    encoder = read_all_but(sense)
+    return train(Surrogate(model, sense, encoder, encoder.size), data, seed, monitor="loss",
+                 epochs=SETTINGS["epochs of a surrogate"])  # fmt: skip
+
+
+def read_all_but(sense: str) -> MFN:
+    """An encoder of the other senses."""
+    n = SETTINGS["hidden, memory, attend"]
+    return MFN({s: d for s, d in FEATURES.items() if s != sense}, n, n, n, SETTINGS["dropout"])
+
+
+def without(model: MFM, sense: str, data: dict[str, Monologues], seed: int) -> dict[str, float]:
+    """One sense is missing: the surrogate, zeros, and networks trained for one purpose only."""
+    z, drop, test = SETTINGS["z, f"], SETTINGS["dropout"], data["test"][:]
+    phi = surrogate(model, sense, data, seed)
+    seed_everything(seed)
+    encoder = read_all_but(sense)
+    factor = Factor(encoder, encoder.size, z, z, dropout=drop)
+    to_label = train(MFM(2, factor, None, None, prior=0.0, dropout=drop), data, seed)
+    seed_everything(seed)
+    encoder = read_all_but(sense)
+    factor = Factor(encoder, encoder.size, z, 2 * z, dropout=drop)
+    decoders = {sense: LSTMDecoder(2 * z, FEATURES[sense], 20, 2 * z)}
+    to_sense = MFM(2, factor, None, decoders, label_weight=0.0, prior=0.0)
+    train(to_sense, data, seed, monitor=sense, epochs=SETTINGS["epochs of a surrogate"])
+    real = torch.arange(20) >= 20 - test["length"].unsqueeze(1)
+
+    def error(made: Tensor) -> float:
+        return float((((made - test[sense]).square().mean(2) * real).sum(1) / real.sum(1)).mean())
+
+    with torch.no_grad():
+        zeros = model({**test, sense: torch.zeros_like(test[sense])})
+        scores = {"surrogate": phi(test), "zeros": zeros, "Φ_D": to_label(test)}
+        made = {"surrogate": phi.generate(test)[sense], "Φ_G": to_sense.generate(to_sense.infer(test))[sense]}
+    right = {name: (x.argmax(1) == test["label"]).float().mean().item() for name, x in scores.items()}
+    whole = data["train"][:]
+    seen = torch.arange(20) >= 20 - whole["length"].unsqueeze(1)
+    out = {f"error of the mean, {sense}": error(whole[sense][seen].mean(0).expand_as(test[sense]))}
+    out |= {f"without {sense}: accuracy, {name}": x for name, x in right.items()}
+    return out | {f"without {sense}: error, {name}": error(x) for name, x in made.items()}
+
+
+def interpret(model: MFM, data: Monologues) -> dict[str, float]:
+    """Both of the paper's methods, held against what is known."""
+    part = data[list(range(1000))]
+    with torch.no_grad():
+        codes = model.infer(part)
+        factors = model.factors(codes)
+        made = model.decode(factors)
+    out, r = {}, {}
+    for sense in SENSES:
+        r[sense] = (hsic(factors["label"], made[sense]) / hsic(factors[sense], made[sense]).clamp_min(1e-12)).item()
+        out[f"r, {sense}"] = r[sense]
+        events = data.events[sense][:1000]
+        real = torch.arange(20) >= 20 - part["length"].unsqueeze(1)
+        for name, times in (("gradient", False), ("gradient × input", True)):
+            g = sensitivity(model, codes, sense, times_input=times)
+            out[f"{name} at events over elsewhere, {sense}"] = (g[events].mean() / g[real & ~events].mean()).item()
+    exact = {s: information([s]).bits for s in SENSES}
+    ranks = torch.stack([torch.tensor([v[s] for s in SENSES]).argsort().argsort().double() for v in (r, exact)])
+    out["rank agreement of r"] = torch.corrcoef(ranks)[0, 1].item()
+    return out
+
+
+def change_by_padding(model: MFM, data: Monologues) -> float:
+    """The share of predictions that change when 20 more steps of padding are put before the first one."""
+    batch = data[:]
+    longer = {n: F.pad(x, (0, 0, 20, 0)) if n in SENSES else x for n, x in batch.items()}
+    with torch.no_grad():
+        return (model(batch).argmax(1) != model(longer).argmax(1)).float().mean().item()
+
+
+def one_seed(seed: int) -> dict[str, float]:
+    """Train and measure everything once."""
+    sizes = {split: SETTINGS[split] for split in ("train", "valid", "test")}
+    data = {split: monologues(split, n, seed, progress=False) for split, n in sizes.items()}
+    out = {"nothing": 0.0, "one": 1.0, "exact: all senses": information().accuracy}
+    out["exact: all senses, less .02"] = out["exact: all senses"] - 0.02
+    out["exact: additive late fusion at best"] = additive_accuracy()
+    for sense in SENSES:
+        out[f"exact: {sense}, bits"] = information([sense]).bits
+        out[f"exact: without {sense}"] = information([s for s in SENSES if s != sense]).accuracy
+    singles = []
+    for sense in SENSES:
+        seed_everything(seed)
+        singles.append(accuracy(train(Single(sense), data, seed), data["test"]))
+        out[f"accuracy, {sense}"] = singles[-1]
+    out["accuracy, best single sense"] = max(singles)
+    seed_everything(seed)
+    out["accuracy, additive late fusion"] = accuracy(train(Additive(), data, seed), data["test"])
+    models = {}
+    for variant, (_, _, makes) in VARIANTS.items():
+        seed_everything(seed)
+        models[variant] = train(build(variant), data, seed)
+        out[f"accuracy, {variant}"] = accuracy(models[variant], data["test"])
+        if makes:
+            out[f"reconstruction, {variant}"] = reconstruction(models[variant], data["test"])
+    for sense in SENSES:
+        out |= without(models["MFM"], sense, data, seed)
+    others = [out[f"without {s}: accuracy, surrogate"] for s in ("acoustic", "visual")]
+    out["without acoustic or visual"] = sum(others) / 2
+    out |= interpret(models["MFM"], data["test"])
+    seed_everything(seed)
+    padded = train(build("M_B", padding="read"), data, seed)
+    out["accuracy, M_B, padding read"] = accuracy(padded, data["test"])
+    out["change by padding, padding read"] = change_by_padding(padded, data["test"])
+    out["change by padding, padding skipped"] = change_by_padding(models["M_B"], data["test"])
+
+    data = {split: monologues(split, n, seed, dominant="language", progress=False) for split, n in sizes.items()}
+    seed_everything(seed)
+    model = train(build("MFM"), data, seed)
+    out["dominant: all"] = accuracy(model, data["test"])
+    lost = {s: accuracy(surrogate(model, s, data, seed), data["test"]) for s in SENSES}
+    out["dominant: without language"] = lost["language"]
+    out["dominant: without acoustic or visual"] = (lost["acoustic"] + lost["visual"]) / 2
+    return out
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    what = "The Multimodal Factorization Model on sequences of known information"
+    print(measure("mfm_sequences", what, CLAIMS, one_seed, parser.parse_args().seeds, SETTINGS))
