@@ -160,6 +160,36 @@ def confusion(label: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[n
     return np.bincount(pairs[0] * classes + pairs[1], minlength=classes**2).reshape(classes, classes)
 
 
+def image_style(pictures: Tensor) -> Tensor:
+    """What of a digit's style can be measured without knowing which digit it is.
+
+    Args:
+        pictures: (n, C, H, W) in [0, 1].
+
+    Returns:
+        (n, k). Grey pictures: the ink, their mean; and the slant, how many pixels to the right a stroke goes on one
+        pixel upwards, from the second moments of the ink (0 for a picture without ink). Colour pictures: the mean of
+        each channel.
+
+    Examples:
+        >>> image_style(torch.eye(5).flip(1)[None, None]).tolist()  # a stroke from the lower left to the upper right
+        [[0.20000000298023224, 1.0]]
+    """
+    if pictures.ndim != 4 or 0 in pictures.shape:
+        raise ValueError(f"image_style: pictures must be (n, C, H, W), got {tuple(pictures.shape)}")
+    if pictures.shape[1] > 1:
+        return pictures.mean((2, 3))
+    ink = pictures[:, 0]
+    total = ink.sum((1, 2)).clamp_min(1e-12)
+    up = -torch.arange(ink.shape[1], device=ink.device, dtype=ink.dtype)
+    right = torch.arange(ink.shape[2], device=ink.device, dtype=ink.dtype)
+    up = up - ((ink.sum(2) @ up) / total)[:, None]  # from the centre of the ink, (n, H)
+    right = right - ((ink.sum(1) @ right) / total)[:, None]
+    both = torch.einsum("nhw,nh,nw->n", ink, up, right)
+    upwards = torch.einsum("nhw,nh->n", ink, up.square())
+    return torch.stack([ink.mean((1, 2)), both / upwards.clamp_min(1e-12)], 1)
+
+
 class Mention(NamedTuple):
     """An object as a sentence names it: ``a big red seven``.
 

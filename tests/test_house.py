@@ -63,6 +63,18 @@ for model in (ShowAndTell(nn.Linear(5, 4), 4, 5), ShowAttendTell(nn.Linear(5, 4)
         assert len(written.tokens) == 8 and written.tokens.shape[1] <= 6 and written.score.isfinite().all()
         assert model.training
 """,
+    "decoders.py": """
+from decoders import ImageDecoder
+from torch import nn
+class Student(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.decoder = ImageDecoder(3, 1, 8)
+    def loss(self, batch):
+        return {"loss": (self.decoder(batch["z"]) - batch["picture"]).square().mean()}
+torch.manual_seed(0)
+train(Student(), {"z": torch.rand(8, 3), "picture": torch.rand(8, 1, 8, 8)})
+""",
     "mfm": """
 from mfm import VARIANTS, sequence_mfm
 batch = {"words": torch.rand(8, 6, 5), "voice": torch.rand(8, 6, 2), "label": torch.arange(8) % 3}

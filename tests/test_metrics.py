@@ -21,6 +21,7 @@ from mmtutor.metrics import (
     correct,
     evenness,
     gaze,
+    image_style,
     mean_interval,
     mentions,
     named,
@@ -433,6 +434,24 @@ def test_the_references_themselves_are_true():
         assert 0 < facts.pop("paired by lot") < 0.7
         assert set(facts.values()) == {1.0}
         assert (named(written, data) == 1).all()
+
+
+def test_style_of_grey_pictures_by_hand():
+    pictures = torch.zeros(5, 1, 6, 6, dtype=torch.float64)
+    pictures[0, 0, 1:5, 2] = 1  # upright
+    pictures[1, 0, [4, 3, 2, 1], [1, 2, 3, 4]] = 0.5  # one to the right for one up
+    pictures[2, 0, [4, 2], [1, 2]] = 1  # one to the right for two up
+    pictures[3, 0, [1, 2], [1, 2]] = 1  # to the left
+    style = image_style(pictures)
+    assert style[:, 0].tolist() == pytest.approx([4 / 36, 2 / 36, 2 / 36, 2 / 36, 0])
+    assert style[:, 1].tolist() == pytest.approx([0, 1, 0.5, -1, 0])
+
+
+def test_style_of_colour_pictures_is_their_mean_colour():
+    pictures = torch.rand(3, 3, 4, 5)
+    assert torch.equal(image_style(pictures), pictures.mean((2, 3)))
+    with pytest.raises(ValueError, match=r"image_style: pictures must be \(n, C, H, W\), got \(3, 4\)"):
+        image_style(pictures[:, 0, :, 0])
 
 
 # ---- where attention is

@@ -1,0 +1,37 @@
+"""The way back from a vector to a sense."""
+
+import pytest
+import torch
+from torch.nn import functional as F
+
+from mmtutor.decoders import ImageDecoder
+
+
+@pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (2, 4)])
+def test_a_picture_against_its_layers_one_by_one(channels, size):
+    torch.manual_seed(0)
+    decoder, x = ImageDecoder(5, channels, size, widths=(4, 3)).double(), torch.randn(2, 5).double()
+    first, _, _, second, _, third, _ = decoder.layers
+    grid = (x @ first.weight.T + first.bias).view(2, 4, size // 4, size // 4).relu()
+    grid = F.conv_transpose2d(grid, second.weight, second.bias, stride=2, padding=1).relu()
+    picture = F.conv_transpose2d(grid, third.weight, third.bias, stride=2, padding=1).sigmoid()
+    assert (decoder(x) - picture).abs().max() < 1e-12
+    assert picture.shape == (2, channels, size, size)
+
+
+def test_it_learns_one_picture_a_vector():
+    torch.manual_seed(0)
+    decoder, z, pictures = ImageDecoder(3, 1, 8), torch.eye(3), (torch.rand(3, 1, 8, 8) > 0.5).float()
+    optimizer = torch.optim.Adam(decoder.parameters(), 0.02)
+    for _ in range(300):
+        optimizer.zero_grad()
+        loss = (decoder(z) - pictures).square().mean()
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.01
+
+
+@pytest.mark.parametrize("size", [0, 2, 30])
+def test_a_size_that_is_no_multiple_of_four_is_refused(size):
+    with pytest.raises(ValueError, match=f"size must be a multiple of 4, got {size}"):
+        ImageDecoder(3, 1, size)
