@@ -12,7 +12,8 @@ matter for it: on all of them a little (soft attention) or at one that is drawn 
     loss = −Σₜ log p(yₜ) + λ Σᵢ (τ − Σₜ αₜᵢ)²                                             (14)
 
 Here the place is chosen before the last word yₜ₋₁ is read, for hₜ₋₁ does not contain it. ``read_first=True`` turns this
-round, as Lu and others (2017, arXiv:1612.01887) do: hₜ = LSTM([E yₜ₋₁; zₜ₋₁], hₜ₋₁), and αₜ and zₜ are made from hₜ.
+round, as Lu and others (2017, arXiv:1612.01887) do, who look with hₜ: hₜ = LSTM([E yₜ₋₁; zₜ₋₁], hₜ₋₁), and αₜ and zₜ
+are made from hₜ. Unlike theirs, this LSTM reads the last look (z₀ is the mean of the places), and there is no sentinel.
 
 The last term of the loss, *doubly stochastic*, asks that every place be looked at equally often. The paper says τ = 1;
 but the T words of a sentence give away T in all, so L places cannot get 1 each unless L = T. τ = T/L can be reached.
@@ -158,7 +159,7 @@ class Captioner(nn.Module):
 
         Args:
             sight: from `see`.
-            state: h and c, each (B, R, H).
+            state: h and c, each (B, R, H); in `ShowAttendTell` also z, (B, R, D).
             last: the word before, int64 (B, R).
 
         Returns:

@@ -267,6 +267,37 @@ def attention(scene: ArrayLike, words: Sequence[str], alpha: ArrayLike, title: s
     return figure
 
 
+def grid(pictures: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str) -> Figure:
+    """Pictures in rows and columns, such as what comes out when label and style are swapped.
+
+    Args:
+        pictures: (rows, columns, C, H, W) in [0, 1].
+        rows: what stands before each row.
+        columns: what stands over each column; none where it is empty.
+        title: the message.
+    """
+    values = np.asarray(pictures, float)
+    if values.ndim != 5 or len(values) != len(rows) or (columns and values.shape[1] != len(columns)):
+        raise ValueError(
+            f"grid: pictures must be (rows, columns, C, H, W) for {len(rows)} rows and {len(columns)} columns, "
+            f"got {values.shape}"
+        )
+    with plt.rc_context(_STYLE):
+        across = values.shape[1]
+        size = (0.85 * across + 1.3, 0.85 * len(rows) + 0.8)
+        figure, axes = plt.subplots(len(rows), across, figsize=size, squeeze=False)
+        for i, j in np.ndindex(*values.shape[:2]):
+            axis, picture = axes[i, j], values[i, j].transpose(1, 2, 0).clip(0, 1)
+            axis.imshow(picture if picture.shape[2] > 1 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
+            axis.set(xticks=[], yticks=[])
+            if j == 0:
+                axis.set_ylabel(rows[i], rotation=0, ha="right", va="center", size=9)
+            if i == 0 and columns:
+                axis.set_title(columns[j], loc="center", size=9)
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
 def moments(looks: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
     """How much attention is on the object that is about to be named, and on the one named before, word by word.
 

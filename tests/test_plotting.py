@@ -323,3 +323,18 @@ def test_moments_draws_both_objects_of_each_model_on_one_scale():
         assert axis.get_ylim()[1] > 0.9
     with pytest.raises(ValueError, match="at least one"):
         plotting.moments({}, "t")
+
+
+def test_grid_shows_each_picture_in_its_row_and_column():
+    pictures = np.random.default_rng(0).random((2, 3, 1, 4, 5))
+    figure = plotting.grid(pictures, ["a", "b"], ["x", "y", "z"], "Grid")
+    shown = np.array([axis.images[0].get_array() for axis in figure.axes]).reshape(2, 3, 4, 5)
+    assert np.array_equal(shown, pictures[:, :, 0])
+    assert [axis.get_ylabel() for axis in figure.axes[::3]] == ["a", "b"]
+    assert [axis.get_title() for axis in figure.axes[:3]] == ["x", "y", "z"]
+    coloured = plotting.grid(np.full((1, 2, 3, 4, 4), 2.0), ["a"], [], "Too bright")
+    assert coloured.axes[0].images[0].get_array().shape == (4, 4, 3)
+    assert coloured.axes[0].images[0].get_array().max() == 1
+    for rows, columns in ((["a"], ["x", "y", "z"]), (["a", "b"], ["x"])):
+        with pytest.raises(ValueError, match="grid: pictures must be"):
+            plotting.grid(pictures, rows, columns, "t")
