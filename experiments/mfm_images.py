@@ -37,6 +37,7 @@ SETTINGS: dict[str, Any] = {
     "weight of the senses": 30.0,
     "weight of the label": 10.0,
     "prior, styles by KL": 0.01,
+    "weight of the label's MMD beside KL": 100.0,
     "prior, all by MMD": 3.0,
     "epochs of a surrogate": 6,
 }
@@ -106,7 +107,8 @@ def build(styles: str) -> MFM:
     }
     decoders = {sense: ImageDecoder(2 * f, channels, size) for sense, (channels, size) in SHAPES.items()}
     prior = s["prior, styles by KL" if styles == "kl" else "prior, all by MMD"]
-    return MFM(10, Factor(encoder(), 64, z, f), style, decoders, weights=weights,
+    weight = s["weight of the label's MMD beside KL"] if styles == "kl" else 1.0
+    return MFM(10, Factor(encoder(), 64, z, f, weight=weight), style, decoders, weights=weights,
                label_weight=s["weight of the label"], prior=prior)  # fmt: skip
 
 
@@ -186,7 +188,7 @@ def one_seed(seed: int) -> dict[str, float]:
         train(alone, data["train"], seed)
         out[f"accuracy, {sense}"] = float(correct(alone, data["test"]).mean())
     seed_everything(seed)
-    plain = MFM(10, Factor(encoder(), 64, s["z"], s["f"]), None, None, prior=0.0)
+    plain = LateFusion({s: ImageEncoder(c, 64) for s, (c, _) in SHAPES.items()}, 10, Concat([64] * len(SHAPES)))
     train(plain, data["train"], seed)
     out["accuracy, both senses"] = float(correct(plain, data["test"]).mean())
     for name in ("KL", "MMD"):

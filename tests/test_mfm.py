@@ -962,6 +962,20 @@ def test_a_bad_model_is_refused_with_what_is_wrong(make, message):
         make()
 
 
+def test_the_penalty_of_a_factor_has_its_own_weight():
+    batch = pictures()
+    seen = [Factor(Of("picture", nn.Flatten()), 6, 2, 3, penalty=kind).double() for kind in ("mmd", "kl")]
+    for factor in seen:
+        z, q = factor.eval().infer(batch)
+        once = factor.penalty(z, q)
+        factor.weight = 2.5
+        close(factor.penalty(z, q), 2.5 * once)
+        assert once.abs() > 1e-6
+    for weight in (-1.0, float("nan"), float("inf")):
+        with pytest.raises(ValueError, match="Factor: weight must be finite and at least 0"):
+            Factor(nn.Flatten(), 6, 2, 3, weight=weight)
+
+
 # ------------------------------------------------------------------------------------------------- once wrong
 
 

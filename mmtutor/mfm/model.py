@@ -26,16 +26,27 @@ class Factor(nn.Module):
         f: size of the factor.
         penalty: ``"mmd"`` for a code that is a function of the input; ``"kl"`` for a normal distribution, from which
             the code is drawn in training (its mean is the code else).
+        weight: of the penalty, times λ; an MMD is much smaller than a KL.
         dropout: within G, in training.
     """
 
     def __init__(
-        self, encoder: nn.Module, size: int, z: int, f: int, *, penalty: str = "mmd", dropout: float = 0.0
+        self,
+        encoder: nn.Module,
+        size: int,
+        z: int,
+        f: int,
+        *,
+        penalty: str = "mmd",
+        weight: float = 1.0,
+        dropout: float = 0.0,
     ) -> None:
         super().__init__()
         if penalty not in ("mmd", "kl"):
             raise ValueError(f"Factor: penalty must be 'mmd' or 'kl', got {penalty!r}")
-        self.encoder, self.size, self.z, self.f, self.kind = encoder, size, z, f, penalty
+        if not 0 <= weight < math.inf:
+            raise ValueError(f"Factor: weight must be finite and at least 0, got {weight!r}")
+        self.encoder, self.size, self.z, self.f, self.kind, self.weight = encoder, size, z, f, penalty, weight
         self.to_z = nn.Linear(size, z if penalty == "mmd" else 2 * z)
         self.make = nn.Sequential(nn.Linear(z, f), nn.ReLU(), nn.Dropout(dropout), nn.Linear(f, f), nn.ReLU())
 
@@ -52,10 +63,10 @@ class Factor(nn.Module):
         return q.rsample() if self.training else mean, q
 
     def penalty(self, z: Tensor, q: Normal | None) -> Tensor:
-        """How far the codes are from N(0, I): MMD², or KL in nats, the mean over examples."""
+        """How far the codes are from N(0, I), MMD² or KL in nats (the mean over examples), times its weight."""
         if q is None:
-            return mmd(z)
-        return kl_divergence(q, Normal(torch.zeros_like(z), torch.ones_like(z))).sum(1).mean()
+            return self.weight * mmd(z)
+        return self.weight * kl_divergence(q, Normal(torch.zeros_like(z), torch.ones_like(z))).sum(1).mean()
 
 
 class Of(nn.Module):
