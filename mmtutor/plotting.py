@@ -287,13 +287,48 @@ def grid(pictures: ArrayLike, rows: Sequence[str], columns: Sequence[str], title
         size = (0.85 * across + 1.3, 0.85 * len(rows) + 0.8)
         figure, axes = plt.subplots(len(rows), across, figsize=size, squeeze=False)
         for i, j in np.ndindex(*values.shape[:2]):
-            axis, picture = axes[i, j], values[i, j].transpose(1, 2, 0).clip(0, 1)
+            axis: Any = axes[i, j]
+            picture = values[i, j].transpose(1, 2, 0).clip(0, 1)
             axis.imshow(picture if picture.shape[2] > 1 else picture[..., 0], cmap="gray", vmin=0, vmax=1)
             axis.set(xticks=[], yticks=[])
             if j == 0:
                 axis.set_ylabel(rows[i], rotation=0, ha="right", va="center", size=9)
             if i == 0 and columns:
                 axis.set_title(columns[j], loc="center", size=9)
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def shares(
+    words: Sequence[str], values: Mapping[str, ArrayLike], events: Mapping[str, ArrayLike], title: str
+) -> Figure:
+    """A sentence whose words are coloured by a share, one row for each sense; known events have a frame.
+
+    Args:
+        words: T words.
+        values: for each sense a number of at least 0 for each word, (T,); a row is coloured relative to its largest.
+        events: for each sense whether something happens at that word, bool (T,).
+        title: the message.
+    """
+    if not values or values.keys() != events.keys() or not words:
+        raise ValueError("shares: needs words, and values and events of the same senses")
+    with plt.rc_context(_STYLE):
+        size = (0.62 * len(words) + 1.3, 0.5 * len(values) + 1.5)
+        figure, axis = plt.subplots(figsize=size)
+        for row, (sense, value) in enumerate(values.items()):
+            numbers, framed = np.asarray(value, float), np.asarray(events[sense], bool)
+            if numbers.shape != (len(words),) or framed.shape != (len(words),):
+                raise ValueError(f"shares: {sense!r} must have {len(words)} numbers and events, got {numbers.shape}")
+            for step, number in enumerate(numbers / max(numbers.max(), 1e-12)):
+                axis.add_patch(Rectangle((step, -row), 0.94, 0.88, color=plt.get_cmap("Blues")(0.05 + 0.8 * number)))
+                if framed[step]:
+                    axis.add_patch(Rectangle((step, -row), 0.94, 0.88, fill=False, edgecolor="#b1400e", linewidth=2))
+        axis.set(xlim=(-0.1, len(words) + 0.1), ylim=(0.1 - len(values) + 0.8, 1.0))
+        axis.set_yticks([0.44 - row for row in range(len(values))], list(values))
+        axis.set_xticks(np.arange(len(words)) + 0.47, words, rotation=60, ha="right", size=9)
+        axis.tick_params(length=0)
+        for side in ("left", "bottom"):
+            axis.spines[side].set_visible(False)
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 

@@ -211,8 +211,8 @@ show(
 
 # %% tags=["nbval-ignore-output"]
 right_names = named(attended, test)
-pairs = (k for k, things in enumerate(test.objects) if len(things) == 2 and right_names[k] == 1)
-shown = next(k for k in pairs if len(attended[k].split()) < 12)
+short = [k for k, text in enumerate(attended) if right_names[k] == 1 and len(text.split()) < 12]
+shown = next(k for k in short if len(test.objects[k]) == 2)
 show(
     attention(test[shown]["scene"], attended[shown].split(), looks[shown], "Where the network looked for each word"),
     f"A scene and, for each word of the sentence '{attended[shown]}', the scene lit up where the network looked.",
@@ -369,17 +369,23 @@ for row in json.loads((here / "docs/results/captioning.json").read_text())["rows
     print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 # %% [markdown]
-# Read it slowly. Attention binds colour and digit far better than one vector does, at equal steps and at equal time. The
-# paper's attention points at a digit's object about three times in four, and at a colour's less often, where chance is one
-# in eight. It moves before the words: at the article it is already more on the object to come than on the last one. And
-# reading the last word first gains most of all: more than nine in ten mentions are bound rightly instead of seven.
+# Read it slowly. Attention binds colour and digit far better than the mean of the places does (0.72 against 0.40 of the
+# mentions), at equal steps and at equal time. It points at a digit's object about three times in four, and at a colour's
+# two times in three, where chance is one in nine. It does not run ahead of the words: at the article it has left the last
+# object, and the coming one gets what chance would give it. Relations it gets right one time in four, about as often as
+# guessing one of the four words.
 #
-# Three things came out differently from what one reads. *Hard* attention writes no better captions here, but slightly
-# worse ones. With $\lambda_r = 1$, which is exact on average, its gradient varies a hundred times as much as that of soft
-# attention; we trained with 0.02, chosen on other scenes. *The doubly stochastic term* spreads attention over the places,
-# and its own value falls to a tenth; but five seeds do not see that the objects share attention more evenly, or that the
-# captions get better. And *teacher forcing*, guessing each word after the true ones before it, does not flatter here: the
-# true beginning often names another object first than the network would have chosen.
+# Reading the last word first gains nearly as much again: 0.93 of the mentions are bound rightly, and relations go from 0.26
+# to 0.74. It points at digits almost always, and at colours less often (0.53 against 0.64): until the colour is said, any
+# object will do.
+#
+# *Hard* attention points better at digits than soft attention, and writes slightly worse captions, where Xu and others
+# found better ones. With $\lambda_r = 1$, which is exact on average, its gradient varies a hundred times as much; we trained
+# with 0.02, chosen on other scenes. *The doubly stochastic term* with $\lambda = 1$ falls to a tenth of its value, and the
+# objects share attention a little more evenly (by 0.03); the price is attention on digits, 0.34 instead of 0.47, and five
+# seeds do not see better captions. *Teacher forcing*, guessing each word after the true ones before it, is often said to
+# flatter; here it does not. One likely reason, not tested: after "a" several objects are right, and the guess follows the
+# network's choice, the next word the reference's.
 #
 # Beam search gains little by log-probability, and more when sentences are compared by their mean per word.
 #

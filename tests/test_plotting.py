@@ -338,3 +338,21 @@ def test_grid_shows_each_picture_in_its_row_and_column():
     for rows, columns in ((["a"], ["x", "y", "z"]), (["a", "b"], ["x"])):
         with pytest.raises(ValueError, match="grid: pictures must be"):
             plotting.grid(pictures, rows, columns, "t")
+
+
+def test_shares_colours_each_word_and_frames_the_events():
+    values = {"voice": [0.0, 1.0, 2.0], "face": [3.0, 0.0, 0.0]}
+    events = {"voice": [False, True, False], "face": [True, False, True]}
+    figure = plotting.shares(["so", "it", "goes"], values, events, "Where")
+    (axis,) = figure.axes
+    assert [label.get_text() for label in axis.get_xticklabels()] == ["so", "it", "goes"]
+    assert [label.get_text() for label in axis.get_yticklabels()] == ["voice", "face"]
+    filled = {p.get_xy(): p.get_facecolor() for p in axis.patches if p.get_fill()}
+    framed = {p.get_xy() for p in axis.patches if not p.get_fill()}
+    assert len(filled) == 6
+    assert framed == {(1, 0), (0, -1), (2, -1)}
+    assert filled[2, 0] == filled[0, -1]  # the largest of each row
+    assert filled[0, 0] == filled[1, -1] != filled[1, 0] != filled[2, 0]
+    for wrong in ({"voice": [1.0, 2.0]}, {"nose": [1.0, 2.0, 3.0]}, {}):
+        with pytest.raises(ValueError, match="shares: "):
+            plotting.shares(["so", "it", "goes"], wrong, {"voice": [True] * 3}, "t")
