@@ -152,13 +152,14 @@ def _draw(axis: Any, sense: str, value: np.ndarray) -> None:
         )
 
 
-def history(past: History, title: str, term: str = "loss") -> Figure:
+def history(past: History, title: str, term: str = "loss", unit: str = "nats") -> Figure:
     """A loss term by epoch, in training and, where it was measured, in validation.
 
     Args:
         past: what `mmtutor.training.fit` returned.
         title: the message.
-        term: which term, in nats.
+        term: which term.
+        unit: of the term; empty if it has none.
 
     Raises:
         ValueError: the history has no such term.
@@ -170,7 +171,7 @@ def history(past: History, title: str, term: str = "loss") -> Figure:
         for values, name, colour in ((past.train, "training", 0), (past.valid, "validation", 1)):
             if values.get(term):
                 axis.plot(range(1, len(values[term]) + 1), values[term], "o-", color=COLOURS[colour], label=name)
-        axis.set(xlabel="epoch", ylabel=f"{term} (nats)", title=title)
+        axis.set(xlabel="epoch", ylabel=f"{term} ({unit})" if unit else term, title=title)
         axis.legend(frameon=False)
     return figure
 

@@ -207,9 +207,11 @@ def test_history_draws_both_curves():
     assert lines["training"].get_xydata().tolist() == [[1, 3.0], [2, 2.0], [3, 1.5]]
     assert lines["validation"].get_xydata().tolist() == [[1, 3.1], [2, 2.5], [3, 2.6]]
     assert len({to_hex(line.get_color()) for line in lines.values()}) == 2
-    (axis,) = history(past, "A title", "part").axes
+    (axis,) = history(past, "A title", "part", unit="bits").axes
     assert [line.get_label() for line in axis.lines] == ["training"]
-    assert axis.get_ylabel() == "part (nats)"
+    assert axis.get_ylabel() == "part (bits)"
+    (axis,) = history(past, "A title", "part", unit="").axes
+    assert axis.get_ylabel() == "part"
 
 
 @pytest.mark.parametrize("past", [History(), History(train={"loss": []}), History(train={"loss": [1.0]})])
