@@ -137,7 +137,7 @@ values = right | {
 }
 values = {name: float(value) for name, value in values.items()}
 show(
-    bars(values, "The factorized model comes close to the best possible", "share of monologues read rightly"),
+    bars(values, "MFM comes close to the best possible", "share of monologues read rightly"),
     "Shares of monologues read rightly: " + ", ".join(f"{k} {v:.3f}" for k, v in values.items()) + ".",
 )
 
@@ -213,33 +213,48 @@ for sense in features:
 # %% [markdown]
 # ## And at which moment?
 #
-# The second method follows the gradient of what is made at step $t$, $\hat x^t$, for $F_y$. Where it is large, the label's
-# factor acts. We also multiply by $F_y$ itself, which asks how much of $\hat x^t$ hangs on what is in $F_y$ *now*:
+# The paper's second method follows the gradient of what is *made* at step $t$, $\hat x^t$, for $F_y$. One can also multiply
+# it by $F_y$, which asks how much of $\hat x^t$ hangs on what is in $F_y$ now. We add the other direction: the gradient of the
+# log-probability of the predicted label for what was *read* at step $t$, alone and times the input. Here is how much larger
+# each is at the known events than elsewhere, and how often its largest step is one:
 
 # %% tags=["nbval-ignore-output"]
-some = {name: code[:300] for name, code in codes.items()}
-found = {}
-for name, times in (("gradient", False), ("gradient × input", True)):
-    share = {sense: sensitivity(model, some, sense, times_input=times) for sense in features}
-    for sense, g in share.items():
-        event = test.events[sense][:300]
-        hits = torch.stack([event[i, g[i].masked_fill(~real[i], -1).argmax()] for i in range(300)]).double().mean()
-        found[name, sense] = float(g[event].mean() / g[real[:300] & ~event].mean())
-        chance = (event.sum(1) / real[:300].sum(1)).mean()
-        print(
-            f"{name:16} {sense:9} at events {found[name, sense]:.2f} of elsewhere; largest at one: {hits:.2f}, chance {chance:.2f}"
-        )
+from mmtutor.mfm import saliency
+
+some, first = {name: code[:500] for name, code in codes.items()}, test[:500]
+ways = {}
+for times, plus in ((False, ""), (True, " × input")):
+    ways[f"made{plus}"] = {s: sensitivity(model, some, s, times_input=times) for s in features}
+    ways[f"read{plus}"] = {s: saliency(model, first, s, times_input=times) for s in features}
+hits, chance = {}, {}
+for name, way in ways.items():
+    for sense, g in way.items():
+        event, there = test.events[sense][:500], real[:500]
+        largest = g.masked_fill(~there, -1).argmax(1)
+        hits[name, sense] = float(event[torch.arange(500), largest].double().mean())
+        chance[sense] = float((event.sum(1) / there.sum(1)).mean())
+        ratio = g[event].mean() / g[there & ~event].mean()
+        print(f"{name:13} {sense:9} {ratio:.2f} times, hits {hits[name, sense]:.2f}, chance {chance[sense]:.2f}")
+
+# %%
+for sense in features:
+    better = hits["read × input", sense] > 1.4 * chance[sense]
+    claim(f"gradient × input of what is read finds the events of {sense}", better, str(hits))
 
 # %% tags=["nbval-ignore-output"]
 show(
-    shares(test.sentences[k], {s: g[k, steps] for s, g in share.items()}, events, "Where the label's factor acts"),
-    "The same sentence. The darker a step, the more of it hangs on the label's factor; framed steps are where something "
-    "was really said.",
+    shares(
+        test.sentences[k], {s: g[k, steps] for s, g in ways["read × input"].items()}, events, "What decided the label"
+    ),
+    "The same sentence. The darker a step, the more its input moves the prediction; framed steps are where something was "
+    "really said.",
 )
 
 # %% [markdown]
-# Look at the frames: the gradient tells *how the decoder uses* $F_y$, and a decoder that does not remember at which step the
-# smile was cannot show it there. What it shows is where smiles are on average.
+# The paper's gradient tells *how the decoder uses* $F_y$. A decoder that does not know at which step this speaker smiled
+# cannot show it there; it shows where smiles are on average. The other direction starts from this very sentence. Even there
+# the bare gradient tells where a change *would* matter most, which is often where nothing happened; times the input it
+# tells what did.
 #
 # ## What five seeds say
 #
@@ -273,4 +288,4 @@ for row in json.loads((here / "docs/results/mfm_sequences.json").read_text())["r
 # - A. Zadeh and others (2018), Memory fusion network for multi-view sequential learning, arXiv:1802.00927.
 # - A. Gretton and others (2005), Measuring statistical dependence with Hilbert-Schmidt norms.
 # - The library behind this chapter: `mmtutor.mfm.MFN`, `mmtutor.mfm.sequence_mfm`, `mmtutor.mfm.Surrogate`,
-#   `mmtutor.mfm.sensitivity`, `mmtutor.data.monologues`.
+#   `mmtutor.mfm.sensitivity`, `mmtutor.mfm.saliency`, `mmtutor.data.monologues`.

@@ -22,6 +22,7 @@ from mmtutor.mfm import (
     Surrogate,
     hsic,
     mmd,
+    saliency,
     sensitivity,
     sequence_mfm,
 )
@@ -857,6 +858,40 @@ def test_sensitivity_needs_a_sense_that_is_made_from_the_label_factor(variant, s
     model = model_of(variant)
     with pytest.raises(ValueError, match=f"does not make '{sense}' from F_y"):
         sensitivity(model, model.infer(sequences()), sense)
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_saliency_against_finite_differences_of_each_example_alone(training):
+    model, batch = model_of("MFM", dropout=0.3), sequences(3)
+    model.train(training)
+    before = {n: x.clone() for n, x in model.state_dict().items()}
+    raw, product = saliency(model, batch, "words"), saliency(model, batch, "words", times_input=True)
+    assert model.training is training
+    assert all(torch.equal(x, before[n]) for n, x in model.state_dict().items())
+    assert all(p.grad is None for p in model.parameters())
+    assert not batch["words"].requires_grad
+    model.eval()
+    for i in range(3):
+        one = {n: x[[i]] for n, x in batch.items()}
+        with torch.no_grad():
+            best = model(one).argmax()
+            log_p = lambda x, one=one, best=best: model({**one, "words": x}).log_softmax(1)[0, best]  # noqa: E731
+            gradient = torch.zeros_like(one["words"][0])
+            for t, d in itertools.product(*map(range, gradient.shape)):
+                change = torch.zeros_like(one["words"])
+                change[0, t, d] = 1e-6
+                gradient[t, d] = (log_p(one["words"] + change) - log_p(one["words"] - change)) / 2e-6
+        close(raw[i], gradient.norm(dim=1), 1e-7)
+        close(product[i], (gradient * one["words"][0]).sum(1).abs(), 1e-7)
+    assert raw.max() > 1e-3
+
+
+def test_saliency_of_padding_is_zero():
+    model, batch = model_of("M_A"), {**sequences(3), "length": torch.tensor([1, 2, STEPS])}
+    seen = saliency(model, batch, "words")
+    for i, n in enumerate((1, 2, STEPS)):
+        assert (seen[i, : STEPS - n] == 0).all()
+        assert (seen[i, STEPS - n :] > 0).all()
 
 
 # ------------------------------------------------------------------------------------------------------ bad input

@@ -35,11 +35,11 @@ Which factors there are says which model it is. The released code calls the pape
 | ``model.py`` | `Factor` and `MFM` |
 | ``sequences.py`` | `MFN` (the Memory Fusion Network) and LSTMs, `sequence_mfm` with the original sizes |
 | ``surrogate.py`` | `Surrogate`: a sense is missing |
-| ``interpret.py`` | `sensitivity`: which steps of a sequence hang on the label's factor |
+| ``interpret.py`` | `sensitivity`, `saliency`: which steps hang on the label's factor, which decide the label |
 | ``kernels.py`` | `mmd` and `hsic` |
 """
 
-from .interpret import sensitivity
+from .interpret import saliency, sensitivity
 from .kernels import hsic, mmd
 from .model import MFM, Factor, Of
 from .sequences import MFN, ORIGINAL, VARIANTS, LSTMDecoder, LSTMEncoder, sequence_mfm
@@ -57,6 +57,7 @@ __all__ = [
     "Surrogate",
     "hsic",
     "mmd",
+    "saliency",
     "sensitivity",
     "sequence_mfm",
 ]

@@ -43,3 +43,26 @@ def sensitivity(model: MFM, codes: Batch, sense: str, *, times_input: bool = Fal
             warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own, when it first makes a gradient so
             total = total + torch.func.jvp(make, (fy,), (along,))[1].square().sum(2)
     return total.sqrt()
+
+
+def saliency(model: MFM, batch: Batch, sense: str, *, times_input: bool = False) -> Tensor:
+    """Where in a sequence the prediction comes from: the gradient ∂ log p(ŷ)/∂xᵗ at each step t, ŷ the likeliest class.
+
+    `sensitivity` asks how the label's factor acts on what is *made*; this asks what of the *input* acts on the label.
+
+    Args:
+        model: reads ``sense``.
+        batch: the senses.
+        sense: a sequence (B, T, d).
+        times_input: False: the size of the gradient, ‖∂ log p/∂xᵗ‖. True: of its product with the input,
+            |∂ log p/∂xᵗ · xᵗ|, what step t adds to log p by a first-order estimate.
+
+    Returns:
+        (B, T), not below 0.
+    """
+    x = batch[sense].detach().requires_grad_()
+    exact = copy.deepcopy(model).eval()
+    with torch.enable_grad():
+        log_p = exact({**batch, sense: x}).log_softmax(1)
+        (gradient,) = torch.autograd.grad(log_p.amax(1).sum(), x)
+    return (gradient * x.detach()).sum(2).abs() if times_input else gradient.norm(dim=2)
