@@ -6,6 +6,10 @@
 The textbook formulation is written here from the equations as they stand: for each word the places are turned into
 keys, weighed and summed, and the vocabulary is scored; the batch is sorted by length and shrinks as captions end. It
 has the parameters of ours; loss and gradient are asserted to be equal before anything is timed.
+
+What can be gained is bounded. Counting multiplications only, this batch of 431 words needs 564 GFLOP word by word and 72
+with the keys made once, since LSTM, vocabulary and the gradients of the keys remain: 7.8 times with the eye fine-tuned, 6.6
+with it frozen. In beam search both ways pay alike for attention, LSTM and vocabulary of every beam.
 """
 
 from __future__ import annotations

@@ -190,8 +190,8 @@ for sense in features:
     print(f"{sense:9} {left:.2f} of the variance is left")
 
 # %% [markdown]
-# A face moves slowly and a voice has a pitch: a few numbers in the code (how high, how bright, how fast) settle most of all
-# steps. Each *word* is news. A sentence of 14 words from a vocabulary of hundreds cannot be put into 32 numbers by a small
+# A voice keeps its pitch and a face its brightness: a few numbers in the code settle a part of *every* step. Each *word* is
+# news. A sentence of 14 words from a vocabulary of hundreds cannot be put into 32 numbers by a small
 # LSTM, and the mean of several word vectors is no word. It is not that language has more meaning; its steps are less
 # predictable from each other. The paper's features are alike in this: spectra and facial muscles against GloVe vectors.
 #
