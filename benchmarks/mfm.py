@@ -5,8 +5,9 @@
 its sense, the attention is computed, and the memory is written. It has the parameters of ours; loss and gradient are
 asserted to be equal before anything is timed.
 
-Both do the same multiplications, about 2 GFLOP. What ours saves is many small calls: inputs, attention, proposals and the
-first layer of the gates are computed for all steps at once, and encoders and decoders use the LSTM that torch brings along.
+Both do the same multiplications, about 2 GFLOP. What ours saves is many small calls: inputs, attention, proposals and
+the first layer of the gates are computed for all steps at once, and encoders and decoders use the LSTM that torch
+brings along.
 """
 
 from __future__ import annotations
