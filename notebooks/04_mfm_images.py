@@ -165,6 +165,7 @@ class Reader(nn.Module):
         return {"loss": F.cross_entropy(self(batch), batch["label"])}
 
 
+# %% tags=["nbval-ignore-output"]
 right = {}
 for name in ("both", *senses):
     seed_everything(1)
@@ -209,6 +210,7 @@ def swap_rows(sense):
     return same_size(torch.cat(rows)).unflatten(0, (len(styles), 11))
 
 
+# %% tags=["nbval-ignore-output"]
 for sense in senses:
     show(
         grid(swap_rows(sense), [""] * len(styles), ["style of", *map(str, range(10))], f"Swapped: {sense}"),
@@ -228,6 +230,7 @@ def correlation(a, b):
     return float(torch.stack([torch.corrcoef(torch.stack(both))[0, 1] for both in zip(a.T, b.T, strict=True)]).mean())
 
 
+# %% tags=["nbval-ignore-output"]
 follows, looks = {}, {}
 for name in ("kl", "mmd"):
     with torch.no_grad():
@@ -238,6 +241,8 @@ for name in ("kl", "mmd"):
                 follows[name, sense, whose] = float((seen == label)[differs].double().mean())
                 of = donor if whose == "label's" else slice(None)
                 looks[name, sense, whose] = correlation(image_style(made[sense]), image_style(batch[sense][of]))
+
+# %% tags=["nbval-ignore-output"]
 show(
     bars(
         {f"{s}, {n}: the {w} donor": v for (n, s, w), v in follows.items()}, "Whose digit is seen?", "share of pictures"
@@ -271,6 +276,8 @@ fit(surrogate, train, epochs=epochs, lr=3e-3, schedule="one-cycle")
 with torch.no_grad():
     guessed = surrogate.eval().generate(batch)
     zeros = models["kl"].generate(models["kl"].infer({**batch, "street": torch.zeros_like(batch["street"])}))
+
+# %% tags=["nbval-ignore-output"]
 rows = [batch["handwritten"], batch["street"], guessed["street"], zeros["street"]]
 show(
     grid(
@@ -337,6 +344,18 @@ for row in json.loads((here / "docs/results/mfm_images.json").read_text())["rows
     print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 # %% [markdown]
+# Read it slowly. With styles by KL nine in ten handwritten digits, and nearly all house numbers, are those of the label's
+# donor, and ink, slant and colours are those of the style's. With the paper's penalty on the styles, four in ten handwritten
+# digits are, and another third are the style donor's own: label and style were not told apart. In return its pictures are
+# made again with a quarter less error.
+#
+# Two senses beat one. But MFM does not read better than the same encoder trained only to classify, as the paper found on
+# its pairs: it reads worse. Here eight numbers carry the label, and there are enough labels to learn from.
+#
+# When a sense is missing, the surrogate makes pictures that show the digit far more often than zeros do. It also reads the
+# *label* better; without house numbers it gains least (0.94 against 0.89), as handwriting can be read whatever stands beside
+# it. From noise neither kind of codes does well: in one to two of ten pairs both senses show one digit.
+#
 # ## Exercises
 #
 # 1. Give the style codes 2 numbers, then 32. What happens to the swap, and to the pictures made again?

@@ -121,6 +121,7 @@ class Added(nn.Module):
         return {"loss": nn.functional.cross_entropy(self(batch), batch["label"])}
 
 
+# %% tags=["nbval-ignore-output"]
 seed_everything(0)
 added = Added()
 fit(added, train, valid, **recipe)
