@@ -57,10 +57,10 @@ CLAIMS = [
           show=("swap: handwritten reads as the style's, MMD",)),
     Claim("… and house numbers", TSAI, "swap: street reads as the label's, MMD", "nine in ten", "share of pictures",
           show=("swap: street reads as the style's, MMD",)),
-    *(Claim(f"After a swap ink and slant, or colours, of {s} pictures follow F_a's donor more than F_y's", TSAI,
+    *(Claim(f"After a swap the {what} of {s} pictures follow the donor of F_a more than that of F_y", TSAI,
             f"swap: {s} style with the style's, KL", f"swap: {s} style with the label's, KL", "correlation",
             show=(f"swap: {s} style with the style's, MMD", f"swap: {s} style with the label's, MMD"))
-      for s in SHAPES),
+      for s, what in (("handwritten", "ink and slant"), ("street", "colours"))),
     Claim("The paper's codes (MMD) make pictures again with less error than codes by KL", OURS, "reconstruction, KL",
           "reconstruction, MMD", "squared error"),
     *(Claim(f"Without {s}: the surrogate reads the label better than the model with zeros in its place", TSAI,

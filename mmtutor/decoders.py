@@ -19,6 +19,7 @@ class ImageDecoder(nn.Module):
         widths: channels of the grid and after the first convolution.
 
     Examples:
+        >>> import torch
         >>> ImageDecoder(10, 3, 32)(torch.rand(2, 10)).shape
         torch.Size([2, 3, 32, 32])
     """
