@@ -41,6 +41,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional as F
 
 __all__ = ["Captioner", "Sentences", "ShowAndTell", "ShowAttendTell", "beam_search", "greedy", "sample"]
@@ -552,6 +553,7 @@ class _Later(torch.autograd.Function):
         return places.new_zeros(len(places), sentences, words, places.shape[2])
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         if not ctx.needs_input_grad[0]:
             return None, None, None, None

@@ -222,6 +222,14 @@ def test_places_get_the_gradient_of_each_picture_alone(kind, read_first):
         close(batch["places"].grad[b], wanted, 1e-11)
 
 
+def test_a_second_derivative_for_the_places_is_refused_not_wrong():
+    model, batch = attender(), with_captions()
+    batch["places"].requires_grad_()
+    (gradient,) = torch.autograd.grad(model.loss(batch)["loss"], batch["places"], create_graph=True)
+    with pytest.raises(RuntimeError, match="once_differentiable"):
+        gradient.square().sum().backward()
+
+
 def test_keys_are_made_once_and_words_are_scored_together():
     model, calls = attender(), []
     for name in ("key", "output", "query"):

@@ -16,7 +16,7 @@ from torch import Tensor
 from .cache import cached
 from .download import cache_folder
 from .handwritten import handwritten
-from .items import Items, Source, check_split, example_rng
+from .items import Source, check_split, example_rng, rows_by_digit
 from .senses import Senses
 from .shape import shape
 from .spoken import add_noise, log_mel, spoken
@@ -148,12 +148,7 @@ def _maker(
     if sense == "street" and source is None:
         return lambda label, rng: street(label, split, rng, difficulty)
     items = (source or {"handwritten": handwritten, "spoken": spoken}[OWNER[sense]])(split)
-    if not isinstance(items, Items):
-        raise TypeError(f"digits: the source of {OWNER[sense]!r} must return Items, got {type(items).__name__}")
-    by_label = [np.flatnonzero(items.labels == digit) for digit in range(10)]
-    for digit, rows in enumerate(by_label):
-        if not len(rows):
-            raise ValueError(f"digits: the source of {OWNER[sense]!r} has no {digit} in the {split} split")
+    by_label = rows_by_digit(items, split, f"digits: the source of {OWNER[sense]!r}")
 
     def make(label: int, rng: np.random.Generator) -> NDArray[Any]:
         value: NDArray[Any] = items.values[rng.choice(by_label[label])]

@@ -46,6 +46,22 @@ def example_rng(seed: int, split: str, k: int, stream: str) -> np.random.Generat
     return np.random.default_rng([seed, SPLITS.index(split), k, zlib.crc32(stream.encode())])
 
 
+def rows_by_digit(items: object, split: str, who: str) -> list[NDArray[np.intp]]:
+    """Where the items of each digit stand, 0 to 9; ``who`` gave them, as an error should call it.
+
+    Raises:
+        TypeError: they are no `Items`.
+        ValueError: a digit is not among them.
+    """
+    if not isinstance(items, Items):
+        raise TypeError(f"{who} must return Items, got {type(items).__name__}")
+    rows = [np.flatnonzero(items.labels == digit) for digit in range(10)]
+    for digit, found in enumerate(rows):
+        if not len(found):
+            raise ValueError(f"{who} has no {digit} in the {split} split")
+    return rows
+
+
 @cache
 def packaged(name: str) -> dict[str, NDArray[Any]]:
     """The arrays of a data file that comes with the package; nothing in it is unpickled."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .handwritten import handwritten
-from .items import Items, Source, check_split, example_rng
+from .items import Source, check_split, example_rng, rows_by_digit
 from .senses import Senses
 from .vocabulary import Vocabulary
 from .word import WORDS
@@ -209,12 +209,7 @@ def scenes(
     if not callable(source):
         raise TypeError(f"scenes: source must be a function of the split, got {source!r}")
     items = source(split)
-    if not isinstance(items, Items):
-        raise TypeError(f"scenes: source must return Items, got {type(items).__name__}")
-    by_digit = [np.flatnonzero(items.labels == digit) for digit in range(10)]
-    for digit, rows in enumerate(by_digit):
-        if not len(rows):
-            raise ValueError(f"scenes: the source has no {digit} in the {split} split")
+    by_digit = rows_by_digit(items, split, "scenes: the source")
 
     most = objects[1]
     pictures = np.empty((n, 3, SIZE, SIZE), np.uint8)
