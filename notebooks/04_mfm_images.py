@@ -46,7 +46,10 @@ show(
 # $Z_y$ is inferred from **all** senses $X_1, \dots, X_M$, and the label $\hat Y$ is made from its factor $F_y$ alone. $Z_{ai}$
 # is inferred from sense $i$ **only**, and helps to make sense $i$ only. $G$, $D$ and $F$ are small networks. The loss is
 #
-# $$\sum_i \lambda_i\, c(X_i, \hat X_i) + c(Y, \hat Y) + \lambda\, \mathrm{MMD}(Q_Z, \mathcal N(0, I)),$$
+# $$\begin{aligned}
+# & \textstyle\sum_i \lambda_i\, c(X_i, \hat X_i) + c(Y, \hat Y) \\
+# & + \lambda\, \mathrm{MMD}(Q_Z, \mathcal N(0, I)),
+# \end{aligned}$$
 #
 # with costs $c$, here the squared error of pictures and the cross-entropy of the label, and weights $\lambda_i$ and
 # $\lambda$. The last term asks the codes to be distributed like standard normal noise, so that new ones can be drawn.
@@ -258,7 +261,7 @@ for (name, sense, whose), value in looks.items():
 for sense in senses:
     claim(f"swapped {sense} digits are read as the label's donor", follows["kl", sense, "label's"] > 0.7, str(follows))
     both = looks["kl", sense, "style's"], looks["kl", sense, "label's"]
-    claim(f"and look like the style's donor ({sense})", both[0] > both[1], str(both))
+    claim(f"and look like the style's donor ({sense})", both[0] > both[1] + 0.2, str(both))
 worse = follows["mmd", "handwritten", "label's"] < follows["kl", "handwritten", "label's"] - 0.1
 claim("with a discrepancy for each code fewer handwritten digits follow the label", worse, str(follows))
 
