@@ -214,9 +214,7 @@ def terms_by_hand(model, variant, batch, penalty):
                 wrong = [(made[t] - batch[s][i, t]) ** 2 for t in range(STEPS - real, STEPS)]
                 errors[s].append(sum(sum(w) for w in wrong) / (real * FEATURES[s]))
     terms = {"label": sum(labels) / b, **{s: sum(e) / len(e) for s, e in errors.items()}}
-    if len(MADE_FROM[variant]) > 1:
-        terms["prior"] = sum(penalties.values())
-    return terms
+    return {**terms, "prior": sum(penalties.values())}
 
 
 # ------------------------------------------------------------------------------------------------- MFN and LSTMs
@@ -503,9 +501,33 @@ def test_the_loss_is_equation_4_example_by_example(variant, penalty, make):
     assert list(terms) == ["loss", *hand]
     for name, term in hand.items():
         close(terms[name], term, 1e-10)
-    total = hand["label"] + (0.7 * hand["words"] + 1.9 * hand["voice"] + 0.4 * hand["prior"] if generates else 0)
+    total = hand["label"] + 0.4 * hand["prior"] + (0.7 * hand["words"] + 1.9 * hand["voice"] if generates else 0)
     close(terms["loss"], total, 1e-10)
     close(gradient(terms["loss"], model), gradient(total, model), 1e-9)
+
+
+@every_variant
+def test_the_joint_penalty_is_that_of_all_codes_side_by_side(variant):
+    model, batch = model_of(variant, joint=True, prior=0.4), sequences(8)
+    terms, codes = model.loss(batch), model.infer(batch)
+    close(terms["prior"], mmd_by_loops(torch.cat(list(codes.values()), 1)), 1e-10)
+    made = [terms[name] for name in MADE_FROM[variant]]
+    close(terms["loss"], sum(made) + 0.4 * terms["prior"], 1e-10)
+
+
+def test_only_the_joint_penalty_sees_that_codes_depend_on_each_other():
+    def cost(joint, alike):
+        nets = {name: nn.Sequential(nn.Flatten()) for name in ("words", "voice")}
+        factors = {name: Factor(Of(name, net), 3, z=3, f=2) for name, net in nets.items()}
+        model = MFM(2, None, factors, None, joint=joint).double()
+        for factor in factors.values():
+            factor.to_z.weight.data, factor.to_z.bias.data = torch.eye(3).double(), torch.zeros(3).double()
+        x = torch.randn(2, 2000, 3).double()
+        batch = {"words": x[0], "voice": x[0] if alike else x[1], "label": torch.zeros(2000, dtype=torch.int64)}
+        return model.loss(batch)["prior"].item()
+
+    assert cost(joint=True, alike=True) > 20 * abs(cost(joint=True, alike=False))
+    assert abs(cost(joint=False, alike=True)) < 0.002
 
 
 @every_variant
@@ -549,7 +571,8 @@ def test_without_a_prior_the_penalty_is_not_computed():
     assert list(terms) == ["loss", "label", "words", "voice"]
     close(terms["loss"], terms["label"] + terms["words"] + terms["voice"])
     for variant in ("M_A", "M_B"):
-        assert list(model_of(variant, prior=1.0).loss(batch)) == ["loss", "label"]
+        assert list(model_of(variant).loss(batch)) == ["loss", "label"]
+        assert list(model_of(variant, prior=0.1).loss(sequences(3))) == ["loss", "label", "prior"]
     with pytest.raises(ValueError, match="at least two codes"):
         model_of().loss(batch)
     assert model_of(penalty="kl").loss(batch)["prior"].isfinite()
@@ -976,6 +999,7 @@ BAD_MODELS = {
     "label weight": (lambda: mfm_of(label_weight=-0.1), "weight of 'label'"),
     "prior": (lambda: mfm_of(prior=math.nan), "weight of 'prior'"),
     "prior below 0": (lambda: mfm_of(prior=-1), "weight of 'prior'"),
+    "joint by KL": (lambda: model_of(joint=True, penalty="kl"), "joint needs factors with penalty='mmd'"),
     "called label": (lambda: mfm_of(style=("label",), decoders=()), "cannot be called 'label'"),
     "called style": (lambda: mfm_of(style=("style",), decoders=()), "cannot be called 'style'"),
     "no factor of a decoder": (lambda: mfm_of(decoders=("words", "voice")), "'voice' has a decoder but no factor"),

@@ -9,6 +9,9 @@ Hidden bits are shown by three senses (⊕ is exclusive or):
 
 Words mislead where irony is; only words and tone together undo it. All else (speaker, topic, intensity, time) is
 independent of the bits, and they can be read almost without error, so what senses know is a sum over 32 cases.
+
+Voice and face never rest: where they say nothing, breath and gaze move as strongly, so that the size of a step does not
+tell whether something happens there.
 """
 
 from __future__ import annotations
@@ -54,8 +57,8 @@ _TAILS += "after all that waiting,with my brother,from my side,this time,last we
 _FILLERS = "honestly really basically actually again".split()  # a speaker has a favourite
 
 # The channels that carry a bit; all others show style only.
-_PITCH, _MELODY, _CREAK, _LOUDNESS = 0, 1, 2, 3  # acoustic; 4 to 11 are timbre
-_SMILE, _FROWN = [0, 1], [2, 3]  # visual: mouth and cheeks, brow and chin; 4 to 11 are the rest of the face
+_PITCH, _MELODY, _CREAK, _LOUDNESS, _BREATH = 0, 1, 2, 3, 4  # acoustic; 5 to 11 are timbre
+_SMILE, _FROWN, _GAZE = slice(0, 2), slice(2, 4), slice(4, 6)  # visual: mouth and cheeks, brow and chin, eyes
 _POSE, _BRIGHTNESS = slice(12, 15), 15
 _NOISE = {"language": 0.05, "acoustic": 0.1, "visual": 0.1}  # standard deviations
 
@@ -326,14 +329,15 @@ def _times(rng: np.random.Generator, length: int) -> tuple[slice, slice, slice]:
 def _acoustic(
     rng: np.random.Generator, length: int, bits: _Bits, voice: slice, tone: slice
 ) -> tuple[NDArray[np.float64], float]:
-    """The voice (length, 12): its melody rises (v = 1) or falls, and it creaks (t = 1) or clears; and its baseline."""
+    """The voice (length, 12): its melody rises (v = 1) or falls, it creaks (t = 1) or clears; and its baseline."""
     baseline, loudness, tempo, phase = rng.uniform((-1, -1, 0.5, 0), (1, 1, 2, 2 * np.pi))
     x = np.tile(rng.normal(0, 0.3, SIZES["acoustic"]), (length, 1))  # timbre
     x[:, [_PITCH, _MELODY, _CREAK]] = baseline, 0, 0
     x[:, _LOUDNESS] = loudness + 0.3 * np.sin(tempo * np.arange(length) + phase)
     size = 1 + 0.5 * bits.intensity
+    x[:, _BREATH] = size * rng.choice([-1, 1])
+    x[voice, _BREATH] = x[tone, _BREATH] = 0
     x[voice, _MELODY] = (2 * bits.voice_label - 1) * size
-    x[voice, _PITCH] += x[voice, _MELODY].cumsum() / 2
     x[tone, _CREAK] = (2 * bits.tone_label - 1) * size
     return x, baseline
 
@@ -344,5 +348,9 @@ def _visual(rng: np.random.Generator, length: int, bits: _Bits, face: slice) -> 
     x = np.tile(rng.normal(0, 0.3, SIZES["visual"]), (length, 1))  # the face at rest
     x[:, _POSE] = swing * np.sin(np.outer(rate * np.arange(length), (1, 0.7, 0.4)) + phase)
     x[:, _BRIGHTNESS] = brightness
-    x[face, _SMILE if bits.face_label else _FROWN] += 1 + 0.5 * bits.intensity
+    size = 1 + 0.5 * bits.intensity
+    x[:, _SMILE] = x[:, _FROWN] = 0
+    x[:, _GAZE] = size * rng.choice([-1, 1], 2)
+    x[face, _GAZE] = 0
+    x[face, _SMILE if bits.face_label else _FROWN] = size
     return x, swing

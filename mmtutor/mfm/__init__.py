@@ -6,10 +6,10 @@ code Z_a of each sense from that sense alone. Both become factors, and from thes
     Q(Z|X₁:M) = Q(Z_y|X₁:M) ∏ᵢ Q(Z_aᵢ|Xᵢ)                              inference                  (equation 3)
     F_y = G_y(Z_y),  F_aᵢ = G_aᵢ(Z_aᵢ)                                  factors
     Ŷ = D(F_y),  X̂ᵢ = Fᵢ(F_y, F_aᵢ)                                    label and senses, made again
-    loss = Σᵢ λᵢ c(Xᵢ, X̂ᵢ) + c(Y, Ŷ) + λ Σ MMD(Q_Z, N(0, I))            (equation 4)
+    loss = Σᵢ λᵢ c(Xᵢ, X̂ᵢ) + c(Y, Ŷ) + λ MMD(Q_Z, N(0, I))              (equation 4)
 
-The discrepancy is taken for each code by itself and added up, as in the released code. Equation 4 has it of all codes
-together, which would also ask them to be independent of each other.
+Equation 4 has the discrepancy of all codes together, which also asks them to be independent of each other: give `MFM`
+``joint=True``. The released code takes it for each code by itself and adds up, and so do we where nothing is said.
 
 The label Y is not among the inputs of Q: a model that needs the label to find its code could not be asked for it.
 

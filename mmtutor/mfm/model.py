@@ -104,6 +104,8 @@ class MFM(nn.Module):
         label_cost: likewise for the label.
         label_weight: of the label's cost.
         prior: λ.
+        joint: the penalty is one MMD of all codes together, as equation 4 has it, instead of one for each code and
+            their sum; every factor must have ``penalty="mmd"`` and weight 1.
         dropout: within D, in training.
 
     Examples:
@@ -130,6 +132,7 @@ class MFM(nn.Module):
         label_cost: str = "cross-entropy",
         label_weight: float = 1.0,
         prior: float = 1.0,
+        joint: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
@@ -156,7 +159,10 @@ class MFM(nn.Module):
                 raise ValueError(f"MFM: the weight of {name!r} must be finite and at least 0, got {weight!r}")
         if isinstance(style, Mapping) and (without := sorted((decoders or {}).keys() - style.keys())):
             raise ValueError(f"MFM: {without[0]!r} has a decoder but no factor")
-        self.parts, self.decoders, self.prior = nn.ModuleDict(factors), nn.ModuleDict(decoders or {}), prior
+        if joint and any((factor.kind, factor.weight) != ("mmd", 1.0) for factor in factors.values()):
+            raise ValueError("MFM: joint needs factors with penalty='mmd' and weight 1; use prior for the weight")
+        self.parts, self.decoders = nn.ModuleDict(factors), nn.ModuleDict(decoders or {})
+        self.prior, self.joint = prior, joint
         self.of_label = ["label"] if label is not None else list(factors)
         size = sum(self._factor(name).f for name in self.of_label)
         self.decide = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, classes))
@@ -228,7 +234,10 @@ class MFM(nn.Module):
             terms[name] = COSTS[self.costs[name]](x, self._target(name, x, batch), self._real(name, batch))
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
         if self.prior:
-            terms["prior"] = torch.stack([self._factor(n).penalty(*zq) for n, zq in inferred.items()]).sum()
+            if self.joint:
+                terms["prior"] = mmd(torch.cat([z for z, _ in inferred.values()], 1))
+            else:
+                terms["prior"] = torch.stack([self._factor(n).penalty(*zq) for n, zq in inferred.items()]).sum()
             loss = loss + self.prior * terms["prior"]
         return {"loss": loss, **terms}
 

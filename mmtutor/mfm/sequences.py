@@ -198,10 +198,12 @@ def sequence_mfm(
     attend: int = 64,
     z: Mapping[str, int] | int = 32,
     f: Mapping[str, int] | int = 16,
+    width: int | None = None,
     penalty: str = "mmd",
     weights: Mapping[str, float] | None = None,
     label_cost: str = "cross-entropy",
-    prior: float = 1.0,
+    prior: float | None = None,
+    joint: bool = False,
     dropout: float = 0.0,
     padding: str = "skip",
 ) -> MFM:
@@ -221,10 +223,13 @@ def sequence_mfm(
         z: sizes of the codes, by ``"label"`` and sense, or of all. The one style of M_E is as large as those
             of all senses together.
         f: sizes of the factors, likewise.
+        width: units of the LSTMs that make the senses; None: as many as their factors have numbers, as in the released
+            code, where the decoders of M_E are then wider than those of M_D.
         penalty: see `Factor`.
-        weights: see `MFM`, as are ``label_cost`` and ``prior``. M_A and M_B, which make nothing, have no prior.
+        weights: see `MFM`.
         label_cost: see there.
-        prior: see there.
+        prior: see there; None: 1, but 0 for M_A and M_B, which make nothing.
+        joint: see there.
         dropout: in all small networks.
         padding: see `MFN`.
 
@@ -255,10 +260,10 @@ def sequence_mfm(
     decoders = None
     if makes:
         size = {s: fs["label"] * shared + {None: 0, "one": fs["style"], "each": fs[s]}[kind] for s in features}
-        decoders = {sense: LSTMDecoder(size[sense], d, steps, size[sense]) for sense, d in features.items()}
+        decoders = {sense: LSTMDecoder(size[sense], d, steps, width or size[sense]) for sense, d in features.items()}
     return MFM(
         classes, label, style, decoders, weights=weights if makes else None, label_cost=label_cost,
-        prior=prior if makes else 0.0, dropout=dropout,
+        prior=float(makes) if prior is None else prior, joint=joint, dropout=dropout,
     )  # fmt: skip
 
 
