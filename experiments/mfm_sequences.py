@@ -240,12 +240,12 @@ def without(model: MFM, sense: str, data: dict[str, Monologues], seed: int) -> d
 
 def interpret(model: MFM, data: Monologues) -> dict[str, float]:
     """Both of the paper's methods, held against what is known."""
-    part = data[list(range(1000))]
+    batch = data[list(range(1000))]
     with torch.no_grad():
-        codes = model.infer(part)
+        codes = model.infer(batch)
         factors = model.factors(codes)
         made = model.decode(factors)
-    batch, exact = part[:], {s: information([s]).bits for s in SENSES}
+    exact = {s: information([s]).bits for s in SENSES}
     real = torch.arange(20) >= 20 - batch["length"].unsqueeze(1)
     out, r, normalised = {}, {}, {}
     for sense in SENSES:
