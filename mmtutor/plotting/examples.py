@@ -1,12 +1,8 @@
-"""Figures and sounds: one message each, colours that colour-blind readers can tell apart, a text beside each."""
+"""Examples of the data, and what a model made of them: senses, scenes, pictures, words."""
 
 from __future__ import annotations
 
-import base64
-import html
-import io
 import textwrap
-import wave as wav
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,82 +14,7 @@ from numpy.typing import ArrayLike
 
 from mmtutor.data import Scenes, Senses
 from mmtutor.data.word import read_word
-from mmtutor.training import History
-
-# Okabe and Ito's palette, without yellow and black.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
-_STYLE: dict[Any, Any] = {
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.titlelocation": "left",
-    "font.size": 10.0,
-    "figure.dpi": 100.0,
-    "figure.constrained_layout.use": True,
-}
-
-
-def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook with a text that says what it shows, and close it.
-
-    Args:
-        figure: a matplotlib figure.
-        alt: what a reader who cannot see it should know, in a sentence or two.
-
-    Raises:
-        ValueError: the text is empty.
-        TypeError: no figure, or no text.
-    """
-    from IPython.display import display  # only in notebooks
-
-    if not isinstance(figure, Figure):
-        raise TypeError(f"show: figure must be a matplotlib figure, got {type(figure).__name__}")
-    _check_alt("show", alt)
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
-    plt.close(figure)
-    image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
-    display(image, raw=True, metadata={"image/png": {"alt": alt}})  # type: ignore[no-untyped-call]
-
-
-def sound(wave: ArrayLike, rate: int, alt: str) -> None:
-    """Put a player for a sound into a notebook.
-
-    Args:
-        wave: (samples,) in [-1, 1].
-        rate: samples per second, a whole number.
-        alt: what one hears.
-
-    Raises:
-        ValueError: the wave is not one row of finite numbers in [-1, 1], the rate is no whole number from 1, or
-            the text is empty.
-        TypeError: the wave is not of numbers, or the text is no text.
-    """
-    from IPython.display import display
-
-    try:
-        x = np.asarray(wave, float)
-    except (TypeError, ValueError) as error:
-        raise TypeError(f"sound: wave must be a row of numbers, got {wave!r}") from error
-    if x.ndim != 1 or not len(x) or not np.abs(x).max() <= 1:
-        raise ValueError(f"sound: wave must be one row of numbers in [-1, 1], got shape {x.shape}")
-    if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate < 2**31:
-        raise ValueError(f"sound: rate must be a whole number of samples per second, got {rate!r}")
-    _check_alt("sound", alt)
-    buffer = io.BytesIO()
-    with wav.open(buffer, "wb") as file:
-        file.setparams((1, 2, rate, 0, "NONE", ""))
-        file.writeframes(np.rint(x * 32767).astype("<i2").tobytes())
-    data, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(alt)
-    player = f'<audio controls aria-label="{text}" src="data:audio/wav;base64,{data}"></audio>'
-    shown = {"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt}
-    display(shown, raw=True)  # type: ignore[no-untyped-call]
-
-
-def _check_alt(who: str, alt: object) -> None:
-    if not isinstance(alt, str):
-        raise TypeError(f"{who}: alt must be a string, got {alt!r}")
-    if not alt.strip():
-        raise ValueError(f"{who}: alt must say what there is to see or hear")
+from mmtutor.plotting.style import COLOURS, STYLE
 
 
 def world(data: Senses, examples: Sequence[int], title: str) -> Figure:
@@ -115,7 +36,7 @@ def world(data: Senses, examples: Sequence[int], title: str) -> Figure:
         raise ValueError(f"world: data must have a sense and a 'label', got {', '.join(data.tensors)}")
     if not len(examples) or not all(-len(data) <= k < len(data) for k in examples):
         raise ValueError(f"world: examples must be some of the {len(data)}, got {examples!r}")
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             len(examples), len(senses), figsize=(1.7 * len(senses), 1.55 * len(examples) + 0.5), squeeze=False
         )
@@ -152,56 +73,6 @@ def _draw(axis: Any, sense: str, value: np.ndarray) -> None:
         )
 
 
-def history(past: History, title: str, term: str = "loss", unit: str = "nats") -> Figure:
-    """A loss term by epoch, in training and, where it was measured, in validation.
-
-    Args:
-        past: what `mmtutor.training.fit` returned.
-        title: the message.
-        term: which term.
-        unit: of the term; empty if it has none.
-
-    Raises:
-        ValueError: the history has no such term.
-    """
-    if not past.train.get(term) and not past.valid.get(term):
-        raise ValueError(f"history: unknown term {term!r}, known: {', '.join({**past.train, **past.valid})}")
-    with plt.rc_context(_STYLE):
-        figure, axis = plt.subplots(figsize=(5, 2.8))
-        for values, name, colour in ((past.train, "training", 0), (past.valid, "validation", 1)):
-            if values.get(term):
-                axis.plot(range(1, len(values[term]) + 1), values[term], "o-", color=COLOURS[colour], label=name)
-        axis.set(xlabel="epoch", ylabel=f"{term} ({unit})" if unit else term, title=title)
-        axis.legend(frameon=False)
-    return figure
-
-
-def bars(values: Mapping[str, float], title: str, unit: str, chance: float | None = None) -> Figure:
-    """Named figures as horizontal bars with their numbers.
-
-    Args:
-        values: name to figure.
-        title: the message.
-        unit: what the axis shows.
-        chance: draws a dashed line there.
-
-    Raises:
-        ValueError: there is no figure, or one is not finite.
-    """
-    if not values or not np.isfinite(list(values.values())).all():
-        raise ValueError(f"bars: values must be finite, at least one, got {dict(values)}")
-    with plt.rc_context(_STYLE):
-        figure, axis = plt.subplots(figsize=(6, 0.36 * len(values) + 1.1))
-        names = list(values)[::-1]
-        drawn = axis.barh(names, [values[n] for n in names], color=COLOURS[0])
-        axis.bar_label(drawn, fmt="%.3f", padding=3)
-        if chance is not None:
-            axis.axvline(chance, linestyle="--", color="0.4", linewidth=1)
-        axis.set(xlabel=unit if chance is None else f"{unit} (dashed: chance)", title=title)
-        axis.margins(x=0.12)
-    return figure
-
-
 def captioned(data: Scenes, examples: Sequence[int], sentences: Sequence[str], title: str) -> Figure:
     """Scenes side by side, each with a sentence below it.
 
@@ -219,7 +90,7 @@ def captioned(data: Scenes, examples: Sequence[int], sentences: Sequence[str], t
     if len(sentences) != len(examples) or isinstance(sentences, str):
         raise ValueError(f"captioned: sentences must be {len(examples)}, one for each example, got {len(sentences)}")
     rows = -(-len(examples) // 4)
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(rows, 4, figsize=(9, 2.75 * rows + 0.4), squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
@@ -254,7 +125,7 @@ def attention(scene: ArrayLike, words: Sequence[str], alpha: ArrayLike, title: s
         )
     columns = 6
     rows = -(-(len(words) + 1) // columns)
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         figure, axes = plt.subplots(rows, columns, figsize=(9, 1.75 * rows + 0.4), squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
@@ -283,7 +154,7 @@ def grid(pictures: ArrayLike, rows: Sequence[str], columns: Sequence[str], title
             f"grid: pictures must be (rows, columns, C, H, W) for {len(rows)} rows and {len(columns)} columns, "
             f"got {values.shape}"
         )
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         across = values.shape[1]
         size = (0.85 * across + 1.3, 0.85 * len(rows) + 0.8)
         figure, axes = plt.subplots(len(rows), across, figsize=size, squeeze=False)
@@ -313,7 +184,7 @@ def shares(
     """
     if not values or values.keys() != events.keys() or not words:
         raise ValueError("shares: needs words, and values and events of the same senses")
-    with plt.rc_context(_STYLE):
+    with plt.rc_context(STYLE):
         size = (0.62 * len(words) + 1.3, 0.5 * len(values) + 1.5)
         figure, axis = plt.subplots(figsize=size)
         for row, (sense, value) in enumerate(values.items()):
@@ -332,72 +203,3 @@ def shares(
             axis.spines[side].set_visible(False)
         figure.suptitle(title, x=0.01, ha="left")
     return figure
-
-
-def moments(looks: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
-    """How much attention is on the object that is about to be named, and on the one named before, word by word.
-
-    Args:
-        looks: a model's name to what `mmtutor.metrics.gaze` gave.
-        title: the message.
-    """
-    if not looks:
-        raise ValueError("moments: looks must have at least one model")
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(1, len(looks), figsize=(4.5 * len(looks), 3), sharey=True, squeeze=False)
-        for axis, (name, look) in zip(axes.flat, looks.items(), strict=True):
-            for k, (label, key) in enumerate((("object to be named", "named"), ("object named before", "before"))):
-                values = np.asarray(look[key], float)
-                x = np.arange(len(values)) - len(values) // 2
-                axis.plot(x, values, "os"[k] + "-", color=COLOURS[k], label=label)
-            axis.plot(x, np.asarray(look["chance"], float), ":", color="0.4", label="chance")
-            axis.axvline(0, linestyle="--", color="0.4", linewidth=1)
-            axis.set(title=name, xlabel="words after the object's digit")
-        axes[0, 0].set_ylabel("share of attention")
-        axes[0, 0].set_ylim(bottom=0)  # of all: they share it
-        axes[0, 0].legend(frameon=False, fontsize=9)
-        figure.suptitle(title, x=0.01, ha="left")
-    return figure
-
-
-def fusion_map() -> Figure:
-    """Where three senses can meet: early, late, and in between."""
-    senses = ("image", "sound", "table")
-    with plt.rc_context(_STYLE):
-        figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.1))
-        for axis, title in zip(
-            axes, ("Early: one learner", "Late: a learner each", "In between: exchange"), strict=True
-        ):
-            axis.set(xlim=(0, 10), ylim=(0, 6.6), title=title)
-            axis.axis("off")
-            for k, name in enumerate(senses):
-                _box(axis, 1.3, 5.5 - 2.2 * k, name, "0.85", "black")
-        early, late, between = axes
-        _box(early, 5.2, 3.3, "learner", COLOURS[0], "white", height=5.4)
-        _box(early, 8.8, 3.3, "class", "0.85", "black")
-        for k in range(3):
-            y = 5.5 - 2.2 * k
-            _arrow(early, (2.3, y), (4.2, y))
-            for axis in (late, between):
-                _arrow(axis, (2.3, y), (3.2, y))
-                _box(axis, 4.2, y, "learner", COLOURS[0], "white")
-                _arrow(axis, (5.2, y), (6.3, 3.3 + 0.8 * (1 - k)))
-        for axis in (late, between):
-            _box(axis, 7.1, 3.3, "merge", COLOURS[1], "black", width=1.5, height=2.6)
-            _box(axis, 9.3, 3.3, "class", "0.85", "black", width=1.3)
-            _arrow(axis, (7.9, 3.3), (8.6, 3.3))
-        _arrow(early, (6.2, 3.3), (7.8, 3.3))
-        for y in (4.4, 2.2):
-            _arrow(between, (4.2, y + 0.55), (4.2, y - 0.55), "<->")
-    return figure
-
-
-def _box(
-    axis: Any, x: float, y: float, text: str, face: str, ink: str, width: float = 2.0, height: float = 1.0
-) -> None:
-    axis.add_patch(Rectangle((x - width / 2, y - height / 2), width, height, facecolor=face, edgecolor="0.3"))
-    axis.text(x, y, text, ha="center", va="center", color=ink, size=9)
-
-
-def _arrow(axis: Any, start: tuple[float, float], end: tuple[float, float], style: str = "->") -> None:
-    axis.annotate("", end, start, arrowprops={"arrowstyle": style, "color": "0.3"})

@@ -1,0 +1,244 @@
+"""What a model made: whether it shows what it should, how far it is from the data, and what a code knows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor, nn
+
+from mmtutor.data import Senses
+from mmtutor.metrics.reading import predict
+
+Judge = Callable[[dict[str, Tensor]], Tensor]
+"""A classifier, from a batch such as ``{"image": (B, ...)}`` to scores (B, classes): a module, or any function."""
+
+
+def coherence(judge: Judge, sense: str, made: Tensor, labels: ArrayLike) -> NDArray[np.bool_]:
+    """Which of the things made a classifier reads as the class that they should show: bool (n,).
+
+    Its mean is the coherence (Shi and others, 2019, arXiv:1911.03393), with `share_interval`; two models
+    that were asked for the same things are compared with `paired_interval`. It is bounded by what the judge gets right
+    on real examples, and the judge should not have been trained on anything that the model made.
+
+    Args:
+        judge: a classifier of this one sense; a module is put into evaluation mode and back.
+        sense: under which name the judge expects what was made.
+        made: (n, ...), finite, for example pictures made from sounds. Without gradients, on any device; where the
+            judge is no module, it is called on the CPU.
+        labels: the class of what each was made from, whole numbers (n,) from 0 to classes - 1.
+
+    Raises:
+        TypeError: ``made`` is not a tensor.
+        ValueError: there is nothing or NaN in it, the labels do not fit, or the judge gives no finite scores (n,
+            classes).
+
+    Examples:
+        >>> coherence(lambda batch: batch["image"], "image", torch.eye(3), [0, 1, 1]).tolist()
+        [True, True, False]
+    """
+    scores = _scores("coherence", judge, sense, made)
+    truth = _whole("coherence", "labels", labels, len(scores))
+    if truth.min() < 0 or truth.max() >= scores.shape[1]:
+        raise ValueError(
+            f"coherence: labels must be from 0 to {scores.shape[1] - 1}, the judge's classes, "
+            f"got {truth.min()} to {truth.max()}"
+        )
+    return np.asarray(scores.argmax(1).numpy() == truth)
+
+
+def joint_coherence(judges: Mapping[str, Judge], made: Mapping[str, Tensor]) -> NDArray[np.bool_]:
+    """Which of the examples drawn from the prior show the same class in all senses: bool (n,).
+
+    Which class it is does not matter, so no label is needed (Shi and others, 2019, arXiv:1911.03393). Its mean has a
+    chance level: 0.1 for two senses that know nothing of each other and ten equally frequent classes. It is 1 for a
+    model that draws the same digit always, so look at the classes too.
+
+    Args:
+        judges: a classifier for each sense, as in `coherence`, all with the same classes.
+        made: what was drawn, sense name to (n, ...), at least two senses; row k of each belongs to one draw.
+
+    Raises:
+        TypeError: what was drawn is not a tensor.
+        ValueError: fewer than two senses, judges of other senses, different n or different classes, nothing or NaN.
+
+    Examples:
+        >>> reads = {"image": lambda batch: batch["image"], "sound": lambda batch: batch["sound"]}
+        >>> joint_coherence(reads, {"image": torch.eye(3), "sound": torch.eye(3)[[0, 2, 2]]}).tolist()
+        [True, False, True]
+    """
+    if len(made) < 2 or judges.keys() != made.keys():
+        raise ValueError(
+            f"joint_coherence: judges and made must have the same senses, at least two, "
+            f"got {sorted(judges)} and {sorted(made)}"
+        )
+    scores = {sense: _scores("joint_coherence", judges[sense], sense, made[sense]) for sense in made}
+    if len({value.shape for value in scores.values()}) > 1:
+        shapes = {sense: tuple(value.shape) for sense, value in scores.items()}
+        raise ValueError(f"joint_coherence: all senses must have the same (n, classes), got {shapes}")
+    classes = torch.stack([value.argmax(1) for value in scores.values()])  # (senses, n)
+    return np.asarray((classes == classes[0]).all(0).numpy())
+
+
+def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
+    """Fréchet distance between two sets of features, each taken as a Gaussian: 0 where mean and covariance agree.
+
+        FD = ‖μ_a − μ_b‖² + tr(Σ_a + Σ_b − 2 (Σ_a Σ_b)^½)
+
+    Dowson and Landau, 1982; known as FID where the features are those of the Inception network (Heusel and others,
+    2017, arXiv:1706.08500). For our digits that network says little: hand in the features of a classifier's
+    penultimate layer. So its size can be compared only where the classifier is the same. It also depends on how many
+    examples there are, the fewer the larger: compare figures at equal n and m (Chong and Forsyth, 2020,
+    arXiv:1911.07023). With n ≤ d the covariance is singular; the distance is still defined, and far too large.
+
+    Args:
+        a: (n, d), n at least 2, finite.
+        b: (m, d), m at least 2.
+
+    Returns:
+        A number of at least 0, in squared units of the features; the same if a and b are exchanged.
+
+    Raises:
+        ValueError: not two such sets, or of different d.
+
+    Examples:
+        >>> square = np.array([[1.0, 1.0], [1.0, -1.0], [-1.0, 1.0], [-1.0, -1.0]])
+        >>> round(frechet_distance(square, square + [3.0, 0.0]), 6)
+        9.0
+    """
+    x, y = (_matrix("frechet_distance", name, value, 2) for name, value in (("a", a), ("b", b)))
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"frechet_distance: a and b must have the same features, got {x.shape} and {y.shape}")
+    # The squared singular values of R_a R_bᵀ are the eigenvalues of Σ_a^½ Σ_b Σ_a^½, and these are those of Σ_a Σ_b. So
+    # their sum is tr (Σ_a Σ_b)^½: never complex, and exact also where a covariance is singular.
+    root_a, root_b = _root(x), _root(y)
+    both = np.linalg.norm(root_a @ root_b.T, "nuc")
+    means = np.square(x.mean(0) - y.mean(0)).sum()
+    return max(0.0, float(means + np.square(root_a).sum() + np.square(root_b).sum() - 2 * both))
+
+
+def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
+    """R (at most d, d) with Σ = RᵀR, the covariance of the rows of x (n, d)."""
+    return np.asarray(np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r"), float)
+
+
+def linear_probe(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike) -> NDArray[np.bool_]:
+    """Which test examples a linear classifier of codes gets right: bool (m,).
+
+    Its mean says how much of the class can be read off a code without further thought (Alain and Bengio, 2016,
+    arXiv:1610.01644). It is scikit-learn's logistic regression with C = 1, on codes whose every coordinate has mean 0
+    and standard deviation 1 in the training set. Nothing is drawn at random.
+
+    Args:
+        train_x: codes (n, d), finite.
+        train_y: their classes, whole numbers (n,), at least two different ones.
+        test_x: codes (m, d) of other examples.
+        test_y: their classes (m,); one that is not in the training set is never right.
+
+    Raises:
+        ValueError: the shapes do not fit, there is nothing or NaN, or only one class.
+
+    Examples:
+        >>> linear_probe([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], [[-1.0], [5.0]], [0, 0]).tolist()
+        [True, False]
+    """
+    from sklearn.linear_model import LogisticRegression  # imported late: half a second
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, other_x = (_matrix("linear_probe", k, v, 1) for k, v in (("train_x", train_x), ("test_x", test_x)))
+    if x.shape[1] != other_x.shape[1]:
+        raise ValueError(
+            f"linear_probe: train_x and test_x must have the same coordinates, got {x.shape} and {other_x.shape}"
+        )
+    y = _whole("linear_probe", "train_y", train_y, len(x))
+    other_y = _whole("linear_probe", "test_y", test_y, len(other_x))
+    if len(np.unique(y)) < 2:
+        raise ValueError(f"linear_probe: train_y must have at least two different classes, got only {y[0]}")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=10_000))
+    return np.asarray(probe.fit(x, y).predict(other_x) == other_y)
+
+
+def image_style(pictures: Tensor) -> Tensor:
+    """What of a digit's style can be measured without knowing which digit it is.
+
+    Args:
+        pictures: (n, C, H, W) in [0, 1].
+
+    Returns:
+        (n, k). Grey pictures: the ink, their mean; and the slant, how many pixels to the right a stroke goes on one
+        pixel upwards, from the second moments of the ink (0 for a picture without ink). Colour pictures: the mean of
+        each channel.
+
+    Examples:
+        >>> image_style(torch.eye(5).flip(1)[None, None]).tolist()  # a stroke from the lower left to the upper right
+        [[0.20000000298023224, 1.0]]
+    """
+    if pictures.ndim != 4 or 0 in pictures.shape:
+        raise ValueError(f"image_style: pictures must be (n, C, H, W), got {tuple(pictures.shape)}")
+    if pictures.shape[1] > 1:
+        return pictures.mean((2, 3))
+    ink = pictures[:, 0]
+    total = ink.sum((1, 2)).clamp_min(1e-12)
+    up = -torch.arange(ink.shape[1], device=ink.device, dtype=ink.dtype)
+    right = torch.arange(ink.shape[2], device=ink.device, dtype=ink.dtype)
+    up = up - ((ink.sum(2) @ up) / total)[:, None]  # from the centre of the ink, (n, H)
+    right = right - ((ink.sum(1) @ right) / total)[:, None]
+    both = torch.einsum("nhw,nh,nw->n", ink, up, right)
+    upwards = torch.einsum("nhw,nh->n", ink, up.square())
+    return torch.stack([ink.mean((1, 2)), both / upwards.clamp_min(1e-12)], 1)
+
+
+class _Module(nn.Module):
+    """A function as a module."""
+
+    def __init__(self, function: Judge) -> None:
+        super().__init__()
+        self.forward = function
+
+
+def _scores(what: str, judge: Judge, sense: str, made: Tensor) -> Tensor:
+    """The judge's finite scores of what was made, (n, classes) on the CPU."""
+    if not isinstance(made, Tensor):
+        raise TypeError(f"{what}: made must be a tensor of {sense!r}, got {type(made).__name__}")
+    if made.ndim == 0 or 0 in made.shape:
+        raise ValueError(f"{what}: made must be (n, ...) of {sense!r}, n at least 1, got {tuple(made.shape)}")
+    if not made.isfinite().all():
+        raise ValueError(f"{what}: made must be finite, got NaN or infinity in {sense!r}")
+    scores = predict(judge if isinstance(judge, nn.Module) else _Module(judge), Senses({sense: made}))
+    if scores.ndim != 2 or len(scores) != len(made) or not scores.shape[1] or scores.isnan().any():
+        raise ValueError(
+            f"{what}: the judge of {sense!r} must give scores ({len(made)}, classes) without NaN, "
+            f"got {tuple(scores.shape)}"
+        )
+    return scores
+
+
+def _array(value: ArrayLike) -> NDArray[np.generic]:
+    return np.asarray(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
+
+
+def _whole(what: str, name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
+    """Whole numbers (n,), or an error that names them."""
+    try:
+        array = _array(value)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: {name} must be {n} whole numbers, got {value!r}") from error
+    if array.shape != (n,) or array.dtype.kind not in "iu":
+        raise ValueError(f"{what}: {name} must be {n} whole numbers, ({n},), got {array.dtype} {array.shape}")
+    return array.astype(np.int64)
+
+
+def _matrix(what: str, name: str, value: ArrayLike, least: int) -> NDArray[np.float64]:
+    """Finite numbers (n, d) with n at least ``least``, or an error that names them."""
+    try:
+        array = _array(value).astype(np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{what}: {name} must be numbers (n, d), got {value!r}") from error
+    if array.ndim != 2 or len(array) < least or not array.shape[1]:
+        raise ValueError(f"{what}: {name} must be (n, d) with n at least {least} and d at least 1, got {array.shape}")
+    if not np.isfinite(array).all():
+        raise ValueError(f"{what}: {name} must be finite, got NaN or infinity among {array.shape}")
+    return array

@@ -1,0 +1,36 @@
+"""Figures and sounds: one message each, colours that colour-blind readers can tell apart, a text beside each.
+
+| file | what is in it |
+| --- | --- |
+| ``notebook.py`` | a figure or a sound in a notebook, with its text |
+| ``examples.py`` | examples of the data, and what a model made of them |
+| ``figures.py`` | numbers as lines, bars and points |
+| ``maps.py`` | boxes and arrows: how the models of a field differ |
+| ``style.py`` | colours, markers and the look of all figures |
+"""
+
+from mmtutor.plotting.examples import attention, captioned, grid, shares, world
+from mmtutor.plotting.figures import bars, curves, history, latents, moments
+from mmtutor.plotting.maps import fusion_map, vae_map
+from mmtutor.plotting.notebook import show, sound
+from mmtutor.plotting.style import COLOURS, MARKERS, TEN_COLOURS
+
+__all__ = [
+    "COLOURS",
+    "MARKERS",
+    "TEN_COLOURS",
+    "attention",
+    "bars",
+    "captioned",
+    "curves",
+    "fusion_map",
+    "grid",
+    "history",
+    "latents",
+    "moments",
+    "shares",
+    "show",
+    "sound",
+    "vae_map",
+    "world",
+]

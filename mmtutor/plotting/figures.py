@@ -1,0 +1,186 @@
+"""Numbers as lines, bars and points."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+from numpy.typing import ArrayLike, NDArray
+from torch import Tensor
+
+from mmtutor.plotting.style import COLOURS, MARKERS, STYLE, TEN_COLOURS
+from mmtutor.training import History
+
+
+def history(past: History, title: str, term: str = "loss", unit: str = "nats") -> Figure:
+    """A loss term by epoch, in training and, where it was measured, in validation.
+
+    Args:
+        past: what `mmtutor.training.fit` returned.
+        title: the message.
+        term: which term.
+        unit: of the term; empty if it has none.
+
+    Raises:
+        ValueError: the history has no such term.
+    """
+    if not past.train.get(term) and not past.valid.get(term):
+        raise ValueError(f"history: unknown term {term!r}, known: {', '.join({**past.train, **past.valid})}")
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(5, 2.8))
+        for values, name, colour in ((past.train, "training", 0), (past.valid, "validation", 1)):
+            if values.get(term):
+                axis.plot(range(1, len(values[term]) + 1), values[term], "o-", color=COLOURS[colour], label=name)
+        axis.set(xlabel="epoch", ylabel=f"{term} ({unit})" if unit else term, title=title)
+        axis.legend(frameon=False)
+    return figure
+
+
+def bars(values: Mapping[str, float], title: str, unit: str, chance: float | None = None) -> Figure:
+    """Named figures as horizontal bars with their numbers.
+
+    Args:
+        values: name to figure.
+        title: the message.
+        unit: what the axis shows.
+        chance: draws a dashed line there.
+
+    Raises:
+        ValueError: there is no figure, or one is not finite.
+    """
+    if not values or not np.isfinite(list(values.values())).all():
+        raise ValueError(f"bars: values must be finite, at least one, got {dict(values)}")
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6, 0.36 * len(values) + 1.1))
+        names = list(values)[::-1]
+        drawn = axis.barh(names, [values[n] for n in names], color=COLOURS[0])
+        axis.bar_label(drawn, fmt="%.3f", padding=3)
+        if chance is not None:
+            axis.axvline(chance, linestyle="--", color="0.4", linewidth=1)
+        axis.set(xlabel=unit if chance is None else f"{unit} (dashed: chance)", title=title)
+        axis.margins(x=0.12)
+    return figure
+
+
+def curves(x: ArrayLike, values: Mapping[str, ArrayLike], title: str, xlabel: str, ylabel: str) -> Figure:
+    """Named lines over the same places; of several runs their mean, and a band from the lowest to the highest.
+
+    Args:
+        x: the places, (n,).
+        values: name to figures (n,), or to those of k runs (k, n).
+        title: the message.
+        xlabel: what x is, with its unit.
+        ylabel: what the figures are, with their unit.
+
+    Raises:
+        ValueError: there is no line, the shapes do not fit, or a number is not finite.
+    """
+    places = _numbers("curves: x", x)
+    lines = {name: _numbers(f"curves: {name!r}", value) for name, value in values.items()}
+    if places.ndim != 1 or not len(places) or not lines:
+        raise ValueError(f"curves: needs at least one line over x (n,), got {list(lines)} over {places.shape}")
+    for name, line in lines.items():
+        if line.ndim not in (1, 2) or not line.size or line.shape[-1] != len(places):
+            raise ValueError(f"curves: {name!r} must be ({len(places)},) or (runs, {len(places)}), got {line.shape}")
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 3.2))
+        for k, (name, line) in enumerate(lines.items()):
+            runs = np.atleast_2d(line)
+            colour, marker = TEN_COLOURS[k % len(TEN_COLOURS)], MARKERS[k % len(MARKERS)]
+            axis.plot(places, runs.mean(0), marker + "-", color=colour, label=name, markersize=5)
+            if len(runs) > 1:
+                axis.fill_between(places, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        says = "line: mean of the runs\nband: lowest to highest" if axis.collections else None
+        outside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "alignment": "left"}
+        axis.legend(title=says, frameon=False, fontsize=9, title_fontsize=9, **outside)
+    return figure
+
+
+def moments(looks: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
+    """How much attention is on the object that is about to be named, and on the one named before, word by word.
+
+    Args:
+        looks: a model's name to what `mmtutor.metrics.gaze` gave.
+        title: the message.
+    """
+    if not looks:
+        raise ValueError("moments: looks must have at least one model")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(1, len(looks), figsize=(4.5 * len(looks), 3), sharey=True, squeeze=False)
+        for axis, (name, look) in zip(axes.flat, looks.items(), strict=True):
+            for k, (label, key) in enumerate((("object to be named", "named"), ("object named before", "before"))):
+                values = np.asarray(look[key], float)
+                x = np.arange(len(values)) - len(values) // 2
+                axis.plot(x, values, "os"[k] + "-", color=COLOURS[k], label=label)
+            axis.plot(x, np.asarray(look["chance"], float), ":", color="0.4", label="chance")
+            axis.axvline(0, linestyle="--", color="0.4", linewidth=1)
+            axis.set(title=name, xlabel="words after the object's digit")
+        axes[0, 0].set_ylabel("share of attention")
+        axes[0, 0].set_ylim(bottom=0)  # of all: they share it
+        axes[0, 0].legend(frameon=False, fontsize=9)
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def latents(codes: ArrayLike, labels: ArrayLike, title: str) -> Figure:
+    """Codes as points, coloured by their digit, which is also written where its points have their median.
+
+    Codes of more than two numbers are projected on the two directions along which they vary most, their first two
+    principal components.
+
+    Args:
+        codes: (n, d), finite, n and d at least 2; one code for each example.
+        labels: the digit of each example, whole numbers (n,) from 0 to 9.
+        title: the message.
+
+    Raises:
+        ValueError: the shapes do not fit, a code is not finite, or a label is no digit.
+    """
+    points, digits = _numbers("latents: codes", codes), _array(labels)
+    if points.ndim != 2 or min(points.shape) < 2:
+        raise ValueError(f"latents: codes must be (n, d), n and d at least 2, got {points.shape}")
+    fits = digits.shape == points.shape[:1] and digits.dtype.kind in "iu"
+    if not fits or digits.min() < 0 or digits.max() > 9:
+        raise ValueError(
+            f"latents: labels must be {len(points)} whole numbers from 0 to 9, got {digits.dtype} {digits.shape}"
+        )
+    names = ["z₁", "z₂"]
+    if points.shape[1] > 2:
+        points = points - points.mean(0)
+        _, spread, directions = np.linalg.svd(points, full_matrices=False)
+        for k, direction in enumerate(directions[:2]):  # its sign means nothing: the largest number is made positive
+            direction *= np.sign(direction[np.abs(direction).argmax()])
+            share = spread[k] ** 2 / max(np.square(spread).sum(), 1e-300)
+            names[k] = f"{('first', 'second')[k]} principal component ({share:.0%} of variance)"
+        points = points @ directions[:2].T
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(5.6, 4.8))
+        colours = [TEN_COLOURS[digit] for digit in digits]
+        axis.scatter(points[:, 0], points[:, 1], s=9, c=colours, alpha=0.55, linewidths=0)  # in the data's order
+        for digit in np.unique(digits):
+            x, y = np.median(points[digits == digit], 0)
+            text = axis.text(x, y, str(digit), ha="center", va="center", size=15, weight="bold")
+            text.set_path_effects([withStroke(linewidth=3, foreground="white")])
+        axis.set(xlabel=names[0], ylabel=names[1], title=title)
+        axis.set_aspect("equal", "datalim")
+    return figure
+
+
+def _array(value: ArrayLike) -> NDArray[Any]:
+    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
+
+
+def _numbers(who: str, value: ArrayLike) -> NDArray[np.float64]:
+    """Finite numbers of any shape, or an error that names them."""
+    try:
+        array = _array(value).astype(float)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{who} must be numbers, got {value!r}") from error
+    if not np.isfinite(array).all():
+        raise ValueError(f"{who} must be finite, got NaN or infinity")
+    return array

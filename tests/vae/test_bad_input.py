@@ -1,0 +1,417 @@
+"""What is wrong is refused with a sentence that says what, before a parameter or a random number is touched."""
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import nn
+from vae_world import LATENT, MODELS, SIZES, linear, make, model_of, only, rows, skew_world
+
+from mmtutor.vae import (
+    JMVAE,
+    MMVAE,
+    MVAE,
+    MVTCAE,
+    Coordinated,
+    MMVAEPlus,
+    MoPoE,
+    MultimodalVAE,
+    bernoulli,
+    categorical,
+    gaussian,
+)
+
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture(scope="module")
+def world():
+    return skew_world()
+
+
+@pytest.fixture(scope="module")
+def batch(world):
+    return world.sample(4, seed=7)[1]
+
+
+class Refused:
+    """``with Refused(match, model):`` expects a ValueError, and that nothing was drawn and no parameter changed."""
+
+    def __init__(self, match, model=None):
+        self.raises, self.model = pytest.raises(ValueError, match=match), model
+
+    def __enter__(self):
+        self.before = torch.get_rng_state()
+        self.state = [] if self.model is None else [x.clone() for x in self.model.state_dict().values()]
+        return self.raises.__enter__()
+
+    def __exit__(self, *error):
+        done = self.raises.__exit__(*error)
+        assert (torch.get_rng_state() == self.before).all(), "random numbers were drawn"
+        now = [] if self.model is None else self.model.state_dict().values()
+        assert all(torch.equal(a, b) for a, b in zip(self.state, now, strict=True))
+        assert self.model is None or all(p.grad is None for p in self.model.parameters())
+        return done
+
+
+def parts(**changes):
+    given = {
+        "encoders": {s: nn.Linear(D, 2 * LATENT) for s, D in SIZES.items()},
+        "decoders": {s: nn.Linear(LATENT, D) for s, D in SIZES.items()},
+        "likelihoods": {s: gaussian(1.0) for s in SIZES},
+        "latent": LATENT,
+    }
+    return {**given, **changes}
+
+
+# ------------------------------------------------------------------------------------------------------ a model
+
+
+@pytest.mark.parametrize("cls", [MVAE, MMVAE, MoPoE, MVTCAE, Coordinated])
+def test_parts_of_different_senses_are_refused(cls):
+    for name in ("decoders", "likelihoods"):
+        for change in (lambda x: {k: x[k] for k in "ab"}, lambda x: {**x, "d": x["a"]}, lambda x: {}):
+            given = parts()
+            given[name] = change(given[name])
+            with Refused(f"{cls.__name__}: encoders are of .*'a', 'b', 'c'.*{name} of .*both need the same"):
+                cls(**given)
+    with Refused(f"{cls.__name__}: encoders"):
+        cls({}, {}, {}, LATENT)
+
+
+@pytest.mark.parametrize("value", [0, 0.0, -1.0, math.inf, math.nan, -math.inf])
+def test_weights_and_beta_are_above_0(value):
+    given = parts()
+    with Refused(r"MVAE: the weight of 'b' must be finite and above 0, got"):
+        MVAE(**given, weights={"b": value})
+    with Refused(r"MVAE: beta must be finite and above 0, got"):
+        MVAE(**given, beta=value)
+
+
+def test_a_weight_of_no_sense_is_refused():
+    given = parts()
+    with Refused("no sense 'd'"):
+        MVAE(**given, weights={"d": 1.0})
+
+
+@pytest.mark.xfail(strict=True, reason="a weight of a misspelt sense is refused without the nearest name")
+def test_a_weight_of_a_misspelt_sense_is_refused_with_the_nearest_name():
+    nets = {"picture": nn.Linear(3, 4)}
+    with pytest.raises(ValueError, match="did you mean 'picture'"):
+        MVAE(nets, {"picture": nn.Linear(2, 3)}, {"picture": gaussian(1.0)}, 2, weights={"pictre": 1.0})
+
+
+@pytest.mark.parametrize("latent", [0, -1, pytest.param(1.5, id="half")])
+@pytest.mark.xfail(strict=True, reason="latent is not checked")
+def test_a_latent_below_1_is_refused(latent):
+    given = parts(latent=latent)
+    with Refused("latent"):
+        MVAE(**given)
+
+
+@pytest.mark.parametrize("name", ["loss", "kl"])
+@pytest.mark.xfail(strict=True, reason="a sense named like a term takes its place in terms: 'loss' is then no loss")
+def test_a_sense_named_like_a_term_is_refused(name):
+    with pytest.raises(ValueError, match=name):
+        MVAE({name: nn.Linear(3, 4)}, {name: nn.Linear(2, 3)}, {name: gaussian(1.0)}, 2)
+
+
+@pytest.mark.parametrize(
+    ("cls", "options", "match"),
+    [
+        (MVAE, {"drawn": -1}, "MVAE: drawn must be at least 0, got -1"),
+        (MMVAE, {"k": 0}, "MMVAE: k must be at least 1, got 0"),
+        (MMVAE, {"k": -3}, "MMVAE: k must be at least 1, got -3"),
+        (MMVAE, {"objective": "elbo"}, "MMVAE: objective must be 'iwae' or 'dreg', got 'elbo'"),
+        (MVTCAE, {"alpha": -0.1}, "MVTCAE: alpha must be from 0 to 1, got -0.1"),
+        (MVTCAE, {"alpha": 1.1}, "MVTCAE: alpha must be from 0 to 1, got 1.1"),
+        (MVTCAE, {"alpha": math.nan}, "MVTCAE: alpha must be from 0 to 1, got nan"),
+        (Coordinated, {"distance": "l2"}, "Coordinated: distance must be 'kl' or 'wasserstein', got 'l2'"),
+        (Coordinated, {"combine": "sum"}, "Coordinated: combine must be 'product' or 'average', got 'sum'"),
+        (Coordinated, {"apart": -1.0}, "Coordinated: apart must be finite and at least 0, got -1.0"),
+        (Coordinated, {"cross": math.inf}, "Coordinated: cross must be finite and at least 0, got inf"),
+        (Coordinated, {"cross": math.nan}, "Coordinated: cross must be finite and at least 0, got nan"),
+        (MoPoE, {"sets": []}, "MoPoE: sets must be at least one, and none of them empty"),
+        (MoPoE, {"sets": [("a",), ()]}, "MoPoE: sets must be at least one, and none of them empty"),
+        (MoPoE, {"sets": [("a", "d")]}, "MoPoE: no sense 'd', only a, b, c"),
+    ],
+)
+def test_an_option_out_of_range_is_refused(cls, options, match):
+    given = parts()
+    with Refused(match):
+        cls(**given, **options)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, math.inf, math.nan])
+def test_jmvaes_alpha_is_at_least_0(alpha):
+    given = parts()
+    with Refused("JMVAE: alpha must be finite and at least 0, got"):
+        JMVAE(nn.Identity(), **given, alpha=alpha)
+
+
+@pytest.mark.parametrize(("name", "value"), [("private", 0), ("private", -1), ("k", 0)])
+def test_mmvaepluss_sizes_are_at_least_1(name, value):
+    given = parts()
+    with Refused(f"MMVAEPlus: {name} must be at least 1, got {value}"):
+        MMVAEPlus(**given, **{"private": 1, "k": 1, name: value})
+
+
+def test_the_base_class_is_no_model(batch):
+    base = MultimodalVAE(**parts())
+    for call in (base.encode, base.terms, base.loss, base.generate, base.log_likelihood):
+        with pytest.raises(NotImplementedError):
+            call(batch)
+
+
+# ----------------------------------------------------------------------------------------------------- a batch
+
+
+def calls(model):
+    return (model.loss, model.encode, model.log_likelihood, model.generate)
+
+
+def without(x, place, value):
+    x = x.clone()
+    x[place] = value
+    return x
+
+
+@every_model
+def test_values_that_are_no_numbers_are_refused(world, batch, name):
+    model = model_of(name, world)
+    for call, value in itertools.product(calls(model), (math.nan, math.inf, -math.inf)):
+        with Refused(f"{type(model).__name__}: 'b' has NaN or infinite values", model):
+            call({**batch, "b": without(batch["b"], (2, 1), value)})
+
+
+@every_model
+def test_a_batch_without_senses_is_refused(world, name):
+    model = model_of(name, world)
+    who = type(model).__name__
+    for call in calls(model):
+        with Refused(f"{who}: no sense; the batch has nothing, the model a, b, c", model):
+            call({})
+        with Refused(f"{who}: no sense; the batch has x, a_present, the model a, b, c", model):
+            call({"x": torch.ones(4, 3), "a_present": torch.ones(4, dtype=torch.bool)})
+
+
+@every_model
+def test_an_example_without_senses_is_refused(world, batch, name):
+    model = model_of(name, world)
+    masks = {f"{s}_present": torch.tensor([True, True, False, True]) for s in SIZES}
+    nobody = {f"{s}_present": torch.zeros(4, dtype=torch.bool) for s in SIZES}
+    for call in calls(model):
+        for wrong in ({**batch, **masks}, {**batch, **nobody}):
+            with Refused(f"{type(model).__name__}: an example has none of a, b, c; leave it out", model):
+                call(wrong)
+        one = {"a": batch["a"], "a_present": masks["a_present"]}
+        with Refused(f"{type(model).__name__}: an example has none of a; leave it out", model):
+            call(one)
+
+
+@every_model
+def test_an_empty_batch_is_refused(world, batch, name):
+    model = model_of(name, world)
+    for call in calls(model):
+        with Refused(f"{type(model).__name__}: 'a' has 0 examples", model):
+            call(rows(batch, []))
+
+
+@every_model
+def test_senses_of_different_length_are_refused(world, batch, name):
+    model = model_of(name, world)
+    for call in calls(model):
+        with Refused(f"{type(model).__name__}: 'b' has 3 examples, 'a' 4", model):
+            call({**batch, "b": batch["b"][:3]})
+
+
+NO_MASKS = [torch.ones(4), torch.ones(4).long(), *(torch.ones(n).bool() for n in ((4, 1), (3,), (1,), (), (1, 4)))]
+
+
+@every_model
+def test_a_mask_that_is_none_is_refused(world, batch, name):
+    model = model_of(name, world)
+    for call, mask in itertools.product(calls(model), NO_MASKS):
+        with Refused(rf"{type(model).__name__}: 'b_present' must be bool \(4,\), got torch", model):
+            call({**batch, "b_present": mask})
+
+
+@every_model
+def test_a_sense_that_does_not_exist_is_refused_with_the_nearest_name(world, batch, name):
+    small = skew_world(sizes=SIZES)
+    model = model_of(name, small)
+    who = type(model).__name__
+    with Refused(f"{who}: no sense 'd', only a, b, c", model):
+        model.encode(batch, ["d"])
+    with Refused(f"{who}: no sense 'cc', only a, b, c; did you mean 'c'", model):
+        model.log_likelihood(batch, senses=["a", "cc"])
+    with Refused(f"{who}: no sense 'd'", model):
+        model.decode(torch.zeros(2, LATENT).double(), ["d"])
+    with Refused(f"{who}: the batch has no 'b', only a, c", model):
+        model.encode(only(batch, "ac"), ["a", "b"])
+    with Refused(f"{who}: no sense; the batch has a, b, c", model):
+        model.encode(batch, [])
+
+
+@pytest.mark.parametrize("name", ["JMVAE", "MVAE", "MMVAE", "MMVAEPlus"])
+@pytest.mark.xfail(strict=True, reason="generate draws z before it looks at the names in `to`")
+def test_a_sense_that_cannot_be_made_is_refused_before_anything_is_drawn(world, batch, name):
+    model = model_of(name, world)
+    for given in (None, batch):
+        with Refused(f"{type(model).__name__}: no sense 'd'", model):
+            model.generate(given, ["d"])
+
+
+@pytest.mark.parametrize("name", ["JMVAE", "MVAE", "MMVAE", "MMVAEPlus"])
+@pytest.mark.xfail(strict=True, reason="n of generate is not checked; 0 makes nothing, -1 is torch's RuntimeError")
+def test_making_fewer_than_one_is_refused(world, batch, name):
+    model = model_of(name, world)
+    for given, n in itertools.product((None, batch), (0, -1)):
+        with Refused("n must be at least 1", model):
+            model.generate(given, n=n)
+
+
+@every_model
+def test_an_estimate_needs_a_draw(world, batch, name):
+    model = model_of(name, world)
+    for k in (0, -1):
+        with Refused(f"{type(model).__name__}: k must be at least 1, got {k}", model):
+            model.log_likelihood(batch, k=k)
+
+
+@every_model
+def test_a_code_of_another_shape_is_refused(world, name):
+    model = model_of(name, world)
+    for shape in ((LATENT,), (3, LATENT + 1), (3, 2, LATENT), (3, LATENT - 1)):
+        with Refused(rf"{type(model).__name__}: z must be \(N, {LATENT}\), got", model):
+            model.decode(torch.zeros(shape).double())
+
+
+@pytest.mark.parametrize("shape", [(4, 2), (3, 1), (4,), (1, 1)])
+def test_a_private_code_of_another_shape_is_refused(world, shape):
+    model = model_of("MMVAEPlus", world)
+    with Refused(r"MMVAEPlus: w of 'a' must be \(4, 1\), got", model):
+        model.decode(torch.zeros(4, LATENT).double(), ["a"], {"a": torch.zeros(shape).double()})
+
+
+@pytest.mark.xfail(strict=True, reason="the names of `private` are not read")
+def test_a_private_code_of_no_sense_is_refused(world):
+    with pytest.raises(ValueError, match="'d'"):
+        model_of("MMVAEPlus", world).decode(torch.zeros(4, LATENT).double(), ["a"], {"d": torch.zeros(4, 1).double()})
+
+
+def test_a_mopoe_without_a_set_for_an_example_says_so(world, batch):
+    model = make(MoPoE, world, sets=[("a", "b"), ("c",)])
+    masks = {"b_present": torch.tensor([True, False, True, True]), "c_present": torch.tensor([True, False, True, True])}
+    for call in calls(model):
+        with Refused("MoPoE: an example lacks a sense of every set that is made of a, b, c", model):
+            call({**batch, **masks})
+        with Refused("MoPoE: an example lacks a sense of every set that is made of a", model):
+            call(only(batch, "a"))
+    assert model.encode(batch, ["a", "b"]).mean.shape == (4, LATENT)
+
+
+# ------------------------------------------------------------------------------------------ networks that do not fit
+
+
+@every_model
+def test_an_encoder_of_another_size_is_refused(world, batch, name):
+    for outputs in (1, LATENT, 2 * LATENT - 1, 2 * LATENT + 1, 4 * LATENT + 2):
+        wrong = {"b": linear(torch.zeros(outputs, 4), torch.zeros(outputs))}
+        model = model_of(name, world, encoders=wrong)
+        for call in calls(model):
+            with Refused(rf"{type(model).__name__}: the encoder of 'b' must give \(B, \d\), mean and log σ", model):
+                call(batch)
+
+
+@every_model
+def test_an_encoder_with_more_axes_is_refused(world, batch, name):
+    model = model_of(name, world)
+    inside = model.encoders["b"]
+    model.encoders["b"] = nn.Sequential(inside, nn.Unflatten(1, (-1, 1)))
+    for call in calls(model):
+        with Refused(f"{type(model).__name__}: the encoder of 'b' must give", model):
+            call(batch)
+
+
+class Pool(nn.Module):
+    """Mean over the batch: one row, whatever comes in."""
+
+    def forward(self, x):
+        return x.mean(0, keepdim=True)
+
+
+class Half(nn.Module):
+    """A forgotten axis: two examples become one."""
+
+    def forward(self, x):
+        return x[::2]
+
+
+@pytest.mark.parametrize("name", ["JMVAE", "MVAE", "MMVAE", "MMVAEPlus"])
+@pytest.mark.xfail(strict=True, reason="_normal looks at the last axis alone; too few rows fail anywhere or nowhere")
+def test_an_encoder_that_loses_examples_is_refused(world, batch, name):
+    for fold, senses in itertools.product((Pool, Half), ("abc", "b")):
+        model = model_of(name, world)
+        for s in SIZES:
+            model.encoders[s] = nn.Sequential(model.encoders[s], fold())
+        for call in calls(model):
+            with Refused(f"{type(model).__name__}: the encoder of '.' must give", model):
+                call(only(batch, senses))
+
+
+@pytest.mark.parametrize("name", ["JMVAE", "TELBO"])
+def test_a_joint_encoder_of_another_size_is_refused(world, batch, name):
+    model = model_of(name, world, joint=nn.Sequential(make(JMVAE, world).joint, nn.Linear(2 * LATENT, 3).double()))
+    for call in calls(model):
+        with Refused(
+            rf"{type(model).__name__}: the joint encoder must give \(B, {2 * LATENT}\), .* got \(4, 3\)", model
+        ):
+            call(batch)
+
+
+@every_model
+def test_a_decoder_of_another_shape_than_its_sense_is_refused_and_not_broadcast(world, batch, name):
+    masks = {} if name == "JMVAE" else {"b_present": torch.tensor([True, True, False, True])}
+    for fold in (nn.Unflatten(1, (-1, 1)), nn.Unflatten(1, (1, -1)), Pool(), nn.AdaptiveAvgPool1d(1)):
+        model = model_of(name, world)
+        model.decoders["b"] = nn.Sequential(model.decoders["b"], fold)
+        for call, given in ((model.loss, batch), (model.log_likelihood, batch), (model.loss, {**batch, **masks})):
+            with pytest.raises(ValueError, match=f"{type(model).__name__}: the decoder of 'b' makes"):
+                call(given)
+
+
+@every_model
+def test_a_decoder_of_another_code_size_does_not_pass_unseen(world, batch, name):
+    model = model_of(name, world)
+    model.decoders["b"] = nn.Linear(LATENT + 2, 4).double()
+    for call in (model.loss, model.log_likelihood, model.generate):
+        with pytest.raises(RuntimeError, match="shapes cannot be multiplied"):
+            call(batch)
+
+
+def test_labels_of_another_kind_than_their_likelihood_are_refused():
+    def model(likelihood):
+        return MVAE({"label": nn.Embedding(10, 4)}, {"label": nn.Linear(2, 10)}, {"label": likelihood}, 2)
+
+    label = torch.tensor([1, 2, 3])
+    assert model(categorical()).loss({"label": label})["loss"].isfinite()
+    for wrong in (categorical(one_hot=True), gaussian(1.0), bernoulli()):
+        with pytest.raises(
+            ValueError, match="the decoder of 'label' makes 10 for each example, the batch has one number"
+        ):
+            model(wrong).loss({"label": label})
+
+
+def test_one_hot_letters_under_a_likelihood_of_numbers_are_refused():
+    encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
+    decoder = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (2, 3)))
+    model = MVAE({"word": encoder}, {"word": decoder}, {"word": categorical()}, 2)
+    with pytest.raises(ValueError, match="the decoder of 'word' makes 2 for each example, the batch has 2 × 3"):
+        model.loss({"word": torch.eye(3)[:2].expand(4, 2, 3)})
