@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import nbformat
 import pytest
+from mkdocs.exceptions import PluginError
 from sample_site import build, sample_notebook, site_copy
 
+from experiments import vae
 from experiments.results import difference
-from tools import pages, verdicts
+from tools import pages, site, vae_map, verdicts
 
 LOADING = {"src", "srcset", "poster", "data", "action", "formaction", "background", "ping", "manifest"}
 LINKS_THAT_ONLY_NAME = {"canonical", "license", "author", "next", "prev"}
@@ -214,3 +219,111 @@ def test_gate_verdict_that_its_figures_do_not_give(tmp_path: Path, changes: dict
     (tmp_path / "fusion.json").write_text(result_file(**changes))
     with pytest.raises(ValueError, match=message):
         verdicts.claims_page(tmp_path)
+
+
+# ---- the table on the map of multimodal VAEs
+
+
+def vae_file(folder: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> Path:
+    """Three seeds; the n-th model's figure in the k-th column is n + k/10, one hundredth less and more."""
+    models = ("JMVAE", "TELBO", "MVAE", "MMVAE", "MoPoE", "MVTCAE", "MMVAE+", "Coordinated", "Coordinated, cross")
+    names = ("coherence, one sense given: {}", "coherence, two senses given: {}", "coherence, from the prior: {}")
+    names += ("FD from the word: {}", "FD from the prior: {}", "log-likelihood: {}", "world: {}, one sense")
+    figures = {
+        str(seed): {
+            name.format(model): (-1000 if "like" in name else 1) * (n + k / 10 + (seed - 1) / 100)
+            for n, model in enumerate(models)
+            for k, name in enumerate(names)
+            if n < 6 or "world" not in name
+        }
+        for seed in range(3)
+    }
+    content = {"date": "2026-01-02", "device": "a CPU", "seeds": [0, 1, 2], "figures": figures}
+    change(content)
+    path = folder / "vae.json"
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_vae_table_has_each_figure_in_its_place(tmp_path: Path):
+    head, rule, *rows, empty, measured = vae_map.vae_table(vae_file(tmp_path)).split("\n")
+    columns = "one sense given | two senses given | from the prior | FD from the word | FD from the prior"
+    assert head == f"| model | {columns} | log-likelihood | world: one sense |"
+    assert rule == "|" + " --- |" * 8
+    assert [row.split(" | ")[0] for row in rows] == [f"| {model}" for model in vae_map.MODELS]
+    assert vae_map.MODELS == (*vae.JOINT, "Coordinated", "Coordinated, cross")
+    for n, row in enumerate(rows):
+        shown = row.removesuffix(" |").split(" | ")[1:]
+        expected = [f"{n + k / 10:.3f}\u00a0±\u00a00.010" for k in range(7)]
+        expected[5] = f"−{1000 * (n + 0.5):.1f}\u00a0±\u00a010.0"
+        assert shown == [*expected[:6], expected[6] if n < 6 else "–"]
+    assert empty == ""
+    assert "Mean ± standard deviation over 3 seeds, measured on 2026-01-02 on a CPU." in measured
+
+
+def drop(seed: str, name: str) -> Callable[[dict[str, Any]], object]:
+    return lambda content: content["figures"][seed].pop(name)
+
+
+def put(value: object) -> Callable[[dict[str, Any]], object]:
+    return lambda content: content["figures"]["1"].update({"log-likelihood: MoPoE": value})
+
+
+def lose(word: str) -> Callable[[dict[str, Any]], object]:
+    def change(content: dict[str, Any]) -> None:
+        content["figures"] = {
+            seed: {name: value for name, value in figures.items() if word not in name}
+            for seed, figures in content["figures"].items()
+        }
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda content: content.pop("figures"), "KeyError 'figures'"),
+        (lambda content: content.pop("date"), "KeyError 'date'"),
+        (lambda content: content.pop("device"), "KeyError 'device'"),
+        (lambda content: content.pop("seeds"), "KeyError 'seeds'"),
+        (lambda content: content.update(figures=[1]), "AttributeError|TypeError|ValueError"),
+        (lambda content: content.update(seeds=[0, 1]), "figures are of seeds 0, 1, 2"),
+        (lambda content: content.update(seeds=[0], figures={"0": content["figures"]["0"]}), "StatisticsError"),
+        (drop("2", "FD from the word: MVAE"), "'FD from the word: MVAE' needs a finite number for each of 3 seeds"),
+        (put(float("nan")), "'log-likelihood: MoPoE' needs a finite number"),
+        (put(float("inf")), "'log-likelihood: MoPoE' needs a finite number"),
+        (put("high"), "TypeError"),
+        (put(None), "TypeError"),
+        (lose("FD from the prior"), "no model has a figure 'FD from the prior'"),
+        (lose("world"), "no model has a figure 'world: one sense'"),
+    ],
+)
+def test_gate_vae_table_that_its_file_does_not_give(tmp_path: Path, change: Any, message: str):
+    with pytest.raises(ValueError, match=rf"vae\.json: .*({message})"):
+        vae_map.vae_table(vae_file(tmp_path, change))
+
+
+def test_a_model_without_figures_has_dashes(tmp_path: Path):
+    text = vae_map.vae_table(vae_file(tmp_path, lose(": MMVAE+")))
+    assert "| MMVAE+ |" + " – |" * 7 in text
+    assert text.count("–") == 7 + 2 + 1  # those, the world's without the coordinated ones, and what a dash means
+
+
+def test_a_page_asks_for_the_vae_table(tmp_path: Path):
+    (tmp_path / "results").mkdir()
+    config: Any = SimpleNamespace(docs_dir=str(tmp_path))
+    page = "before\n\n<!-- vae figures -->\n\nafter"
+    assert site.on_page_markdown(page, config=config) == "before\n\nNothing has been measured yet.\n\nafter"
+    path = vae_file(tmp_path / "results")
+    assert site.on_page_markdown(page, config=config) == f"before\n\n{vae_map.vae_table(path)}\n\nafter"
+    path.write_text("{")
+    assert site.on_page_markdown("another page", config=config) == "another page"
+    with pytest.raises(PluginError, match=r"vae\.json: JSONDecodeError"):
+        site.on_page_markdown(page, config=config)
+
+
+def test_the_map_is_on_the_site(built_site: Path):
+    text = (built_site / "map" / "index.html").read_text()
+    assert "vae figures" not in text
+    assert "Nothing has been measured yet." in text or "<th>world: one sense</th>" in text
+    assert 'href="map/"' in (built_site / "index.html").read_text()

@@ -1,7 +1,7 @@
 """What MkDocs builds beyond the files in ``docs/``: chapters, the page of claims, the library's pages, MathJax.
 
 A hook of MkDocs (see ``mkdocs.yml``). It only puts files and text where MkDocs expects them; the chapters are made by
-`tools.pages`, the page of claims by `tools.verdicts`.
+`tools.pages`, the page of claims by `tools.verdicts`, the table on the map by `tools.vae_map`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # MkDocs loads this file by its path
-from tools import pages, verdicts
+from tools import pages, vae_map, verdicts
 
 MATHJAX = Path(mathjax.__file__).parent / "static" / "mathjax" / "es5"
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
@@ -77,9 +77,15 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     return files
 
 
-def on_page_markdown(markdown: str, **_: object) -> str:
-    """Put the chapters and their first figure where a page asks for them; link objects to the library's pages."""
+def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
+    """Put chapters, their first figure and the VAEs' figures where a page asks; link objects to the library's pages."""
     markdown = markdown.replace("<!-- chapters -->", chapter_table()).replace("<!-- figure -->", first_figure())
+    if "<!-- vae figures -->" in markdown:
+        try:
+            table = vae_map.vae_table(Path(config.docs_dir) / "results" / "vae.json")
+        except ValueError as error:
+            raise PluginError(str(error)) from error
+        markdown = markdown.replace("<!-- vae figures -->", table)
     return link(markdown)
 
 

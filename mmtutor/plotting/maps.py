@@ -87,7 +87,7 @@ def _coordinated(axis: Any, top: float) -> None:
     for k, _ in PLACES:
         _latent(axis, LEFT + k * ACROSS, y - 2 * DOWN)
     for k in (-1, 1):
-        _arrow(axis, (LEFT + k * 0.22, y - DOWN), (LEFT + k * (ACROSS - 0.22), y - DOWN), "<->")
+        _arrow(axis, (LEFT + k * 0.2, y - DOWN), (LEFT + k * (ACROSS - 0.2), y - DOWN), "<->")
 
 
 def _surrogate(axis: Any, top: float) -> None:
@@ -214,7 +214,7 @@ def _circle(axis: Any, x: float, y: float, text: str, face: str = WHITE) -> None
 
 
 def _small(
-    axis: Any, x: float, y: float, text: str, face: str, ink: str = BLACK, width: float = 0.44, line: str = "-"
+    axis: Any, x: float, y: float, text: str, face: str, ink: str = BLACK, width: float = 0.4, line: str = "-"
 ) -> None:
     _box(axis, x, y, text, face, ink, width, 2 * HALF, 10, line)
 

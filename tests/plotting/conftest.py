@@ -1,8 +1,5 @@
 """What every figure is held to: it leaves the reader's settings alone, and it can be shown."""
 
-from collections.abc import Iterator
-from typing import Any
-
 import matplotlib
 
 matplotlib.use("Agg")
