@@ -50,9 +50,9 @@ class LinearGaussian:
     """A world of which everything is known.
 
     ``senses`` names a set of senses, one by its name or several, in any order. None stands for all senses in the
-    batch, or for all of the world where there is no batch. ``()`` is the empty set: nothing is seen, and the posterior
-    is the prior; the batch then only says how many examples there are. A batch is converted to the dtype and device
-    of the weights, and so is q; gradients flow through both and through the weights.
+    batch, or of the world where there is no batch. ``()`` is the empty set: nothing is seen, the posterior is the
+    prior, and the batch only says how many examples there are. A batch and a q are converted to dtype and device of
+    the weights; gradients flow through all three.
 
     Args:
         weights: Wᵢ of each sense, float (Dᵢ, d), all of one d, dtype and device.
@@ -121,12 +121,12 @@ class LinearGaussian:
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Codes (n, d) and the batch that they make: for each sense (n, Dᵢ). On every device the same numbers."""
-        dice, W = torch.Generator().manual_seed(seed), self.prior.mean
-        z = torch.randn(n, self.latent, generator=dice, dtype=W.dtype).to(W)
+        dice, like = torch.Generator().manual_seed(seed), self.prior.mean
+        z = torch.randn(n, self.latent, generator=dice, dtype=like.dtype).to(like)
         batch = {}
-        for sense, w in self.weights.items():
-            eps = torch.randn(n, len(w), generator=dice, dtype=W.dtype).to(W)
-            batch[sense] = z @ w.T + self.noise[sense] * eps  # xᵢ = Wᵢz + εᵢ
+        for sense, W in self.weights.items():
+            eps = torch.randn(n, len(W), generator=dice, dtype=like.dtype).to(like)
+            batch[sense] = z @ W.T + self.noise[sense] * eps  # xᵢ = Wᵢz + εᵢ
         return z, batch
 
     # ------------------------------------------------------------------------------------ what is true
@@ -234,8 +234,9 @@ class LinearGaussian:
     def reverse_student(self, batch: Batch, senses: Names = None) -> MultivariateNormal:
         """The q(z | x_S) with the smallest reverse E KL(q(z | x_S) ‖ p(z | x)), x being all senses of the world.
 
-        Among all N(m(x_S), C) it has the right mean, that of p(z | x_S), but the covariance P⁻¹ of the teacher: it is
-        as sure as if it had seen everything. ½ (tr P P_S⁻¹ − d) nats remain.
+        The best of all densities is exp E[log p(z | x) | x_S], normalised. It has the right mean, that of p(z | x_S),
+        but the covariance P⁻¹ of the teacher: it is as sure as if it had seen everything. ½ (tr P P_S⁻¹ − d) nats
+        remain.
         """
         return MultivariateNormal(self.posterior(batch, senses).mean, precision_matrix=self.precision())
 

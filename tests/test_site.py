@@ -251,7 +251,7 @@ def test_vae_table_has_each_figure_in_its_place(tmp_path: Path):
     assert head == f"| model | {columns} | log-likelihood | world: one sense |"
     assert rule == "|" + " --- |" * 8
     assert [row.split(" | ")[0] for row in rows] == [f"| {model}" for model in vae_map.MODELS]
-    assert vae_map.MODELS == (*vae.JOINT, "Coordinated", "Coordinated, cross")
+    assert (*vae.JOINT, "Coordinated", "Coordinated, cross") == vae_map.MODELS
     for n, row in enumerate(rows):
         shown = row.removesuffix(" |").split(" | ")[1:]
         expected = [f"{n + k / 10:.3f}\u00a0±\u00a00.010" for k in range(7)]

@@ -49,9 +49,9 @@ def vae_table(path: Path) -> str:
         raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
     lines = [["model", *COLUMNS], ["---"] * (1 + len(COLUMNS)), *rows]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
-        f"\n\nMean ± standard deviation {measured}. The first three columns are coherence, as a share of examples; FD "
-        "is the Fréchet distance of pictures, the log-likelihood is in nats, and the last column in nats of KL from the "
-        "exact posterior of the linear-Gaussian world. –: not measured."
+        f"\n\nMean ± standard deviation {measured}. The first three columns are coherence, as a share of examples; "
+        "FD is the Fréchet distance of pictures, the log-likelihood is in nats, and the last column in nats of KL from "
+        "the exact posterior of the linear-Gaussian world. –: not measured."
     )
 
 

@@ -40,9 +40,9 @@ Examples:
     torch.Size([3, 5, 12])
 """
 
-from .base import MultimodalVAE
+from .base import MultimodalVAE, mean_of
 from .coordinated import Coordinated
-from .gaussian import mixture, normal, product, product_of_posteriors, subsets, wasserstein
+from .gaussian import from_network, mixture, normal, product, product_of_posteriors, stacked, subsets, wasserstein
 from .jmvae import JMVAE
 from .likelihoods import bernoulli, categorical, gaussian, laplace
 from .mmvae import MMVAE
@@ -64,12 +64,15 @@ __all__ = [
     "MultimodalVAE",
     "bernoulli",
     "categorical",
+    "from_network",
     "gaussian",
     "laplace",
+    "mean_of",
     "mixture",
     "normal",
     "product",
     "product_of_posteriors",
+    "stacked",
     "subsets",
     "wasserstein",
 ]

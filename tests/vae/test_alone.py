@@ -11,7 +11,7 @@ BLOCK = """
 import importlib.abc, sys
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] in ("mmtutor", "matplotlib", "scipy", "accelerate", "safetensors", "pooch", "PIL"):
+        if name.split(".")[0] in "mmtutor matplotlib scipy sklearn accelerate safetensors pooch PIL".split():
             raise ImportError(f"{name} is not here: this folder must stand alone")
 sys.meta_path.insert(0, Refuse())
 """

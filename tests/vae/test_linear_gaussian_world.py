@@ -37,7 +37,6 @@ from vae_world import (
 
 from mmtutor.vae import JMVAE, MMVAE, MVAE, MVTCAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian
 
-THIRDS = pytest.mark.xfail(strict=True, reason="bool / int is float32, so that a third is 1e-8 off in float64")
 WEIGHTS, BETA = {"a": 0.5, "c": 3.0}, 1.7
 OPTIONS = {"weights": WEIGHTS, "beta": BETA}
 plain_and_weighted = pytest.mark.parametrize("options", [{}, OPTIONS], ids=["plain", "weighted"])
@@ -222,7 +221,7 @@ def test_a_perfect_jmvae_and_telbo_lose_exactly_log_p(straight):
 
 
 @plain_and_weighted
-@pytest.mark.parametrize("alpha", [0.0, 0.75])  # a third and a half of it are exact in float32, see below
+@pytest.mark.parametrize("alpha", [0.0, 0.9, 1.0])  # 0.9 / 3 is no short binary: a float32 on the way would show
 @pytest.mark.parametrize("senses", ["abc", "bc", "a"])
 def test_mvtcaes_loss_is_its_definition(world, batch, options, alpha, senses):
     model = make(MVTCAE, world, alpha=alpha, **options)
@@ -236,17 +235,6 @@ def test_mvtcaes_loss_is_its_definition(world, batch, options, alpha, senses):
     close(terms["loss"], naive)
     close(terms["experts"], apart)
     close(terms["kl"], prior_kl(world, batch, q))
-
-
-@THIRDS
-@pytest.mark.parametrize("alpha", [0.9, 1.0])
-def test_mvtcaes_loss_is_its_definition_for_every_alpha(world, batch, alpha):
-    model = make(MVTCAE, world, alpha=alpha)
-    each = experts(model, batch)
-    q = times(each.values(), False)
-    naive = (3 - alpha) / 3 * sum(cost(world, batch, q, s) for s in "abc")
-    naive = naive + (1 - alpha) * prior_kl(world, batch, q) + alpha / 3 * sum(kl(q, p) for p in each.values())
-    close(expected(model, batch)["loss"], naive)
 
 
 def test_mvtcae_with_alpha_0_is_mopoe_with_one_set(world, batch):
@@ -288,7 +276,7 @@ def test_coordinated_infers_from_several_by_the_corrected_product(straight, sens
     close(q.variance, exact.variance)
 
 
-@pytest.mark.parametrize("senses", ["ab", "c", pytest.param("abc", marks=THIRDS)])
+@pytest.mark.parametrize("senses", ["ab", "c", "abc"])
 def test_coordinateds_average_is_the_wasserstein_barycentre(world, batch, senses):
     model = make(Coordinated, world, combine="average")
     q, each = model.encode(batch, senses), experts(model, batch, senses)
@@ -648,7 +636,6 @@ def test_dregs_gradient_is_iwaes_in_the_mean_and_less_noisy_for_the_encoder():
     assert (noise_of(iwae["encoders"]) / 60).sqrt() < 0.05 * size
 
 
-@pytest.mark.xfail(strict=True, reason="the weight in the hook is w̃; of a β-ELBO it is 1 − β + β w̃")
 @pytest.mark.parametrize("beta", [0.5, 2.5])
 def test_with_another_beta_dregs_gradient_is_iwaes_in_the_mean(beta):
     iwae, dreg = both_objectives("a", beta=beta)
@@ -797,8 +784,6 @@ def test_private_codes_are_given_or_drawn(straight):
     assert list(model.encode_private(batch)) == ["a", "b", "c"]
 
 
-@pytest.mark.xfail(strict=True, reason="decode draws w from the auxiliary rᵢ, though p(x|z, w) p(w) is the model and "
-                   "log_likelihood takes p(w)")  # fmt: skip
 def test_private_codes_that_are_drawn_are_from_their_prior(straight):
     drawn = private_world(straight).generate(to=["c"], n=20000)["c"][:, 0]
     assert abs(drawn.std() - 1) < 0.05

@@ -33,12 +33,6 @@ from vae_world import (
 from mmtutor.vae import JMVAE, MMVAE, MVAE, TELBO, Coordinated, MMVAEPlus, MoPoE, categorical, gaussian
 
 LENIENT = [name for name in MODELS if name != "JMVAE"]  # what trains on incomplete examples
-TWICE = pytest.mark.xfail(
-    strict=True, reason="an example with one sense has its ELBO twice, if the batch has more senses"
-)
-EMPTY = pytest.mark.xfail(
-    strict=True, reason="a decoder is run on no code, and Independent.log_prob raises for an empty batch"
-)
 every_model = pytest.mark.parametrize("name", MODELS)
 every_lenient = pytest.mark.parametrize("name", LENIENT)
 
@@ -185,40 +179,20 @@ def alone(batch, i):
     return {s: batch[s][i : i + 1] for s in present}
 
 
-def agree_alone(model, batch, numbers):
+@every_lenient
+def test_an_example_that_lacks_a_sense_is_an_example_without_it(world, name):
+    model, batch = model_of(name, world, weights={"b": 2.0}, beta=1.3), masked(world)
     together = terms_of(model, batch, list(range(6)))
-    for i in numbers:
+    for i in range(6):
         given = alone(batch, i)
-        single = terms_of(model, given, [i])
-        for key, value in single.items():
-            close(together[key][i : i + 1], value, 1e-7 if "apart" in together or "experts" in together else 1e-11)
+        for key, value in terms_of(model, given, [i]).items():
+            close(together[key][i : i + 1], value)
         for s in SIZES.keys() - given.keys():
             assert together[s][i] == 0
 
 
 @every_lenient
-def test_an_example_that_lacks_a_sense_is_an_example_without_it(world, name):
-    model = model_of(name, world, weights={"b": 2.0}, beta=1.3)
-    batch = masked(world)
-    agree_alone(model, batch, [0, 4, 5])  # a, b and c; a and b; a, b and c
-
-
-@pytest.mark.parametrize(
-    "name", [pytest.param(n, marks=[TWICE] if n in ("MVAE", "MVAE, two drawn") else []) for n in LENIENT]
-)
-def test_an_example_with_one_sense_is_an_example_of_that_sense(world, name):
-    agree_alone(model_of(name, world, weights={"b": 2.0}, beta=1.3), masked(world), [1, 2, 3])
-
-
-@EMPTY
-@pytest.mark.parametrize(
-    ("name", "senses"),
-    [
-        pytest.param(n, senses, marks=[TWICE] if n in ("MVAE", "MVAE, two drawn") and len(senses) == 1 else [])
-        for n in LENIENT
-        for senses in ("ac", "b")
-    ],
-)
+@pytest.mark.parametrize("senses", ["ac", "b"])
 def test_a_sense_that_no_example_has_is_a_sense_left_out(world, batch, name, senses):
     model, everyone = model_of(name, world), list(range(6))
     nobody = {f"{s}_present": torch.full((6,), s in senses) for s in SIZES}
@@ -228,6 +202,11 @@ def test_a_sense_that_no_example_has_is_a_sense_left_out(world, batch, name, sen
     for s in SIZES.keys() - set(senses):
         assert s not in without
         assert not with_masks[s].any()
+
+
+@every_lenient
+def test_masks_that_say_all_are_there_change_nothing(world, batch, name):
+    model, everyone = model_of(name, world), list(range(6))
     full = {f"{s}_present": torch.ones(6, dtype=torch.bool) for s in SIZES}
     for key, value in terms_of(model, batch, everyone).items():
         close(terms_of(model, {**batch, **full}, everyone)[key], value)
@@ -251,7 +230,6 @@ def test_what_stands_where_a_sense_is_absent_changes_nothing(world, name):
     assert slope.any()
 
 
-@pytest.mark.xfail(strict=True, reason="an absent expert that overflows becomes 0 · inf = NaN; fill it in _experts")
 @every_lenient
 def test_not_even_large_values_where_a_sense_is_absent_change_anything(world, name):
     (zeros, slope), (garbage, slope_of_garbage) = with_garbage(model_of(name, world), world, 1e4)
@@ -259,9 +237,6 @@ def test_not_even_large_values_where_a_sense_is_absent_change_anything(world, na
     close(slope, slope_of_garbage)
 
 
-@pytest.mark.xfail(
-    strict=True, reason="encoders also run on examples that lack their sense, whose values count in BatchNorm"
-)
 def test_an_encoder_sees_only_the_examples_that_have_its_sense(world):
     class Normed(nn.Sequential):
         def __init__(self, s):
@@ -273,18 +248,25 @@ def test_an_encoder_sees_only_the_examples_that_have_its_sense(world):
 
 
 @every_lenient
-def test_a_decoder_sees_only_codes_of_examples_that_have_its_sense(world, name):
-    """So that BatchNorm in a decoder and the time it takes are as if the others were not there."""
-    model, seen = model_of(name, world), {s: [] for s in SIZES}
-    for s, net in model.decoders.items():
-        net.register_forward_hook(lambda net, args, out, s=s: seen[s].append(args[0]))
-    terms_of(model, masked(world), list(range(6)))
-    for s, (codes,) in seen.items():
-        rows_of_z = codes.detach().requires_grad_()
-        assert rows_of_z.ndim == 2
-        times = len(codes) / int(masked(world)[f"{s}_present"].sum())
-        if not name.startswith(("MMVAE", "MVAE", "TELBO", "Coordinated, crossing")):
-            assert times == 1, s
+def test_networks_see_only_what_is_there(world, name):
+    """So that it costs nothing, and BatchNorm counts nothing, where a sense is absent."""
+    model, seen = model_of(name, world), {}
+    for part, nets in (("encoder", model.encoders), ("decoder", model.decoders)):
+        for s, net in nets.items():
+            net.register_forward_hook(lambda net, args, out, key=(part, s): seen.setdefault(key, []).append(len(out)))
+    batch = masked(world)
+    terms_of(model, batch, list(range(6)))
+    there = torch.stack([batch[f"{s}_present"] for s in SIZES])
+    many, k = there.sum(0), MODELS[name][1].get("k", 1)
+    for i, s in enumerate(SIZES):
+        assert seen["encoder", s] == [there[i].sum()]
+        codes = {
+            "TELBO": there[i] * (1 + there.all(0)),
+            "MVAE": there[i] * (1 + (many > 1) + (torch.arange(6) % 2 == 0)),  # as the coin has it
+            "MVAE, two drawn": there[i] * (1 + (many > 1) + 2 * (torch.arange(6) % 2 == 0)),
+            "Coordinated, crossing": there[i] * many,
+        }.get(name, there[i] * many * k if name.startswith("MMVAE") else there[i])
+        assert seen["decoder", s] == [codes.sum()]
 
 
 @every_model
@@ -396,6 +378,26 @@ def test_single_precision_gives_the_same_but_for_rounding(world, batch, name):
     assert model.log_likelihood(small, k=3).dtype == torch.float32
 
 
+def mixed_comes_near(model, batch):
+    """As `fit` has it: networks in bfloat16, of single precision weights."""
+    table, small = table_of(6).float(), {k: x.float() if x.is_floating_point() else x for k, x in batch.items()}
+    exact = terms_of(model.float(), small, list(range(6)), table)["loss"]
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        mixed = terms_of(model, small, list(range(6)), table)["loss"]
+    assert ((mixed - exact).abs() / (1 + exact.abs())).max() < 0.1
+
+
+@every_model
+def test_mixed_precision_comes_near(world, batch, name):
+    mixed_comes_near(model_of(name, world), batch)
+
+
+@pytest.mark.xfail(strict=True, reason="_run puts the encoder's bfloat16 output into zeros of the weights' dtype")
+@every_lenient
+def test_mixed_precision_with_masks_comes_near(world, name):
+    mixed_comes_near(model_of(name, world), masked(world))
+
+
 @every_model
 def test_training_lowers_the_loss(world, name):
     """Steps by hand: the first optimizer of a process loads much."""
@@ -448,7 +450,6 @@ def test_evaluation_leaves_no_gradient_and_no_mode_behind(world, batch, name):
     assert model.encode(batch).mean.requires_grad
 
 
-@pytest.mark.xfail(strict=True, reason="terms calls the encoders for z and once more for w")
 def test_mmvaeplus_runs_each_encoder_once(world, batch):
     model, calls = model_of("MMVAEPlus", world), []
     model.encoders["a"].register_forward_hook(lambda *_: calls.append(1))
@@ -459,7 +460,6 @@ def test_mmvaeplus_runs_each_encoder_once(world, batch):
 # --------------------------------------------------------------------------------------------------- what is inferred
 
 
-@pytest.mark.xfail(strict=True, reason="product_of_posteriors clamps the precision of one posterior, too")
 @pytest.mark.parametrize("cls", [Coordinated, JMVAE, TELBO])
 def test_from_one_sense_a_model_infers_by_its_encoder_even_if_that_is_wider_than_the_prior(world, batch, cls):
     wide = {"a": linear(torch.zeros(4, 3), f64([3, 3, 1, 1]))}
@@ -618,6 +618,29 @@ def test_each_draw_goes_to_its_own_place_in_what_is_made(world, batch):
     made = model.generate(only(batch, "a"), ["b"], n=4)["b"]
     for i in range(4):
         close(made[i], batch["a"][:, :2] @ world.weights["b"].T, 1e-9)
+
+
+def test_what_is_made_from_a_sense_has_its_private_code_and_that_of_others_is_drawn(world):
+    """Of a, z is the first number, w the second; decoders show z and w, encoders are all but sure."""
+    one = {"a": torch.randn(6, 3).double(), "b": torch.randn(6, 4).double()}
+    sure = linear(
+        torch.cat([torch.eye(3)[[0, 1]], torch.zeros(2, 3), torch.eye(3)[[2]], torch.zeros(1, 3)]),
+        f64([0, 0, -30, -30, 0, -30]),
+    )
+    show = {s: linear(torch.eye(SIZES[s], 3), torch.zeros(SIZES[s])) for s in "ab"}
+    model = make(MMVAEPlus, world, encoders={"a": sure}, decoders=show)
+    with torch.no_grad():
+        model.log_widths["b"].fill_(1.0)
+    made = model.generate(only(one, "a"), n=2000)
+    close(made["a"], one["a"].expand(2000, 6, 3), 1e-9)
+    close(made["b"][..., :2], one["a"][:, :2].expand(2000, 6, 2), 1e-9)
+    assert (made["b"][..., 2].mean(0).abs() < 5 * made["b"][..., 2].std(0) / 2000**0.5).all()
+    assert made["b"][..., 2].std(0).min() > 0.9
+    # An example that lacks a has no private code of a, though others do.
+    masks = {"a_present": torch.tensor([True, False] * 3)}
+    made = model.generate({**one, **masks}, ["a"], n=500)["a"][..., 2]
+    close(made[:, ::2], one["a"][::2, 2].expand(500, 3), 1e-9)
+    assert made[:, 1::2].std(0).min() > 0.8
 
 
 def test_private_codes_of_another_size_than_z(world, batch):
