@@ -282,7 +282,9 @@ surrogate = Surrogate(models["noisy styles"], "street", fused(["handwritten"]), 
 fit(surrogate, train, epochs=epochs, lr=3e-3, schedule="one-cycle")
 with torch.no_grad():
     guessed = surrogate.eval().generate(batch)
-    zeros = models["noisy styles"].generate(models["noisy styles"].infer({**batch, "street": torch.zeros_like(batch["street"])}))
+    zeros = models["noisy styles"].generate(
+        models["noisy styles"].infer({**batch, "street": torch.zeros_like(batch["street"])})
+    )
 
 # %% tags=["nbval-ignore-output"]
 rows = [batch["handwritten"], batch["street"], guessed["street"], zeros["street"]]

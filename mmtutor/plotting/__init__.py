@@ -10,7 +10,7 @@
 """
 
 from mmtutor.plotting.examples import attention, captioned, grid, shares, world
-from mmtutor.plotting.figures import bars, curves, history, latents, moments
+from mmtutor.plotting.figures import bars, curves, history, latents, moments, scatter
 from mmtutor.plotting.maps import fusion_map, vae_map
 from mmtutor.plotting.notebook import show, sound
 from mmtutor.plotting.style import COLOURS, MARKERS, TEN_COLOURS
@@ -28,6 +28,7 @@ __all__ = [
     "history",
     "latents",
     "moments",
+    "scatter",
     "shares",
     "show",
     "sound",

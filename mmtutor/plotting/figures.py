@@ -101,6 +101,31 @@ def curves(x: ArrayLike, values: Mapping[str, ArrayLike], title: str, xlabel: st
     return figure
 
 
+def scatter(points: Mapping[str, tuple[float, float]], title: str, xlabel: str, ylabel: str) -> Figure:
+    """A point for each name, with the name beside it.
+
+    Args:
+        points: x and y of each.
+        title: the message.
+        xlabel: with its unit.
+        ylabel: with its unit.
+    """
+    if not points:
+        raise ValueError("scatter: points must not be empty")
+    values = _numbers("scatter: points", list(points.values()))
+    if values.shape != (len(points), 2):
+        raise ValueError(f"scatter: each point must be (x, y), got {dict(points)!r}")
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(6.4, 4.2))
+        axis.plot(*values.T, "o", color=COLOURS[0])
+        for name, place in zip(points, values, strict=True):
+            axis.annotate(name, tuple(place), (5, 5), textcoords="offset points", size=9)
+        axis.margins(0.15)
+        axis.set(xlabel=xlabel, ylabel=ylabel)
+        axis.set_title(title)
+    return figure
+
+
 def moments(looks: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
     """How much attention is on the object that is about to be named, and on the one named before, word by word.
 

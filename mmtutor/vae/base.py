@@ -8,9 +8,9 @@ from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, Normal, kl_divergence
+from torch.distributions import Categorical, Distribution, Independent, Normal
 
-from .gaussian import density, from_network, normal, stacked, standard
+from .gaussian import density, from_network, normal
 from .likelihoods import Likelihood
 
 Batch = Mapping[str, Tensor]
@@ -169,7 +169,8 @@ class MultimodalVAE(nn.Module):
                 raise ValueError(f"{who}: the batch has no {s!r}, only {', '.join(batch)}")
             if len(batch[s]) != len(batch[names[0]]) or not len(batch[s]):
                 raise ValueError(f"{who}: {s!r} has {len(batch[s])} examples, {names[0]!r} {len(batch[names[0]])}")
-            if batch[s].is_floating_point() and not batch[s].isfinite().all():
+            # The sum is finite only if all are, and is quick; it may overflow, so it does not decide alone.
+            if batch[s].is_floating_point() and not batch[s].sum().isfinite() and not batch[s].isfinite().all():
                 raise ValueError(f"{who}: {s!r} has NaN or infinite values")
         return names
 
@@ -194,20 +195,18 @@ class MultimodalVAE(nn.Module):
         """The names of the senses that are there, qᵢ(z|xᵢ) of batch shape (M, B), and which are there, bool (M, B)."""
         names = self._in(batch, senses)
         present = self._present(batch, names)
-        parts = []
-        for s in names:
-            parts.append(from_network(self._run(s, batch[s], present[s], 2 * self.latent)))
-        return names, stacked(parts), torch.stack([present[s] for s in names])
+        outputs = [self._run(s, batch[s], present[s], 2 * self.latent) for s in names]
+        return names, from_network(torch.stack(outputs)), torch.stack([present[s] for s in names])
 
     def _run(self, sense: str, x: Tensor, present: Tensor, outputs: int) -> Tensor:
         """What an encoder says, (B, outputs). It sees only the examples that have the sense; the others get 0."""
         if present.all():
             return self._checked(f"the encoder of {sense!r}", self.encoders[sense](x), len(x), outputs)
-        out, rows = self._like().new_zeros(len(x), outputs), present.nonzero()[:, 0]
+        rows = present.nonzero()[:, 0]
         if not len(rows):
-            return out
+            return self._like().new_zeros(len(x), outputs)
         seen = self._checked(f"the encoder of {sense!r}", self.encoders[sense](x[rows]), len(rows), outputs)
-        return out.index_put((rows,), seen)
+        return seen.new_zeros(len(x), outputs).index_put((rows,), seen)
 
     def _checked(self, whose: str, output: Tensor, size: int, outputs: int) -> Tensor:
         if output.shape != (size, outputs):
@@ -230,11 +229,14 @@ class MultimodalVAE(nn.Module):
         size = z.shape[-2]
         flat = z.reshape(-1, z.shape[-1])
         for s, asked in here.items():
-            mask = asked.expand(z.shape[:-1]).reshape(-1)
-            places = None if mask.all() else mask.nonzero()[:, 0]
-            rows = torch.arange(len(flat), device=z.device) if places is None else places
-            x = batch[s][rows % size] if len(flat) > size or places is not None else batch[s]
-            if not len(rows):
+            if asked.all():
+                places, x = None, batch[s]
+                if len(flat) > size:
+                    x = x.expand(len(flat) // size, *x.shape).flatten(0, 1)
+            else:
+                places = asked.expand(z.shape[:-1]).reshape(-1).nonzero()[:, 0]
+                x = batch[s][places % size]
+            if not len(x):
                 out[s] = z.new_zeros(z.shape[:-1])
                 continue
             p = self._likelihood(s, flat if places is None else flat[places])
@@ -270,10 +272,10 @@ def standard_like(z: Tensor) -> Independent[Normal]:
 
 def divergence(q: Independent[Normal], p: Independent[Normal] | None = None) -> Tensor:
     """KL(q ‖ p) in nats, of the batch shape; p is the prior where none is given."""
-    return kl_divergence(q, standard(q) if p is None else p)
+    ratio, far = (q.stddev, q.mean) if p is None else (q.stddev / p.stddev, (q.mean - p.mean) / p.stddev)
+    return ((ratio.square() + far.square() - 1) / 2 - ratio.log()).sum(-1)
 
 
 def sum_kl(q: Independent[Normal], single: Independent[Normal], present: Tensor) -> Tensor:
     """Σᵢ KL(q ‖ qᵢ) over the senses that are there, (B,)."""
-    wide = normal(q.mean.expand_as(single.mean), q.stddev.expand_as(single.mean))
-    return (divergence(wide, single) * present).sum(0)
+    return (divergence(q, single) * present).sum(0)

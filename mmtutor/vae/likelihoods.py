@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, OneHotCategorical
+from torch.nn import functional as F
 
 Likelihood = Callable[[Tensor], Distribution]
 
@@ -18,7 +19,7 @@ Likelihood = Callable[[Tensor], Distribution]
 def gaussian(scale: float) -> Likelihood:
     """N(output, scale²) for each number. With scale 1 its −log is the half squared error and a constant."""
     _above_0("gaussian", scale)
-    return lambda output: _each(Normal(output, scale, validate_args=False))
+    return lambda output: Spherical(output, scale)
 
 
 def laplace(scale: float) -> Likelihood:
@@ -40,8 +41,34 @@ def categorical(one_hot: bool = False) -> Likelihood:
             its shape without the last axis, such as a label (B,).
     """
     if one_hot:
-        return lambda output: _each(OneHotCategorical(logits=output, validate_args=False))
+        return OneHot
     return lambda output: _each(Categorical(logits=output, validate_args=False))
+
+
+class Spherical(Independent[Normal]):
+    """N(mean, scale² I) with one scale for all numbers, which torch would first make as large as a picture."""
+
+    def __init__(self, mean: Tensor, scale: float) -> None:
+        super().__init__(Normal(mean, scale, validate_args=False), mean.ndim - 1, validate_args=False)
+        self.scale = scale
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """−‖x − mean‖² / 2σ² − d log σ√2π."""
+        error = F.mse_loss(self.base_dist.loc, x, reduction="none").reshape(len(x), -1).sum(1)
+        return -error / (2 * self.scale**2) - self.event_shape.numel() * math.log(self.scale * math.sqrt(2 * math.pi))
+
+
+class OneHot(Independent[OneHotCategorical]):
+    """Classes, each x one-hot: torch would look for the one."""
+
+    def __init__(self, scores: Tensor) -> None:
+        base = OneHotCategorical(logits=scores, validate_args=False)
+        super().__init__(base, scores.ndim - 2, validate_args=False)
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Σ x log p."""
+        log_p: Tensor = self.base_dist.logits
+        return (x * log_p).reshape(len(x), -1).sum(1)
 
 
 def _each(distribution: Distribution) -> Independent[Distribution]:

@@ -19,7 +19,7 @@ class MMVAE(MultimodalVAE):
         loss = −1/M Σₘ E [log 1/K Σₖ wₘₖ],    wₘₖ = p(zₘₖ)^β ∏ᵢ p(xᵢ|zₘₖ)^wᵢ / q(zₘₖ|X)^β,    zₘₖ ~ qₘ(z|xₘ)
 
     The mean over m stands outside the log, or the best expert would silence the others. An example that lacks a sense
-    has the experts of what it has. The paper's posterior is a Laplace distribution, ours is normal.
+    has the experts of what it has. The paper's prior and posterior are Laplace distributions, ours are normal.
 
     All other arguments are those of `MultimodalVAE`.
 

@@ -19,8 +19,9 @@ class MMVAEPlus(MultimodalVAE):
 
         loss = −1/M Σₘ E [log 1/K Σₖ p(z) p(wₘ) pₘ(xₘ|z, wₘ) ∏_{i≠m} pᵢ(xᵢ|z, w̃ᵢ) / (q(z|X) q(wₘ|xₘ))]
 
-    with z ~ qₘ(z|xₘ), wₘ ~ q(wₘ|xₘ), and w̃ᵢ ~ rᵢ = N(0, sᵢ²), an auxiliary prior with learned widths. As a sense
-    is made from *another's* z without its own w, what is shared cannot hide in w. q(z|X) is the mixture of experts.
+    with z ~ qₘ(z|xₘ), wₘ ~ q(wₘ|xₘ), and w̃ᵢ ~ rᵢ = N(0, sᵢ²), an auxiliary prior with learned widths that
+    serves training alone. As a sense is also made from *another's* z without its own w, what is shared has to be in z,
+    though nothing forbids that it is in w too. q(z|X) is the mixture of experts.
 
     All other arguments are those of `MultimodalVAE`.
 
@@ -78,13 +79,13 @@ class MMVAEPlus(MultimodalVAE):
 
     @torch.no_grad()
     def generate(self, given: Batch | None = None, to: Sequence[str] | None = None, n: int = 1) -> dict[str, Tensor]:
-        """As for all models; wᵢ is inferred of a sense that is given, and comes from rᵢ, as in training, of others."""
+        """As for all models; wᵢ is inferred of a sense that is given, and comes from p(wᵢ) of others."""
         if given is None or n < 1:
             return super().generate(given, to, n)
         names, q, styles = self._known(to), self.encode(given), self.encode_private(given)
         there = self._present(given, list(styles))
         z = q.sample((n,))  # type: ignore[no-untyped-call]
-        private = {s: self._auxiliary(s, z) for s in names}
+        private = {s: torch.randn(*z.shape[:-1], self.private, dtype=z.dtype, device=z.device) for s in names}
         for s in names:
             if s in styles:
                 private[s] = torch.where(there[s].unsqueeze(1), styles[s].sample((n,)), private[s])

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import MixtureSameFamily
 
 from .base import Batch, MultimodalVAE, divergence
-from .gaussian import choose, mixture, normal, product, subsets
+from .gaussian import choose, mixture, product, subsets
 
 
 class MoPoE(MultimodalVAE):
@@ -60,11 +60,13 @@ class MoPoE(MultimodalVAE):
     def _products(self, batch: Batch, senses: Sequence[str] | None = None) -> tuple[list[str], Any, Tensor]:
         """The names, q(z|x_S) of batch shape (S, B), and which sets each example has whole, bool (S, B)."""
         names, experts, present = self._experts(batch, senses)
-        of_all = [s in names for s in self.likelihoods]
-        inside = self.members[~self.members[:, [not x for x in of_all]].any(1)][:, of_all]  # sets of these senses
+        inside = self.members
+        if len(names) < len(self.likelihoods):
+            of_all = [s in names for s in self.likelihoods]
+            inside = inside[~inside[:, [not x for x in of_all]].any(1)][:, of_all]  # sets of these senses
         there = (present | ~inside.unsqueeze(2)).all(1)
         if not there.any(0).all():
             raise ValueError(f"MoPoE: an example lacks a sense of every set that is made of {', '.join(names)}")
         safe = inside.unsqueeze(2).expand(-1, -1, present.shape[1])
         q = product(experts, safe, self.prior)
-        return names, normal(q.mean, q.stddev), there
+        return names, q, there

@@ -208,3 +208,17 @@ def test_curves_refuses_what_does_not_fit(x, values, words):
     with pytest.raises(ValueError, match=f"curves: {words}"):
         plotting.curves(x, values, "t", "x", "y")
     assert not plt.get_fignums()
+
+
+def test_scatter_puts_each_name_at_its_point():
+    figure = plotting.scatter({"a": (0.5, 2.0), "b": (0.25, 8.0)}, "Two", "across", "up")
+    (axis,) = figure.axes
+    assert axis.lines[0].get_xydata().tolist() == [[0.5, 2.0], [0.25, 8.0]]
+    assert {t.get_text(): tuple(t.xy) for t in axis.texts} == {"a": (0.5, 2.0), "b": (0.25, 8.0)}
+    assert (axis.get_title(loc="left"), axis.get_xlabel(), axis.get_ylabel()) == ("Two", "across", "up")
+
+
+@pytest.mark.parametrize("points", [{}, {"a": (1.0,)}, {"a": (1.0, float("nan"))}])
+def test_scatter_refuses_what_is_no_point(points):
+    with pytest.raises(ValueError, match="scatter"):
+        plotting.scatter(points, "Two", "across", "up")

@@ -392,7 +392,6 @@ def test_mixed_precision_comes_near(world, batch, name):
     mixed_comes_near(model_of(name, world), batch)
 
 
-@pytest.mark.xfail(strict=True, reason="_run puts the encoder's bfloat16 output into zeros of the weights' dtype")
 @every_lenient
 def test_mixed_precision_with_masks_comes_near(world, name):
     mixed_comes_near(model_of(name, world), masked(world))
@@ -635,7 +634,9 @@ def test_what_is_made_from_a_sense_has_its_private_code_and_that_of_others_is_dr
     close(made["a"], one["a"].expand(2000, 6, 3), 1e-9)
     close(made["b"][..., :2], one["a"][:, :2].expand(2000, 6, 2), 1e-9)
     assert (made["b"][..., 2].mean(0).abs() < 5 * made["b"][..., 2].std(0) / 2000**0.5).all()
-    assert made["b"][..., 2].std(0).min() > 0.9
+    spread = made["b"][..., 2].std(0)
+    assert spread.min() > 0.9
+    assert spread.max() < 1.1  # as the prior's, not as the auxiliary's
     # An example that lacks a has no private code of a, though others do.
     masks = {"a_present": torch.tensor([True, False] * 3)}
     made = model.generate({**one, **masks}, ["a"], n=500)["a"][..., 2]
