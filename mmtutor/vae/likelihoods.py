@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, OneHotCategorical
-from torch.nn import functional as F
 
 Likelihood = Callable[[Tensor], Distribution]
 
@@ -54,7 +54,7 @@ class Spherical(Independent[Normal]):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """−‖x − mean‖² / 2σ² − d log σ√2π."""
-        error = F.mse_loss(self.base_dist.loc, x, reduction="none").reshape(len(x), -1).sum(1)
+        error = _sum((x - self.base_dist.loc).square(), len(self.event_shape))
         return -error / (2 * self.scale**2) - self.event_shape.numel() * math.log(self.scale * math.sqrt(2 * math.pi))
 
 
@@ -68,7 +68,14 @@ class OneHot(Independent[OneHotCategorical]):
     def log_prob(self, x: Tensor) -> Tensor:
         """Σ x log p."""
         log_p: Tensor = self.base_dist.logits
-        return (x * log_p).reshape(len(x), -1).sum(1)
+        return _sum(
+            x * log_p.clamp_min(torch.finfo(log_p.dtype).min), len(self.event_shape)
+        )  # 0 · −∞ would be no number
+
+
+def _sum(x: Tensor, axes: int) -> Tensor:
+    """Over the last axes."""
+    return x.reshape(*x.shape[: x.ndim - axes], -1).sum(-1)
 
 
 def _each(distribution: Distribution) -> Independent[Distribution]:
