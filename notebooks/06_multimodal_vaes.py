@@ -340,6 +340,9 @@ show(
 )
 
 # %% [markdown]
+# In so short a training $w$ hardly colours a house number: the decoder still answers with a mean of all, as in any mixture.
+# The table at the end says what eight epochs on more examples bring; the paper trains for hundreds.
+#
 # ## Labels for few
 #
 # A label is a sense like any other, and it may be missing for most examples. This is *weak supervision*: the batch carries

@@ -13,8 +13,7 @@ BLOCK = """
 import importlib.abc, sys
 class Refuse(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
-        absent = ("mmtutor", "matplotlib", "scipy", "sklearn", "accelerate", "safetensors", "pooch", "PIL")
-        if name.split(".")[0] in absent:
+        if name.split(".")[0] in ("mmtutor", "matplotlib", "scipy", "accelerate", "safetensors", "pooch", "PIL"):
             raise ImportError(f"{name} is not here: this file must stand alone")
 sys.meta_path.insert(0, Refuse())
 import torch

@@ -118,9 +118,10 @@ def scatter(points: Mapping[str, tuple[float, float]], title: str, xlabel: str, 
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.4, 4.2))
         axis.plot(*values.T, "o", color=COLOURS[0])
-        for name, place in zip(points, values, strict=True):
-            axis.annotate(name, tuple(place), (5, 5), textcoords="offset points", size=9)
-        axis.margins(0.15)
+        for k, name in enumerate(sorted(points, key=lambda name: points[name])):  # names of neighbours to either side
+            side = {"xytext": (5, 5), "ha": "left"} if k % 2 else {"xytext": (-5, -11), "ha": "right"}
+            axis.annotate(name, points[name], textcoords="offset points", size=9, **side)
+        axis.margins(0.25, 0.15)
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.set_title(title)
     return figure
