@@ -237,6 +237,15 @@ def test_mvtcaes_loss_is_its_definition(world, batch, options, alpha, senses):
     close(terms["kl"], prior_kl(world, batch, q))
 
 
+@pytest.mark.parametrize("senses", ["abc", "bc", "a"])
+def test_mvtcae_infers_by_the_product_of_its_encoders(world, batch, senses):
+    model = make(MVTCAE, world)
+    naive = times(experts(model, batch, senses).values(), False)
+    for q in (model.encode(batch, senses), model.encode(only(batch, senses))):
+        close(q.mean, naive.mean)
+        close(q.stddev, naive.stddev)
+
+
 def test_mvtcae_with_alpha_0_is_mopoe_with_one_set(world, batch):
     a = make(MVTCAE, world, alpha=0.0, **OPTIONS)
     b = make(MoPoE, world, encoders=a.encoders, sets=["abc"], **OPTIONS)
@@ -322,6 +331,16 @@ def test_mopoe_infers_by_the_mixture_of_all_products(world, batch, prior, senses
     qs = [times([each[s] for s in S], prior) for S in SETS if set(S) <= set(senses)]
     for q in (model.encode(batch, senses), model.encode(only(batch, senses))):
         close(q.log_prob(z), log_mixture(qs, z))
+
+
+def test_mopoes_sets_are_named_and_not_counted(world, batch):
+    """Whatever the order of the model's senses, and of the names in a set."""
+    plain = make(MoPoE, world, sets=[("a", "b"), ("c",)])
+    z = torch.randn(6, 5, LATENT).double()
+    for order in (["c", "a", "b"], ["b", "c", "a"]):
+        other = make(MoPoE, world, encoders=plain.encoders, order=order, sets=[("c",), ("b", "a")])
+        close(other.encode(batch).log_prob(z), plain.encode(batch).log_prob(z))
+        close(other.encode(batch, ["b", "a"]).log_prob(z), plain.encode(batch, ["a", "b"]).log_prob(z))
 
 
 def test_mopoe_with_one_set_and_the_prior_is_mvae_without_its_further_elbos(world, batch):
@@ -557,7 +576,7 @@ def test_the_estimate_with_private_codes_comes_to_the_marginal_of_both_codes():
         for width in model.log_widths.values():
             width.fill_(0.8)  # of no use here
         for net in model.encoders.values():
-            net.bias.zero_()
+            net.bias.copy_(f64([0, 0, 0.6, -0.2]))  # w is not inferred to be from its prior
             net.weight.mul_(0.1)
     codes = torch.cat([net.weight for net in model.decoders.values()]).detach()  # (5, 2): W and V
     W, V = codes[:, :1], codes[:, 1:].clone()
