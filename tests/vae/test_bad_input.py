@@ -187,6 +187,12 @@ def test_values_that_are_no_numbers_are_refused(world, batch, name):
             call({**batch, "b": without(batch["b"], (2, 1), value)})
 
 
+def test_numbers_whose_sum_alone_is_infinite_are_not_refused(world):
+    model = make(MVAE, world, encoders={"a": linear(torch.zeros(4, 3), torch.zeros(4))}).float()
+    q = model.encode({"a": torch.full((4, 3), 3e38)})
+    assert q.mean.isfinite().all()
+
+
 @every_model
 def test_a_batch_without_senses_is_refused(world, name):
     model = model_of(name, world)

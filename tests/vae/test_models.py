@@ -269,9 +269,9 @@ def test_networks_see_only_what_is_there(world, name):
         assert seen["decoder", s] == [codes.sum()]
 
 
-@every_model
-def test_inference_with_masks_is_inference_from_what_is_there(world, name):
-    model, batch = model_of(name, world), masked(world)
+@pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in MODELS), ("Coordinated", {"combine": "average"})])
+def test_inference_with_masks_is_inference_from_what_is_there(world, name, options):
+    model, batch = model_of(name, world, **options), masked(world)
     z = torch.randn(6, LATENT).double()
     q = model.encode(batch)
     for i in range(6):
