@@ -12,6 +12,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, OneHotCategorical
+from torch.nn import functional as F
 
 Likelihood = Callable[[Tensor], Distribution]
 
@@ -54,7 +55,8 @@ class Spherical(Independent[Normal]):
 
     def log_prob(self, x: Tensor) -> Tensor:
         """−‖x − mean‖² / 2σ² − d log σ√2π."""
-        error = _sum((x - self.base_dist.loc).square(), len(self.event_shape))
+        x, mean = torch.broadcast_tensors(x, self.base_dist.loc)  # type: ignore[no-untyped-call]
+        error = _sum(F.mse_loss(x, mean, reduction="none"), len(self.event_shape))
         return -error / (2 * self.scale**2) - self.event_shape.numel() * math.log(self.scale * math.sqrt(2 * math.pi))
 
 

@@ -26,7 +26,8 @@ class MMVAE(MultimodalVAE):
     Args:
         k: K; with 1 it is the ELBO.
         objective: ``"iwae"``, or ``"dreg"``, whose gradient has the same mean for the decoders and less noise for the
-            encoders (Tucker and others, 2019): there it flows through z alone, and is weighted by wₖ/Σw once more.
+            encoders (Tucker and others, 2019): there it flows through z alone, and is weighted by wₖ/Σw once more. The
+            mean is the same for the encoder of one sense; of several nearly so, as in the paper.
     """
 
     def __init__(self, *args: Any, k: int = 1, objective: str = "iwae", **others: Any) -> None:

@@ -43,11 +43,10 @@ class MVAE(MultimodalVAE):
         """See the class; each term is the sum over all ELBOs."""
         names, experts, present = self._experts(batch)
         sets = self._sets(present)  # (S, M, B)
-        used = sets.any(1)
         q = product(experts, sets)  # of batch shape (S, B)
         made = self._reconstruct(q.rsample(), batch, {s: sets[:, i] for i, s in enumerate(names)})
         log_p = {s: value.sum(0) for s, value in made.items()}
-        kl = (divergence(q) * used).sum(0)
+        kl = divergence(q).sum(0)  # of an empty set 0: the product is the prior
         return {"loss": -self._total(log_p) + self.beta * kl, **{s: -v for s, v in log_p.items()}, "kl": kl}
 
     def _sets(self, present: Tensor) -> Tensor:
