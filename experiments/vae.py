@@ -128,7 +128,7 @@ CLAIMS = [
           show=("probe: MMVAE+, shared", "probe: MMVAE+, narrow, private", "probe: MMVAE+, narrow, shared")),
     Claim("MMVAE+: with 6 shared numbers and β = 4 the style of what is made from a word follows the private code more "
           "than with 10 and β = 1", OURS, "style: MMVAE+, narrow", "style: MMVAE+",
-          "correlation of the brightness of a house number made from another's private code with that of the other",
+          "slope of the brightness of a made house number over that of the one whose private code it has",
           show=("coherence, one sense given: MMVAE+, narrow", "FD from the word: MMVAE+, narrow")),
     Claim("Coordinated by KL: the product of both pictures' inferences tells the digit better than the better of them",
           OURS, "probe: Coordinated, product of pictures", "probe: Coordinated, best picture",
@@ -413,11 +413,11 @@ def of_plus(model: MMVAEPlus, data: Mapping[str, Senses], name: str, seed: int) 
     z = model.encode({"word": batch["word"]}).mean[torch.randperm(len(batch["word"]))]
     w = model.encode_private({"street": batch["street"]})["street"].mean
     made = mean_of(model.decode(z, ["street"], {"street": w})["street"])
-    brightness = torch.stack([x.mean((1, 2, 3)) for x in (batch["street"], made)])
+    covariance = torch.cov(torch.stack([x.mean((1, 2, 3)) for x in (batch["street"], made)]))
     return {
         f"probe: {name}, shared": probe(*shared, data),
         f"probe: {name}, private": probe(*private, data),
-        f"style: {name}": float(torch.corrcoef(brightness)[0, 1]),
+        f"style: {name}": float(covariance[0, 1] / covariance[0, 0]),
     }
 
 
