@@ -171,7 +171,7 @@ def _whole(who: str, steps: int) -> None:
 
 
 def amortisation_gap(
-    lam: Tensor, elbo: Callable[[Tensor], Terms], steps: int = 200, lr: float = 0.02, draws: int = 20
+    lam: Tensor, elbo: Callable[[Tensor], Terms], steps: int = 100, lr: float = 0.05, draws: int = 20
 ) -> Tensor:
     """How much the ELBO still rises when λ of each example is optimised by itself (Cremer, Li and Duvenaud, 2018).
 
@@ -457,11 +457,15 @@ class IterativeVAE(nn.Module):
             lam, refiner = self.start(batch), self._refiner(batch)
         return refinements(lam, lambda lam: self.elbo(lam, batch), refiner, self.steps if steps is None else steps)
 
-    def encode(self, batch: Batch, steps: int | None = None) -> Independent[Normal]:
-        """q(z; λ_T), without a graph. All senses of the batch are looked at."""
+    def infer(self, batch: Batch, steps: int | None = None) -> Tensor:
+        """λ_T, (B, 2 d), without a graph. All senses of the batch are looked at."""
         for lam in self.refinements(batch, steps):  # noqa: B007
             pass
-        return posterior(lam)
+        return lam
+
+    def encode(self, batch: Batch, steps: int | None = None) -> Independent[Normal]:
+        """q(z; λ_T), without a graph."""
+        return posterior(self.infer(batch, steps))
 
     def bounds(self, batch: Batch, steps: int | None = None) -> Tensor:
         """The ELBO at λ₀, …, λ_T, (T + 1, B), in nats."""
@@ -579,18 +583,23 @@ class Distillation(nn.Module):
 
     Args:
         teacher: anything whose ``encode(batch)`` gives a normal distribution with independent numbers, on the batch's
-            device: an `IterativeVAE`, or a VAE with a joint encoder.
+            device: an `IterativeVAE`, or a VAE with a joint encoder. None: what the teacher says of each example was
+            inferred before, and is in the batch as ``"told"``, λ (B, 2 d).
         students: `Students`.
         direction: ``"forward"`` or ``"reverse"``.
         target: ``"refined"``, or ``"unrefined"``: the teacher's start, which needs an `IterativeVAE`.
     """
 
-    def __init__(self, teacher: Any, students: Students, direction: str = "forward", target: str = "refined") -> None:
+    def __init__(
+        self, teacher: Any | None, students: Students, direction: str = "forward", target: str = "refined"
+    ) -> None:
         super().__init__()
         for name, value, known in (("direction", direction, ("forward", "reverse")),
                                    ("target", target, ("refined", "unrefined"))):  # fmt: skip
             if value not in known:
                 raise ValueError(f"Distillation: {name} must be {' or '.join(map(repr, known))}, got {value!r}")
+        if teacher is None and target == "unrefined":
+            raise ValueError("Distillation: without a teacher the target is what the batch has as 'told'")
         self.students, self.direction, self.target = students, direction, target
         self._teacher = (teacher,)  # in a tuple it is no part of this module: not trained, not stored with it
 
@@ -599,13 +608,19 @@ class Distillation(nn.Module):
         (teacher,) = self._teacher
         options = {"steps": 0} if self.target == "unrefined" else {}
         with torch.no_grad():
-            told = teacher.encode(batch, **options)
+            told = posterior(_told(batch)) if teacher is None else teacher.encode(batch, **options)
         said = self.students.each(batch)
         apart = {
             s: (divergence(told, q) if self.direction == "forward" else divergence(q, told)).mean()
             for s, q in said.items()
         }
         return {"loss": torch.stack([*apart.values()]).sum(), **apart}
+
+
+def _told(batch: Batch) -> Tensor:
+    if "told" not in batch:
+        raise ValueError(f"Distillation: without a teacher the batch needs 'told', it has {', '.join(batch)}")
+    return batch["told"]
 
 
 def product_of_students(posteriors: Sequence[Distribution]) -> Independent[Normal]:

@@ -63,6 +63,28 @@ for model in (ShowAndTell(nn.Linear(5, 4), 4, 5), ShowAttendTell(nn.Linear(5, 4)
         assert len(written.tokens) == 8 and written.tokens.shape[1] <= 6 and written.score.isfinite().all()
         assert model.training
 """,
+    "iterative.py": """
+from iterative import Distillation, Elbo, FromSense, IterativeVAE, Refiner, Students
+from torch import nn
+from torch.distributions import Independent, Normal
+class Teacher(IterativeVAE):
+    def loss(self, batch):
+        torch.manual_seed(1)  # the same draws before and after a step
+        return super().loss(batch)
+torch.manual_seed(0)
+decoders = {"a": nn.Linear(2, 5), "b": nn.Linear(2, 3)}
+elbo = Elbo(decoders, dict.fromkeys(decoders, lambda output: Independent(Normal(output, 0.5), 1)))
+teacher = Teacher(FromSense("b", nn.Linear(3, 4)), elbo, Refiner(2), steps=3)
+students = Students({"a": nn.Linear(5, 4), "b": nn.Linear(3, 4)})
+batch = {"a": torch.rand(8, 5), "b": torch.rand(8, 3)}
+class Lesson(Distillation):
+    def loss(self, batch):
+        torch.manual_seed(1)
+        return super().loss(batch)
+train(teacher, batch)
+train(Lesson(teacher, students), batch)
+assert students.encode({"a": batch["a"]}).mean.shape == (8, 2)
+""",
     "decoders.py": """
 from decoders import ImageDecoder
 from torch import nn

@@ -10,7 +10,7 @@
 """
 
 from mmtutor.plotting.examples import attention, captioned, grid, shares, world
-from mmtutor.plotting.figures import bars, curves, history, latents, moments, scatter
+from mmtutor.plotting.figures import bars, curves, gaussians, history, latents, moments, scatter
 from mmtutor.plotting.maps import fusion_map, vae_map
 from mmtutor.plotting.notebook import show, sound
 from mmtutor.plotting.style import COLOURS, MARKERS, TEN_COLOURS
@@ -24,6 +24,7 @@ __all__ = [
     "captioned",
     "curves",
     "fusion_map",
+    "gaussians",
     "grid",
     "history",
     "latents",

@@ -197,6 +197,60 @@ def latents(codes: ArrayLike, labels: ArrayLike, title: str) -> Figure:
     return figure
 
 
+def gaussians(
+    exact: tuple[ArrayLike, ArrayLike], guesses: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]], title: str
+) -> Figure:
+    """Guesses at a Gaussian of two numbers, one field for each way of guessing, over the contours of the exact one.
+
+    Each ellipse has the points that are one standard deviation away from its mean; of the exact Gaussian there are
+    those of one, two and three. Means of one field are joined by a line.
+
+    Args:
+        exact: mean (2,) and covariance (2, 2).
+        guesses: name of a field to its guesses, in order: the name of each to its mean and covariance.
+        title: the message.
+
+    Raises:
+        ValueError: a shape does not fit, a number is not finite, a covariance is not positive definite, or a field is
+            empty.
+    """
+    true = _ellipse("exact", *exact)
+    fields = {field: {k: _ellipse(k, *g) for k, g in some.items()} for field, some in guesses.items()}
+    if not fields or not all(fields.values()):
+        raise ValueError(f"gaussians: each field needs a guess, got {[*guesses.items()]}")
+    with plt.rc_context(STYLE):
+        figure, axes = plt.subplots(
+            1, len(fields), figsize=(3.1 * len(fields), 3.5), sharex=True, sharey=True, squeeze=False
+        )
+        for axis, (field, some) in zip(axes[0], fields.items(), strict=True):
+            for width in (3, 2, 1):
+                axis.fill(*(true[0][:, None] + width * true[1]), color="0.5", alpha=0.22, linewidth=0)
+            axis.plot(*np.stack([mean for mean, _ in some.values()], 1), color="0.3", linewidth=1)
+            for k, (name, (mean, around)) in enumerate(some.items()):
+                colour = TEN_COLOURS[k % len(TEN_COLOURS)]
+                axis.plot(*mean, MARKERS[k % len(MARKERS)], color=colour, label=name, markersize=5)
+                axis.plot(*(mean[:, None] + around), color=colour, linewidth=1.5)
+            axis.set(title=field, xlabel="z₁")
+            axis.set_aspect("equal")
+        axes[0, 0].set(ylabel="z₂")
+        longest = max(axes[0], key=lambda axis: len(axis.get_legend_handles_labels()[1]))
+        figure.legend(*longest.get_legend_handles_labels(), frameon=False, fontsize=9, loc="outside right upper")
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+def _ellipse(name: str, mean: ArrayLike, covariance: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """The mean (2,), and the points (2, 100) around 0 that are one standard deviation away."""
+    middle, spread = _numbers(f"gaussians: {name!r}", mean), _numbers(f"gaussians: {name!r}", covariance)
+    if middle.shape != (2,) or spread.shape != (2, 2) or np.linalg.eigvalsh(spread).min() <= 0:
+        raise ValueError(
+            f"gaussians: {name!r} must be a mean (2,) and a positive definite covariance (2, 2), got {middle.shape} "
+            f"and {spread.tolist()}"
+        )
+    angle = np.linspace(0, 2 * np.pi, 100)
+    return middle, np.linalg.cholesky(spread) @ np.stack([np.cos(angle), np.sin(angle)])
+
+
 def _array(value: ArrayLike) -> NDArray[Any]:
     return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
 

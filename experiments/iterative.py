@@ -1,0 +1,573 @@
+"""The claims of the chapter on iterative inference, over several seeds: ``python -m experiments.iterative --seeds 5``.
+
+First a linear-Gaussian world, where the best student is known. Then triples of a handwritten digit, a house number and
+the digit's word, and pairs of a picture and a sentence, which stand for the paper's CUB and CelebA. All VAEs of a seed
+have the same encoders, decoders, data and number of steps, except where a row says "equal time": there the joint VAE
+has as many epochs as fit into the iterative one's processor time. ELBOs carry the weights of the senses, as in
+training; so they compare models with each other, not with other likelihoods. T = 4 was set before anything was
+measured, and nothing was tuned for one of the models. Judges, classifiers trained on other draws of the train split,
+read what is made.
+
+Stops and resumes seed by seed. About 18 minutes a seed on one core. ``--full`` has the paper's sizes, for a GPU, and is
+stored by itself; ``--real`` takes the real MNIST and SVHN, which must be in the cache folder.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+from torch.nn import functional as F
+
+from experiments import vae
+from experiments.results import Claim, measure
+from mmtutor.data import Senses, Vocabulary, digits, mnist, scenes, svhn
+from mmtutor.iterative import (
+    Distillation,
+    Elbo,
+    FromSense,
+    IterativeVAE,
+    Refiner,
+    Students,
+    amortisation_gap,
+    divergence,
+    naive_product,
+    posterior,
+)
+from mmtutor.metrics import coherence, correct, frechet_distance, linear_probe
+from mmtutor.training import fit, seed_everything
+from mmtutor.vae import MVTCAE, MoPoE, MultimodalVAE, categorical, gaussian, mean_of
+
+SETTINGS: dict[str, Any] = {
+    "train": 3000,
+    "test": 1000,
+    "epochs": 6,
+    "batch": 32,
+    "lr": 3e-3,
+    "clip": 200.0,
+    "latent": 20,
+    "scale": {"handwritten": 0.2, "street": 0.25, "scene": 0.2},
+    "weights": {"handwritten": 4.0, "street": 1.0, "word": 40.0, "scene": 1.0, "caption": 10.0},
+    "steps": 4,
+    "other steps": [1, 2, 8],
+    "steps at the end": 16,
+    "epochs of MoPoE, long": 24,
+    "gap: examples": 100,
+    "ELBO: examples": 500,
+    "scenes": 1500,
+    "scene epochs": 10,
+    "caption": 12,
+    "real": False,
+    "world: steps": 2000,
+    "world: batch": 256,
+}
+FULL = {"train": 60000, "test": 10000, "epochs": 200, "batch": 256, "lr": 1e-3, "epochs of MoPoE, long": 400,
+        "other steps": [1, 2, 8, 16], "steps at the end": 64, "scenes": 20000, "scene epochs": 200}  # fmt: skip
+DIRECTIONS = [("street", "handwritten"), ("word", "handwritten"), ("handwritten", "street"), ("word", "street")]
+PAIRS = [("street", "word", "handwritten"), ("handwritten", "word", "street")]
+OSHIMA, OURS = "Oshima 2023", "ours"
+JOINT, LONG, ITERATIVE = "joint VAE", "joint VAE, equal time", "iterative"
+NATS = "nats, the mean over examples, with the weights of the senses"
+LOG_FD = "log of the Fréchet distance"
+
+
+def fd(*given: str, to: str) -> str:
+    """The name of a figure."""
+    return f"log FD, {' and '.join(given)} to {to}"
+
+
+def better(claim: str, source: str, what: str, worse: str, better: str) -> Claim:
+    """A row that compares Fréchet distances, of which the smaller is better."""
+    return Claim(claim, source, f"{what}: {worse}", f"{what}: {better}", LOG_FD,
+                 show=(f"FD{what[6:]}: {worse}", f"FD{what[6:]}: {better}"))  # fmt: skip
+
+
+MEAN_FD = "log FD, mean of four directions"
+CLAIMS = [
+    Claim("World: the best student's loss is the information that its sense lacks, within .02 nats", OURS,
+          "world: .02 nats", "world: loss beyond the missing information", "nats",
+          show=("world: missing information", "world: loss of students")),
+    Claim("World: a student by reverse KL is narrower than the posterior of its sense", OURS,
+          "one", "world: width of reverse students", "share of the exact standard deviation",
+          show=("world: width of forward students", "world: width of the joint posterior")),
+    Claim("World: the means of students by forward and by reverse KL are nearer than .05", OURS, "world: .05",
+          "world: distance of the means", "mean absolute difference"),
+    Claim("Refinement in 4 steps shrinks the amortisation gap at least threefold", OSHIMA, f"gap: {JOINT}",
+          f"three gaps: {ITERATIVE}", NATS, show=(f"gap: {ITERATIVE}",)),
+    Claim("… and the ELBO rises", OSHIMA, f"ELBO: {ITERATIVE}", f"ELBO: {JOINT}", NATS),
+    Claim("… also above that of a joint VAE trained for equal time", OURS, f"ELBO: {ITERATIVE}", f"ELBO: {LONG}", NATS,
+          show=(f"gap: {LONG}", "epochs at equal time")),
+    Claim("More steps than trained help: 16 after training with 4", OURS, "ELBO, trained with 4: after 16 steps",
+          "ELBO, trained with 4: after 4 steps", NATS),
+    Claim("More steps than trained help: 16 after training with 1", OURS, "ELBO, trained with 1: after 16 steps",
+          "ELBO, trained with 1: after 1 steps", NATS),
+    *(Claim(f"Training with {more} steps has a higher ELBO than with {less}", OURS, f"ELBO, trained with {more}",
+            f"ELBO, trained with {less}", NATS, show=(f"gap, trained with {more}", f"gap, trained with {less}"))
+      for less, more in ((1, 2), (2, 4), (4, 8))),
+    *(better(f"{a} to {b}: the iterative student makes better pictures than the joint VAE's, equal steps", OSHIMA,
+             fd(a, to=b), JOINT, ITERATIVE) for a, b in DIRECTIONS),
+    *(better(f"{a} to {b}: … equal time", OURS, fd(a, to=b), LONG, ITERATIVE) for a, b in DIRECTIONS),
+    better("… mean of the four, equal steps", OSHIMA, MEAN_FD, JOINT, ITERATIVE),
+    better("… mean of the four, equal time", OURS, MEAN_FD, LONG, ITERATIVE),
+    better("Students of the refined posterior make better pictures than those of the unrefined one", OURS, MEAN_FD,
+           "iterative, unrefined target", ITERATIVE),
+    better("With the joint VAE's decoders, frozen, students of the refined posterior make better pictures than those "
+           "of the joint VAE", OURS, MEAN_FD, JOINT, "iterative, frozen decoders"),
+    *(Claim(f"Probe, {sense}: the iterative student's code tells the digit better than the joint VAE's", OSHIMA,
+            f"probe, {sense}: {ITERATIVE}", f"probe, {sense}: {JOINT}", show=(f"probe, {sense}: {LONG}",))
+      for sense in vae.SENSES),
+    *(Claim(f"KL(teacher ‖ student), {sense}: the iterative one's is smaller than the joint VAE's", OSHIMA,
+            f"KL, {sense}: {JOINT}", f"KL, {sense}: {ITERATIVE}", "nats", show=(f"KL, {sense}: {LONG}",))
+      for sense in vae.SENSES),
+    *(better(f"{a} to {b}: the iterative student makes better pictures than MoPoE with four times the epochs", OSHIMA,
+             fd(a, to=b), "MoPoE, long", ITERATIVE) for a, b in DIRECTIONS),
+    *(Claim(f"Probe, {sense}: the iterative student's code tells the digit better than that of MoPoE with four times "
+            "the epochs", OSHIMA, f"probe, {sense}: {ITERATIVE}", f"probe, {sense}: MoPoE, long",
+            show=(f"probe, {sense}: MoPoE",)) for sense in vae.SENSES),
+    better("The iterative student makes better pictures than MVTCAE's", OURS, MEAN_FD, "MVTCAE", ITERATIVE),
+    *(better(f"{a} and {b} to {c}: the product with the prior counted once makes better pictures than the naive one",
+             OURS, fd(a, b, to=c), "iterative, naive product", ITERATIVE) for a, b, c in PAIRS),
+    *(better(f"{a} and {b} to {c}: two students make better pictures than the word's alone", "Oshima 2023, reversed",
+             f"log FD, with the word to {c}", "word alone", "both") for a, b, c in PAIRS),
+    *(better(f"{a} and {b} to {c}: the iterative students make better pictures than the joint VAE's", OSHIMA,
+             fd(a, b, to=c), JOINT, ITERATIVE) for a, b, c in PAIRS),
+    better("Students by forward KL make better pictures than by reverse KL", OURS, MEAN_FD, "iterative, reverse KL",
+           ITERATIVE),
+    Claim("… and more coherent ones", OURS, f"coherence: {ITERATIVE}", "coherence: iterative, reverse KL",
+          "share of examples"),
+    Claim("A start from all senses leaves a smaller gap than one from handwriting alone", OURS,
+          "gap: iterative, from handwriting", f"gap: {ITERATIVE}", NATS),
+    better("… and students that make better pictures", OURS, MEAN_FD, "iterative, from handwriting", ITERATIVE),
+    Claim("The iterative students are more coherent than the joint VAE's, equal steps", OURS,
+          f"coherence: {ITERATIVE}", f"coherence: {JOINT}", "share of examples", show=(f"coherence: {LONG}",)),
+    better("Scene and caption: the iterative student makes better scenes than the joint VAE's, equal steps", OSHIMA,
+           fd("caption", to="scene"), JOINT, ITERATIVE),
+    better("… equal time", OURS, fd("caption", to="scene"), LONG, ITERATIVE),
+    better("… than MoPoE's", OSHIMA, fd("caption", to="scene"), "MoPoE", ITERATIVE),
+    *(Claim(f"Scene and caption: KL(teacher ‖ student), {sense}: the joint VAE's is smaller than the iterative one's",
+            OSHIMA, f"KL, {sense}: {ITERATIVE}", f"KL, {sense}: {JOINT}", "nats") for sense in ("scene", "caption")),
+]  # fmt: skip
+
+
+# ---- the linear-Gaussian world
+
+
+def in_world(seed: int) -> dict[str, float]:
+    """Linear students of the exact posterior; the world has posteriors with independent numbers."""
+    s, world = SETTINGS, vae.make_world(seed)
+    out = {"one": 1.0, "world: .02 nats": 0.02, "world: .05": 0.05}
+    said: dict[str, dict[str, Independent[Normal]]] = {}
+    _, test = world.sample(5000, seed + 1)
+    joint = world.posterior(test)
+    for direction in ("forward", "reverse"):
+        seed_everything(seed)
+        students = Students({n: nn.Linear(len(w), 2 * world.latent) for n, w in world.weights.items()}).double()
+        model = Distillation(None, students, direction)
+        adam = torch.optim.Adam(students.parameters(), 3e-2)
+        slower = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s["world: steps"])
+        for step in range(s["world: steps"]):
+            _, batch = world.sample(s["world: batch"], seed * 10**6 + step)
+            q = world.posterior(batch)
+            adam.zero_grad()
+            model.loss({**batch, "told": torch.cat([q.mean, q.stddev.log()], 1)})["loss"].backward()
+            adam.step()
+            slower.step()
+        with torch.no_grad():
+            said[direction] = students.each(test)
+    exact = {n: world.posterior(test, n) for n in world.weights}
+    teacher = posterior(torch.cat([joint.mean, joint.stddev.log()], 1))
+    losses = [float(divergence(teacher, q).mean()) for q in said["forward"].values()]
+    missing = [world.missing_information(n) for n in world.weights]
+    out["world: loss of students"], out["world: missing information"] = mean(losses), mean(missing)
+    out["world: loss beyond the missing information"] = mean(losses) - mean(missing)
+    for direction, students_say in said.items():
+        widths = [float((q.stddev / exact[n].stddev).mean()) for n, q in students_say.items()]
+        out[f"world: width of {direction} students"] = mean(widths)
+    out["world: width of the joint posterior"] = mean([float((joint.stddev / q.stddev).mean()) for q in exact.values()])
+    apart = [float((q.mean - said["reverse"][n].mean).abs().mean()) for n, q in said["forward"].items()]
+    out["world: distance of the means"] = mean(apart)
+    return out
+
+
+def mean(values: Sequence[float]) -> float:
+    """Their mean."""
+    return sum(values) / len(values)
+
+
+# ---- what digits and scenes share
+
+
+class Kind(NamedTuple):
+    """A set of senses, and networks for them."""
+
+    encoder: Callable[[str, int], nn.Module]
+    decoder: Callable[[str], nn.Module]
+    likelihoods: Mapping[str, Callable[[Tensor], Distribution]]
+    weights: Mapping[str, float]
+    epochs: int
+
+    @property
+    def senses(self) -> list[str]:
+        """Their names."""
+        return [*self.likelihoods]
+
+
+class JointEncoder(nn.Module):
+    """All senses' encoders, and a layer over them."""
+
+    def __init__(self, kind: Kind, outputs: int) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict({s: kind.encoder(s, 128) for s in kind.senses})
+        self.last = nn.Sequential(nn.SiLU(), nn.Linear(128 * len(self.parts), outputs))
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """From a batch with all senses to (B, outputs)."""
+        out: Tensor = self.last(torch.cat([part(batch[s]) for s, part in self.parts.items()], 1))
+        return out
+
+
+class Model(NamedTuple):
+    """What is measured: an inference from some senses of a batch, and decoders."""
+
+    infer: Callable[[Mapping[str, Tensor], Sequence[str]], Any]
+    decode: Callable[[Tensor, Sequence[str]], Mapping[str, Distribution]]
+
+
+def train(model: nn.Module, data: Senses, seed: int, epochs: int) -> float:
+    """Train in place; return seconds: of the processor, for all threads, or of the wall clock where there is a GPU."""
+    s = SETTINGS
+    clock = time.perf_counter if torch.cuda.is_available() else time.process_time
+    start = clock()
+    fit(model, data, epochs=epochs, lr=s["lr"], batch_size=s["batch"], schedule="one-cycle", clip_norm=s["clip"],
+        seed=seed, progress=False)  # fmt: skip
+    model.eval()
+    return clock() - start
+
+
+def ready(data: Senses) -> Senses:
+    """The same on the device that models are trained on."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return Senses({name: tensor.to(device) for name, tensor in data.tensors.items()})
+
+
+def teacher(kind: Kind, seed: int, steps: int, start: nn.Module | None = None) -> IterativeVAE:
+    """An untrained teacher; with no steps it is the joint VAE."""
+    seed_everything(seed)
+    latent = SETTINGS["latent"]
+    first = JointEncoder(kind, 2 * latent) if start is None else start
+    elbo = Elbo({s: kind.decoder(s) for s in kind.senses}, kind.likelihoods, kind.weights)
+    return IterativeVAE(first, elbo, Refiner(latent), steps)
+
+
+def inferred(teacher: Any, data: Senses, seed: int, **options: Any) -> Tensor:
+    """λ of all examples, (n, 2 latent)."""
+    seed_everything(seed)
+    parts = []
+    with torch.no_grad():
+        for start in range(0, len(data), 250):
+            q = teacher.encode(data[start : start + 250], **options)
+            parts.append(torch.cat([q.mean, q.variance.log() / 2], 1))
+    return torch.cat(parts)
+
+
+def teach(kind: Kind, teacher: Any, data: Senses, seed: int, direction: str = "forward", **options: Any) -> Students:
+    """Students of a teacher's posteriors."""
+    told = Senses({**data.tensors, "told": inferred(teacher, data, seed, **options)})
+    seed_everything(seed)
+    students = Students({s: kind.encoder(s, 2 * SETTINGS["latent"]) for s in kind.senses})
+    train(Distillation(None, students, direction), told, seed, kind.epochs)
+    return students
+
+
+def curve(model: IterativeVAE, data: Senses, seed: int, steps: int) -> list[float]:
+    """The ELBO after 0, 1, … steps, the mean over examples."""
+    seed_everything(seed)
+    return model.bounds(data[: SETTINGS["ELBO: examples"]], steps).mean(1).tolist()
+
+
+def gap(model: IterativeVAE, data: Senses, seed: int) -> float:
+    """The amortisation gap, the mean over some examples."""
+    seed_everything(seed)
+    batch = data[: SETTINGS["gap: examples"]]
+    q = model.encode(batch)
+    lam = torch.cat([q.mean, q.variance.log() / 2], 1)
+    return float(amortisation_gap(lam, lambda lam: model.elbo(lam, batch)).mean())
+
+
+@torch.no_grad()
+def made_from(model: Model, batch: Mapping[str, Tensor], given: Sequence[str], to: Sequence[str]) -> dict[str, Tensor]:
+    """One of each sense for each example: z is drawn, the decoder's mean taken."""
+    return {s: mean_of(p) for s, p in model.decode(model.infer(batch, given).sample(), to).items()}
+
+
+def apart(judge: vae.Judge, real: Tensor, made: Tensor) -> float:
+    """The Fréchet distance of a judge's features."""
+    with torch.no_grad():
+        return frechet_distance(judge.features(real), judge.features(made))
+
+
+# ---- digits
+
+
+def digit_kind() -> Kind:
+    """Handwriting, house number, word; networks are those of ``experiments/vae.py``."""
+    s = SETTINGS
+    likelihoods = {x: gaussian(s["scale"][x]) if x in vae.PICTURES else categorical(one_hot=True) for x in vae.SENSES}
+    weights = {x: s["weights"][x] for x in vae.SENSES}
+    return Kind(vae.encoder, partial(vae.decoder, latent=s["latent"]), likelihoods, weights, s["epochs"])
+
+
+def measures(
+    model: Model, judges: Mapping[str, vae.Judge], data: Mapping[str, Senses], name: str, seed: int
+) -> dict[str, float]:
+    """What a model makes of one sense and of two, and what can be read off its codes."""
+    seed_everything(seed)
+    batch, out = data["test"][:], {}
+    shares = []
+    for sense in vae.SENSES:
+        made = made_from(model, batch, [sense], [s for s in vae.SENSES if s != sense])
+        shares.append(vae.read(judges, made, batch["label"]))
+        for to in made:
+            if (sense, to) in DIRECTIONS:
+                out[f"FD, {sense} to {to}: {name}"] = apart(judges[to], batch[to], made[to])
+    out[f"coherence: {name}"] = mean(shares)
+    logs = [math.log(out[f"FD, {a} to {b}: {name}"]) for a, b in DIRECTIONS]
+    out[f"FD, mean of four directions: {name}"] = math.exp(mean(logs))  # the geometric mean
+    for a, b, to in PAIRS:
+        made = made_from(model, batch, [a, b], [to])
+        out[f"FD, {a} and {b} to {to}: {name}"] = apart(judges[to], batch[to], made[to])
+        out[f"coherence, {a} and {b} to {to}: {name}"] = float(
+            coherence(judges[to], to, made[to], batch["label"]).mean()
+        )
+    labels = [data[k][:]["label"] for k in ("train", "test")]
+    for given in (*((s,) for s in vae.SENSES), *(pair[:2] for pair in PAIRS), ("handwritten", "street")):
+        with torch.no_grad():
+            codes = [model.infer(data[k][:], given).mean for k in ("train", "test")]
+        out[f"probe, {' and '.join(given)}: {name}"] = float(
+            linear_probe(codes[0], labels[0], codes[1], labels[1]).mean()
+        )
+    return out
+
+
+def told_apart(teacher: Any, students: Students, data: Senses, name: str, seed: int) -> dict[str, float]:
+    """KL(teacher ‖ student) for each sense."""
+    told = posterior(inferred(teacher, data, seed))
+    with torch.no_grad():
+        said = students.each(data[:])
+        return {f"KL, {s}: {name}": float(divergence(told, q).mean()) for s, q in said.items()}
+
+
+def with_digits(seed: int) -> dict[str, float]:
+    """All figures of the triples."""
+    s, out, kind = SETTINGS, {}, digit_kind()
+    sources = {"handwritten": mnist, "street": svhn} if s["real"] else None
+    draw = partial(digits, *vae.SENSES, sources=sources, progress=False)
+    data = {split: ready(draw(split=split, n=s[split], seed=seed)) for split in ("train", "test")}
+    others = ready(draw(split="train", n=s["train"], seed=seed + 1000))
+    judges = {}
+    for sense in vae.SENSES:
+        seed_everything(seed + 1000)
+        judges[sense] = vae.Judge(sense)
+        train(judges[sense], others, seed + 1000, kind.epochs)
+        out[f"accuracy, judge of {sense}"] = float(correct(judges[sense], data["test"]).mean())
+
+    def judged(name: str, elbo: Any, students: Students) -> None:
+        out.update(measures(Model(students.encode, elbo.decode), judges, data, name, seed))
+
+    steps, end = s["steps"], s["steps at the end"]
+    joint, iterative = teacher(kind, seed, 0), teacher(kind, seed, steps)
+    seconds = {m: train(m, data["train"], seed, kind.epochs) for m in (joint, iterative)}
+    longer = round(kind.epochs * seconds[iterative] / seconds[joint])
+    long = teacher(kind, seed, 0)
+    train(long, data["train"], seed, longer)
+    start = FromSense("handwritten", vae.encoder("handwritten", 2 * s["latent"]))
+    single = teacher(kind, seed, steps, start)
+    train(single, data["train"], seed, kind.epochs)
+    out["epochs at equal time"] = float(longer)
+    for name, model in ((JOINT, joint), (LONG, long), (ITERATIVE, iterative), ("iterative, from handwriting", single)):
+        out[f"gap: {name}"] = gap(model, data["test"], seed)
+        out[f"ELBO: {name}"] = curve(model, data["test"], seed, model.steps)[-1]
+        students = teach(kind, model, data["train"], seed)
+        judged(name, model.elbo, students)
+        out |= told_apart(model, students, data["test"], name, seed)
+        if model is iterative:
+            naive = Model(lambda b, g, of=students: naive_product([*of.each(b, g).values()]), model.elbo.decode)  # type: ignore[misc]
+            both = measures(naive, judges, data, "iterative, naive product", seed)
+            out |= {k: v for k, v in both.items() if " and " in k}
+    judged("iterative, unrefined target", iterative.elbo, teach(kind, iterative, data["train"], seed, steps=0))
+    judged("iterative, reverse KL", iterative.elbo, teach(kind, iterative, data["train"], seed, "reverse"))
+
+    frozen = teacher(kind, seed, steps, copy.deepcopy(joint.start))
+    frozen.elbo = joint.elbo.requires_grad_(False)
+    train(frozen, data["train"], seed, kind.epochs)
+    judged("iterative, frozen decoders", frozen.elbo, teach(kind, frozen, data["train"], seed))
+    out["gap: iterative, frozen decoders"] = gap(frozen, data["test"], seed)
+
+    trained = {steps: iterative}
+    for other in s["other steps"]:
+        trained[other] = teacher(kind, seed, other)
+        train(trained[other], data["train"], seed, kind.epochs)
+    for number, model in sorted(trained.items()):
+        bounds = curve(model, data["test"], seed, end)
+        out |= {f"ELBO, trained with {number}: after {k} steps": bound for k, bound in enumerate(bounds)}
+        out[f"ELBO, trained with {number}"] = bounds[number]
+        out[f"gap, trained with {number}"] = gap(model, data["test"], seed)
+
+    for name, built, epochs in (("MoPoE", MoPoE, kind.epochs), ("MoPoE, long", MoPoE, s["epochs of MoPoE, long"]),
+                                ("MVTCAE", MVTCAE, kind.epochs)):  # fmt: skip
+        other_model = build(kind, built, seed)
+        train(other_model, data["train"], seed, epochs)
+        if built is MVTCAE:
+            judged(name, other_model, teach(kind, other_model, data["train"], seed))
+        else:
+            out |= measures(Model(other_model.encode, other_model.decode), judges, data, name, seed)
+    return out
+
+
+def build(kind: Kind, which: type[MultimodalVAE], seed: int) -> MultimodalVAE:
+    """A model of another chapter, with the same networks."""
+    seed_everything(seed)
+    latent = SETTINGS["latent"]
+    encoders, decoders = (
+        {s: kind.encoder(s, 2 * latent) for s in kind.senses},
+        {s: kind.decoder(s) for s in kind.senses},
+    )
+    return which(encoders, decoders, kind.likelihoods, latent, weights=kind.weights)
+
+
+# ---- scenes and captions
+
+
+class SceneJudge(nn.Module):
+    """Digit and colour of a scene's one object; its features are those before the last layer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.body, self.last = vae.encoder("street", 64), nn.Linear(64, 20)
+
+    def features(self, x: Tensor) -> Tensor:
+        """(B, 64)."""
+        seen: Tensor = F.silu(self.body(x))
+        return seen
+
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Scores of digits and of colours."""
+        digit, colour = self.last(self.features(x)).chunk(2, 1)
+        return digit, colour
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Cross-entropy of both."""
+        digit, colour = self(batch["scene"])
+        return {"loss": F.cross_entropy(digit, batch["digit"]) + F.cross_entropy(colour, batch["colour"])}
+
+
+def pairs(split: str, n: int, seed: int) -> Senses:
+    """Scenes of one object, 32 × 32, and one caption each, its words one-hot."""
+    vocabulary = Vocabulary.from_captions(
+        text for three in scenes("train", n=1000, objects=(1, 1), progress=False).captions for text in three
+    )
+    made = scenes(split, n=n, seed=seed, objects=(1, 1), progress=False).tokenised(vocabulary).tensors
+    return ready(Senses({
+        "scene": F.avg_pool2d(made["scene"], 2),
+        "caption": F.one_hot(made["caption"][:, 0, : SETTINGS["caption"]], len(vocabulary)).float(),
+        "digit": made["digit_label"][:, 0],
+        "colour": made["colour_label"][:, 0],
+    }))  # fmt: skip
+
+
+def scene_kind(words: int) -> Kind:
+    """A scene and its caption."""
+    s, numbers = SETTINGS, SETTINGS["caption"] * words
+
+    def encoder(sense: str, outputs: int) -> nn.Module:
+        if sense == "scene":
+            return vae.encoder("street", outputs)
+        return nn.Sequential(nn.Flatten(), nn.Linear(numbers, 128), nn.SiLU(), nn.Linear(128, outputs))
+
+    def decoder(sense: str) -> nn.Module:
+        if sense == "scene":
+            return vae.decoder("street", s["latent"])
+        return nn.Sequential(nn.Linear(s["latent"], 128), nn.SiLU(), nn.Linear(128, numbers),
+                             nn.Unflatten(1, (s["caption"], words)))  # fmt: skip
+
+    likelihoods = {"scene": gaussian(s["scale"]["scene"]), "caption": categorical(one_hot=True)}
+    return Kind(encoder, decoder, likelihoods, {x: s["weights"][x] for x in likelihoods}, s["scene epochs"])
+
+
+def with_scenes(seed: int) -> dict[str, float]:
+    """All figures of scenes and captions."""
+    s, out = SETTINGS, {}
+    data = {"train": pairs("train", s["scenes"], seed), "test": pairs("test", 1000, seed)}
+    kind = scene_kind(data["train"].tensors["caption"].shape[2])
+    seed_everything(seed + 1000)
+    judge = SceneJudge()
+    train(judge, pairs("train", s["scenes"], seed + 1000), seed + 1000, kind.epochs)
+    batch = data["test"][:]
+
+    def right(x: Tensor) -> tuple[float, float]:
+        with torch.no_grad():
+            said = judge(x)
+        return tuple(
+            float((score.argmax(1) == batch[k]).double().mean())
+            for k, score in zip(("digit", "colour"), said, strict=True)
+        )  # type: ignore[return-value]
+
+    out["accuracy, judge of scenes, digit"], out["accuracy, judge of scenes, colour"] = right(batch["scene"])
+
+    def judged(name: str, model: Model) -> None:
+        seed_everything(seed)
+        made = made_from(model, batch, ["caption"], ["scene"])["scene"]
+        out[f"FD, caption to scene: {name}"] = apart(judge, batch["scene"], made)
+        out[f"digit, caption to scene: {name}"], out[f"colour, caption to scene: {name}"] = right(made)
+        words = made_from(model, batch, ["scene"], ["caption"])["caption"].argmax(2)
+        out[f"words, scene to caption: {name}"] = float((words == batch["caption"].argmax(2)).double().mean())
+
+    joint, iterative, long = teacher(kind, seed, 0), teacher(kind, seed, s["steps"]), teacher(kind, seed, 0)
+    seconds = {m: train(m, data["train"], seed, kind.epochs) for m in (joint, iterative)}
+    longer = round(kind.epochs * seconds[iterative] / seconds[joint])
+    train(long, data["train"], seed, longer)
+    for name, model in ((JOINT, joint), (LONG, long), (ITERATIVE, iterative)):
+        out[f"scenes, gap: {name}"] = gap(model, data["test"], seed)
+        students = teach(kind, model, data["train"], seed)
+        judged(name, Model(students.encode, model.elbo.decode))
+        out |= told_apart(model, students, data["test"], name, seed)
+    mopoe = build(kind, MoPoE, seed)
+    train(mopoe, data["train"], seed, kind.epochs)
+    judged("MoPoE", Model(mopoe.encode, mopoe.decode))
+    return out
+
+
+def derived(out: Mapping[str, float]) -> dict[str, float]:
+    """What follows from other figures."""
+    more = {f"three gaps: {ITERATIVE}": 3 * out[f"gap: {ITERATIVE}"]}
+    for a, b, to in PAIRS:
+        more[f"FD, with the word to {to}: both"] = out[f"FD, {a} and {b} to {to}: {ITERATIVE}"]
+        more[f"FD, with the word to {to}: word alone"] = out[f"FD, word to {to}: {ITERATIVE}"]
+    every = {**out, **more}
+    return more | {f"log {name}": math.log(value) for name, value in every.items() if name.startswith("FD")}
+
+
+def one_seed(seed: int) -> dict[str, float]:
+    """Train and measure everything once."""
+    out = in_world(seed) | with_digits(seed) | with_scenes(seed)
+    return out | derived(out)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--full", action="store_true", help="the paper's sizes, for a GPU")
+    parser.add_argument("--real", action="store_true", help="real MNIST and SVHN, from the cache folder")
+    arguments = parser.parse_args()
+    SETTINGS |= (FULL if arguments.full else {}) | {"real": arguments.real}
+    name = "iterative" + "_full" * arguments.full + "_real" * arguments.real
+    what = "Iterative inference and its students, on a known world, three senses of a digit, and scenes with captions"
+    print(measure(name, what, CLAIMS, one_seed, arguments.seeds, SETTINGS))
