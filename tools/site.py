@@ -1,7 +1,7 @@
 """What MkDocs builds beyond the files in ``docs/``: chapters, the page of claims, the library's pages, MathJax.
 
 A hook of MkDocs (see ``mkdocs.yml``). It only puts files and text where MkDocs expects them; the chapters are made by
-`tools.pages`, the page of claims by `tools.verdicts`, the table on the map by `tools.vae_map`.
+`tools.pages`, the page of claims by `tools.verdicts`, tables of figures by `tools.vae_map` and `tools.slides`.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # MkDocs loads this file by its path
-from tools import pages, vae_map, verdicts
+from tools import pages, slides, vae_map, verdicts
 
 MATHJAX = Path(mathjax.__file__).parent / "static" / "mathjax" / "es5"
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
@@ -78,14 +78,17 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
-    """Put chapters, their first figure and the VAEs' figures where a page asks; link objects to the library's pages."""
+    """Put chapters, their first figure and tables of figures where a page asks; link objects to the library's pages."""
     markdown = markdown.replace("<!-- chapters -->", chapter_table()).replace("<!-- figure -->", first_figure())
-    if "<!-- vae figures -->" in markdown:
-        try:
-            table = vae_map.vae_table(Path(config.docs_dir) / "results" / "vae.json")
-        except ValueError as error:
-            raise PluginError(str(error)) from error
-        markdown = markdown.replace("<!-- vae figures -->", table)
+    for mark, table, name in (
+        ("<!-- vae figures -->", vae_map.vae_table, "vae.json"),
+        ("<!-- slides -->", slides.slides_table, "iterative.json"),
+    ):
+        if mark in markdown:
+            try:
+                markdown = markdown.replace(mark, table(Path(config.docs_dir) / "results" / name))
+            except ValueError as error:
+                raise PluginError(str(error)) from error
     return link(markdown)
 
 

@@ -151,6 +151,49 @@ def test_latents_refuses_what_does_not_fit(codes, labels, words):
     assert not plt.get_fignums()
 
 
+def test_gaussians_draws_contours_of_the_exact_one_and_ellipses_of_the_guesses(shown):
+    exact = np.array([1.0, 2.0]), np.array([[2.0, 0.6], [0.6, 1.0]])
+    guesses = {
+        "short": {"t = 0": (torch.zeros(2), torch.eye(2)), "t = 9": ([1.0, 1.0], [[0.5, 0.1], [0.1, 0.3]])},
+        "long": {"t = 0": ([3.0, 1.0], [[4.0, 0.0], [0.0, 0.25]])},
+    }
+    figure = plotting.gaussians(exact, guesses, "Closer")
+    assert figure.get_suptitle() == "Closer"
+    assert [axis.get_title(loc="left") for axis in figure.axes] == ["short", "long"]
+    assert [text.get_text() for text in figure.legends[0].get_texts()] == ["t = 0", "t = 9"]
+    for axis, some in zip(figure.axes, guesses.values(), strict=True):
+        assert axis.get_aspect() == 1
+        for width, patch in zip((3, 2, 1), axis.patches, strict=True):  # each point of a contour is as far away
+            far = patch.get_xy() - exact[0]
+            np.testing.assert_allclose(np.einsum("ni,ij,nj->n", far, np.linalg.inv(exact[1]), far), width**2)
+        joined, *rest = axis.lines
+        np.testing.assert_allclose(joined.get_xydata(), [np.asarray(mean) for mean, _ in some.values()])
+        for (mean, covariance), dot, line in zip(some.values(), rest[::2], rest[1::2], strict=True):
+            np.testing.assert_allclose(dot.get_xydata(), [np.asarray(mean)])
+            far = line.get_xydata() - np.asarray(mean)
+            inverse = np.linalg.inv(np.asarray(covariance))
+            np.testing.assert_allclose(np.einsum("ni,ij,nj->n", far, inverse, far), 1, rtol=1e-6)
+            assert dot.get_color() == line.get_color()
+    show(figure, "text")
+
+
+@pytest.mark.parametrize(
+    ("exact", "guesses", "words"),
+    [
+        (([0.0], np.eye(2)), {"a": {"b": ([0, 0], np.eye(2))}}, "'exact' must be a mean"),
+        (([0, 0], np.eye(3)), {"a": {"b": ([0, 0], np.eye(2))}}, "'exact' must be a mean"),
+        (([0, 0], np.eye(2)), {"a": {"b": ([0, 0], [[1.0, 2.0], [2.0, 1.0]])}}, "'b' must be .* positive definite"),
+        (([0, 0], np.eye(2)), {"a": {"b": ([0, NAN], np.eye(2))}}, "'b' must be finite"),
+        (([0, 0], np.eye(2)), {}, "each field needs a guess"),
+        (([0, 0], np.eye(2)), {"a": {}}, "each field needs a guess"),
+    ],
+)
+def test_gaussians_refuses_what_does_not_fit(exact, guesses, words):
+    with pytest.raises(ValueError, match=f"gaussians: {words}"):
+        plotting.gaussians(exact, guesses, "t")
+    assert not plt.get_fignums()
+
+
 def test_curves_are_means_with_a_band_from_the_lowest_to_the_highest(shown):
     x = [0, 1, 4]
     runs = np.array([[0.1, 0.5, 0.9], [0.3, 0.5, 0.6], [0.5, 0.2, 0.6]])

@@ -1,0 +1,96 @@
+"""The slides' figures of iterative inference beside ours, from what ``experiments/iterative.py`` stored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from math import log
+from pathlib import Path
+from typing import NamedTuple
+
+from experiments.results import difference, verdict
+from tools.vae_map import cell
+
+OURS = ("MoPoE, long", "joint VAE", "joint VAE, equal time", "iterative")
+
+
+class Row(NamedTuple):
+    """A row of the slides: what, where; MoPoE, JMVAE student and iterative student there; our figure's name."""
+
+    what: str
+    where: str
+    mopoe: str
+    jmvae: str
+    iterative: str
+    figure: str
+
+
+ROWS = [
+    Row("FID, SVHN → MNIST", "slide 37", "194.49", "59.468", "49.957", "FD, street to handwritten"),
+    Row("FID, Text → MNIST", "slide 37", "199.69", "48.680", "38.691", "FD, word to handwritten"),
+    Row("FID, MNIST → SVHN", "slide 37", "246.64", "65.407", "60.328", "FD, handwritten to street"),
+    Row("FID, Text → SVHN", "slide 37", "246.85", "63.345", "58.674", "FD, word to street"),
+    Row("FID, SVHN and Text → MNIST", "slide 64", "196.98", "44.281", "44.026", "FD, street and word to handwritten"),
+    Row("FID, Text and MNIST → SVHN", "slide 64", "252.50", "75.465", "72.782", "FD, handwritten and word to street"),
+    Row("linear probe, MNIST", "slide 38", "0.9787", "0.9743", "0.9811", "probe, handwritten"),
+    Row("linear probe, SVHN", "slide 38", "0.7969", "0.7540", "0.7937", "probe, street"),
+    Row("linear probe, Text", "slide 38", "0.9992", "0.9981", "0.9999", "probe, word"),
+    Row("linear probe, MNIST and SVHN", "slide 65", "0.9813", "0.9827", "0.9857", "probe, handwritten and street"),
+    Row("linear probe, SVHN and Text", "slide 65", "0.9679", "0.9900", "0.9926", "probe, street and word"),
+    Row("linear probe, Text and MNIST", "slide 65", "0.9961", "0.9974", "0.9980", "probe, handwritten and word"),
+    Row("KL to the student, MNIST", "slide 68", "–", "46.434", "44.022", "KL, handwritten"),
+    Row("KL to the student, SVHN", "slide 68", "–", "56.883", "51.836", "KL, street"),
+    Row("KL to the student, Text", "slide 68", "–", "74.996", "71.108", "KL, word"),
+    Row("CUB: FID, Text → Image", "slide 40", "311.319", "195.425", "191.425", "FD, caption to scene"),
+    Row("CUB: KL to the student, Image", "slide 68", "–", "104.542", "140.878", "KL, scene"),
+    Row("CUB: KL to the student, Text", "slide 68", "–", "247.034", "608.291", "KL, caption"),
+]
+
+
+def slides_table(path: Path) -> str:
+    """Markdown: a row of the slides, our figures for the same, and whether our iterative student is the better one.
+
+    Args:
+        path: the file that the experiment wrote; it may be missing.
+
+    Raises:
+        ValueError: the file lacks something.
+    """
+    if not path.exists():
+        return "Nothing has been measured yet."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        figures: dict[str, Mapping[str, float]] = content["figures"]
+        if len(figures) < 2:
+            raise ValueError(f"an interval needs at least 2 seeds, it has {len(figures)}")
+        rows = [_line(row, figures) for row in ROWS]
+        measured = f"{len(figures)} seeds, measured on {content['date']} on {content['device']}"
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
+    head = ["figure of the slides", "MoPoE", "JMVAE student", "iterative student", "ours: MoPoE, long",
+            "ours: joint VAE's student", "… equal time", "ours: iterative student", "better than the joint VAE's?",
+            "… equal time?"]  # fmt: skip
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
+        f"\n\nOurs: mean ± standard deviation over {measured}. The last two columns are verdicts from the 95 % "
+        "interval of the difference (of logarithms, for distances): **yes** and **no** if it lies on one side of 0."
+    )
+
+
+def _line(row: Row, figures: Mapping[str, Mapping[str, float]]) -> list[str]:
+    """One row, computed."""
+    ours = []
+    for name in OURS:
+        scene = row.figure == "FD, caption to scene" and name == "MoPoE, long"
+        ours.append(cell(f"{row.figure}: {'MoPoE' if scene else name}", figures))
+    judged = []
+    for other in ("joint VAE", "joint VAE, equal time"):
+        pair = [[seed[f"{row.figure}: {name}"] for seed in figures.values()] for name in ("iterative", other)]
+        if row.figure.startswith("FD"):
+            pair = [[-log(value) for value in values] for values in pair]
+        elif row.figure.startswith("KL"):
+            pair = [[-value for value in values] for values in pair]
+        words = {"holds": "**yes**", "does not hold": "**no**", "undecided": "undecided"}
+        judged.append(words[verdict(difference(*pair))])
+    published = f"{row.what} <small>({row.where})</small>"
+    return [published, row.mopoe, row.jmvae, row.iterative, *ours, *judged]
