@@ -17,7 +17,7 @@ their losses and the gradients of all parameters are asserted to be equal, in do
 
 What is to be gained: if forward, back to z and back to the decoders' parameters cost the same and all else nothing, the
 forms need 3, 4 and 5 passes a step, but for the last step, which needs 3 in each. It is less where the start, the
-checks and the refiner weigh, and more where the two others, which keep all steps' graphs, run out of the cache.
+checks and the refiner weigh. It may be more, presumably because the two others hold the graphs of all steps.
 
 **Memory** is the most that is held at once of what is allocated on the way, as torch's profiler sees it: no parameters
 and no batch, but the gradients.
@@ -208,11 +208,11 @@ def peak(function: Callable[[], object]) -> float:
 
 
 def memory(setting: str, size: int, steps: int) -> dict[str, float]:
-    """Megabytes of T refinements, and of a training step in each form."""
+    """Megabytes of T refinements, and but for the longest of a training step in each form."""
     teacher, batch, forms = sides(setting, size, steps)
     lam = torch.randn(size, 2 * LATENT) / 4
     used = {"refine": peak(lambda: refine(lam, lambda lam: teacher.elbo(lam, batch), teacher.refiner, steps))}
-    for form, step in forms.items():
+    for form, step in forms.items() if steps < LONG else ():
         teacher.zero_grad()
         used[form] = peak(step)
     return {what: value / 1e6 for what, value in used.items()}
@@ -238,8 +238,8 @@ def main() -> None:
         price[setting, size] = [over(own, s) for s in seconds.values()]
         likelihood, error, slopes = price[setting, size]
         print(
-            f"{setting + ', batch ' + str(size):<30} {1000 * statistics.median(own):7.2f} ms {likelihood:12.2f} {error:15.2f} "
-            f"{slopes:14.2f}",
+            f"{setting + ', batch ' + str(size):<30} {1000 * statistics.median(own):7.2f} ms {likelihood:12.2f} "
+            f"{error:15.2f} {slopes:14.2f}",
             flush=True,
         )
 
@@ -260,15 +260,11 @@ def main() -> None:
             print(f"{'over one pass':>37}{both}", flush=True)
 
     print(f"\nmemory in MB, batch {BATCHES[0]}\n")
-    print(f"{'':<30} {'refine':>9} {'two forwards':>14} {'textbook':>10} {'one pass':>10}")
+    print(" " * 30 + "".join(f"{what:>13}" for what in ("refine", "two forwards", "textbook", "one pass")))
     for setting in SETTINGS:
         for steps in (*STEPS, LONG):
             used = memory(setting, BATCHES[0], steps)
-            print(
-                f"{setting + ', T = ' + str(steps):<30} {used['refine']:9.2f} {used['two forwards']:14.1f} "
-                f"{used['textbook']:10.1f} {used['one pass']:10.1f}",
-                flush=True,
-            )
+            print(f"{setting + ', T = ' + str(steps):<30}" + "".join(f"{mb:13.2f}" for mb in used.values()), flush=True)
 
     few, many = (ratios[setting, 32, 4] for setting in SETTINGS)
     dear = " and ".join(f"{price[setting, 32][1]:.2f}" for setting in SETTINGS[::-1])

@@ -356,8 +356,9 @@ class Elbo(nn.Module):
             present = batch.get(f"{sense}_present")
             log_p = log_p if present is None else torch.where(present, log_p, 0)
             terms[sense] = self.weights[sense] * log_p
-        prior = Normal(torch.zeros_like(q.mean), torch.ones_like(q.mean), validate_args=False)
-        return {**terms, "prior": -self.beta * divergence(q, prior)}
+        mean, std = _numbers(q)
+        divergence = ((std.square() + mean.square() - 1) / 2 - std.log()).sum(-1)  # KL(q ‖ N(0, I))
+        return {**terms, "prior": -self.beta * divergence}
 
 
 def _senses(who: str, batch: Batch, known: Mapping[str, Any]) -> list[str]:
@@ -368,7 +369,8 @@ def _senses(who: str, batch: Batch, known: Mapping[str, Any]) -> list[str]:
     for s in names:
         if len(batch[s]) != len(batch[names[0]]):
             raise ValueError(f"{who}: {s!r} has {len(batch[s])} examples, {names[0]!r} {len(batch[names[0]])}")
-        if batch[s].is_floating_point() and not batch[s].isfinite().all():
+        # The sum is finite only if all are, and is quick; it may overflow, so it does not decide alone.
+        if batch[s].is_floating_point() and not batch[s].sum().isfinite() and not batch[s].isfinite().all():
             raise ValueError(f"{who}: {s!r} has NaN or infinite values")
     return names
 
@@ -512,6 +514,7 @@ class IterativeVAE(nn.Module):
             for total, part in zip(learned, rest, strict=False):
                 if part is not None:
                     total.add_(part, alpha=share)
+            del rest  # as large as the decoders
             path.append(lam)
             slopes.append(_finite(gradient, terms, step) * share)
             if step < self.steps:
