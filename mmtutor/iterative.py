@@ -120,7 +120,7 @@ def refinements(
     yield lam
     for step in range(steps):
         with torch.enable_grad():
-            leaf = lam.requires_grad_()
+            leaf = lam.detach().requires_grad_()
             terms = elbo(leaf)
             gradient = _ascent(terms, leaf, step)
         with torch.no_grad():
@@ -166,7 +166,7 @@ def _same(who: str, lam: Tensor, before: Tensor) -> Tensor:
 
 
 def _whole(who: str, steps: int) -> None:
-    if not isinstance(steps, int) or steps < 0:
+    if type(steps) is not int or steps < 0:
         raise ValueError(f"{who}: steps must be a whole number, at least 0, got {steps!r}")
 
 
@@ -280,8 +280,9 @@ class Refiner(nn.Module):
 
 def _unit(gradient: Tensor) -> tuple[Tensor, Tensor]:
     """ĝ (B, n), and the logarithms of what both halves were divided by (B, 2)."""
-    halves = gradient.reshape(len(gradient), 2, -1)
-    rms = halves.square().mean(2, keepdim=True).sqrt() + torch.finfo(gradient.dtype).tiny
+    halves, tiny = gradient.reshape(len(gradient), 2, -1), torch.finfo(gradient.dtype).tiny
+    largest = halves.abs().amax(2, keepdim=True).clamp_min(tiny)  # or the squares could be 0 or infinite
+    rms = (largest * (halves / largest).square().mean(2, keepdim=True).sqrt()).clamp_min(tiny)
     return (halves / rms).flatten(1), rms[..., 0].clamp_min(1e-8).log()
 
 
@@ -297,6 +298,8 @@ def posterior(lam: Tensor) -> Independent[Normal]:
 def divergence(q: Distribution, p: Distribution) -> Tensor:
     """KL(q ‖ p) of normal distributions with independent numbers, in nats, of the batch shape."""
     (mean, std), (other, wide) = _numbers(q), _numbers(p)
+    if mean.shape[-1:] != other.shape[-1:]:
+        raise ValueError(f"divergence: q has shape {tuple(mean.shape)}, p {tuple(other.shape)}")
     return ((std.square() + (mean - other).square()) / wide.square() / 2 - 0.5 + (wide / std).log()).sum(-1)
 
 
@@ -333,8 +336,8 @@ class Elbo(nn.Module):
                 f"Elbo: decoders are of {list(decoders)}, likelihoods of {list(likelihoods)}, weights of "
                 f"{list(weights or ())}; the first two need the same senses, weights none but these"
             )
-        if "prior" in decoders:
-            raise ValueError("Elbo: a sense cannot be called 'prior', which is a term")
+        if taken := sorted({"prior", "loss", "start", "end"} & decoders.keys()):
+            raise ValueError(f"Elbo: a sense cannot be called {taken[0]!r}, which is a term")
         self.decoders, self.likelihoods, self.beta = nn.ModuleDict(decoders), dict(likelihoods), beta
         self.weights = {**dict.fromkeys(decoders, 1.0), **(weights or {})}
         for name, value in {**self.weights, "beta": beta}.items():
@@ -349,9 +352,9 @@ class Elbo(nn.Module):
 
     def forward(self, lam: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms by name, (B,) each, in nats: one for each sense, and ``"prior"``."""
-        q = posterior(lam)
+        names, q = _senses("Elbo", batch, self.likelihoods), posterior(lam)
         terms = {}
-        for sense, p in self.decode(q.rsample(), _senses("Elbo", batch, self.likelihoods)).items():
+        for sense, p in self.decode(q.rsample(), names).items():
             log_p: Tensor = p.log_prob(batch[sense])
             present = batch.get(f"{sense}_present")
             log_p = log_p if present is None else torch.where(present, log_p, 0)
@@ -372,6 +375,11 @@ def _senses(who: str, batch: Batch, known: Mapping[str, Any]) -> list[str]:
         # The sum is finite only if all are, and is quick; it may overflow, so it does not decide alone.
         if batch[s].is_floating_point() and not batch[s].sum().isfinite() and not batch[s].isfinite().all():
             raise ValueError(f"{who}: {s!r} has NaN or infinite values")
+        mask = batch.get(f"{s}_present")
+        if mask is not None and (mask.dtype != torch.bool or mask.shape != (len(batch[s]),)):
+            raise ValueError(
+                f"{who}: '{s}_present' must be bool ({len(batch[s])},), got {mask.dtype} {tuple(mask.shape)}"
+            )
     return names
 
 
@@ -486,7 +494,7 @@ class IterativeVAE(nn.Module):
         bounds = []
         for step in range(self.steps + 1):
             with torch.enable_grad():
-                lam = lam if lam.requires_grad else lam.requires_grad_()
+                lam = lam if lam.requires_grad else lam.detach().requires_grad_()
                 terms = self.elbo(lam, batch)
                 bound = _elbo(terms, lam)
                 if step < self.steps:
@@ -557,8 +565,8 @@ class Students(nn.Module):
 
     def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
         super().__init__()
-        if not encoders:
-            raise ValueError("Students: there must be at least one encoder")
+        if not encoders or "loss" in encoders:
+            raise ValueError("Students: there must be at least one encoder, and none called 'loss', which is a term")
         self.encoders = nn.ModuleDict(encoders)
 
     def each(self, batch: Batch, senses: Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
@@ -568,6 +576,9 @@ class Students(nn.Module):
             raise ValueError(f"Students: no {missing[0]!r}; there are students of {', '.join(self.encoders)}, and the "
                              f"batch has {', '.join(batch) or 'nothing'}")  # fmt: skip
         names = _senses("Students", batch, dict.fromkeys(asked))
+        for s in names:
+            if not batch.get(f"{s}_present", torch.ones(1)).all():
+                raise ValueError(f"Students: {s!r} is missing for some examples; leave these out")
         return {s: posterior(self.encoders[s](batch[s])) for s in names}
 
     def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> Independent[Normal]:
