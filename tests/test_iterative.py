@@ -1264,10 +1264,10 @@ def test_parts_from_scratch_learn_and_the_gap_falls_with_the_steps(world):
 
 
 class Refused:
-    """Expects this sentence, no other parameter and no gradient. ``draws``: random numbers may be drawn before."""
+    """Expects this sentence, and no change of parameters, gradients or random numbers."""
 
-    def __init__(self, match, model=None, error=ValueError, draws=False):
-        self.raises, self.model, self.draws = pytest.raises(error, match=match), model, draws
+    def __init__(self, match, model=None, error=ValueError):
+        self.raises, self.model = pytest.raises(error, match=match), model
 
     def __enter__(self):
         self.rng = torch.get_rng_state()
@@ -1276,7 +1276,7 @@ class Refused:
 
     def __exit__(self, *error):
         done = self.raises.__exit__(*error)
-        assert self.draws or torch.equal(self.rng, torch.get_rng_state())
+        assert torch.equal(self.rng, torch.get_rng_state())
         now = [] if self.model is None else self.model.state_dict().values()
         assert all(torch.equal(a, b) for a, b in zip(self.state, now, strict=True))
         assert self.model is None or all(p.grad is None for p in self.model.parameters())
@@ -1401,7 +1401,7 @@ def test_values_that_are_no_numbers_are_refused(batch, value):
     wrong = {**batch, "b": batch["b"].clone()}
     wrong["b"][3, 1] = value
     for who, call, model in readers():
-        with Refused(f"{who}: 'b' has NaN or infinite values", model, draws=who == "Elbo"):
+        with Refused(f"{who}: 'b' has NaN or infinite values", model):
             call(wrong)
 
 
@@ -1413,7 +1413,7 @@ def test_numbers_whose_sum_alone_is_infinite_are_not_refused():
 
 def test_a_batch_without_the_sense_is_refused(batch):
     for who, call, model in readers():
-        with Refused(rf"{who}: the batch has x, b_present, none of (a, b, c|b)$", model, draws=who == "Elbo"):
+        with Refused(rf"{who}: the batch has x, b_present, none of (a, b, c|b)$", model):
             call({"x": batch["a"], "b_present": batch["a"]})
     for who, call, model in readers()[:1] + readers()[-3:-2]:
         with Refused(f"{who}: the batch has nothing, none of", model):
@@ -1422,14 +1422,8 @@ def test_a_batch_without_the_sense_is_refused(batch):
 
 def test_senses_of_different_length_are_refused(batch):
     for who, call, model in readers()[-3:]:
-        with Refused(f"{who}: 'b' has 4 examples, 'a' 6", model, draws=who == "Elbo"):
+        with Refused(f"{who}: 'b' has 4 examples, 'a' 6", model):
             call({**batch, "b": batch["b"][:4]})
-
-
-def test_a_bound_looks_at_the_batch_before_it_draws(batch):
-    model = teacher().elbo
-    with Refused("Elbo: ", model):
-        model(torch.zeros(6, 4).double(), {"x": batch["a"]})
 
 
 MASKS = [torch.ones(6), torch.ones(6).long(), *(torch.ones(n).bool() for n in ((6, 1), (5,), (1,), ()))]
@@ -1438,19 +1432,21 @@ MASKS = [torch.ones(6), torch.ones(6).long(), *(torch.ones(n).bool() for n in ((
 @pytest.mark.parametrize("mask", MASKS, ids=lambda m: f"{m.dtype} {tuple(m.shape)}")
 def test_a_mask_that_is_none_is_refused(batch, mask):
     model = teacher().elbo
-    with Refused(r"'b_present' must be bool \(6,\), got", model, draws=True):
+    with Refused(r"'b_present' must be bool \(6,\), got", model):
         model(some(6, 4), {**batch, "b_present": mask})
 
 
 def test_students_do_not_learn_or_speak_from_what_is_absent(batch):
-    """Refused, or left out: not as if the numbers in its place were seen."""
+    """A mask is fine where nothing is absent."""
     students = Students({s: nn.Linear(SIZES[s], 4).double() for s in "ab"})
-    masked = {"a": batch["a"], "b": batch["b"], "b_present": torch.tensor([True] * 5 + [False])}
-    try:
-        q = students.encode(masked)
-    except ValueError:
-        return
-    same(posterior(torch.cat([q.mean, q.stddev.log()], 1)[5:]), students.encode(rows({"a": batch["a"]}, slice(5, 6))))
+    some_absent, none_absent = ({**batch, "b_present": torch.tensor([True] * 5 + [last])} for last in (False, True))
+    for call in (students.encode, students.each, Distillation(teacher("prior", steps=0), students).loss):
+        with Refused("Students: 'b' is missing for some examples; leave these out", students):
+            call(some_absent)
+    same(students.encode(none_absent), students.encode(batch), 1e-15)
+    same(students.encode(some_absent, ["a"]), students.encode(batch, ["a"]), 1e-15)
+    with Refused(r"Students: 'b_present' must be bool \(6,\), got", students):
+        students.encode({**batch, "b_present": torch.ones(6)})
 
 
 @pytest.mark.parametrize("name", ["loss", "start", "end"])
