@@ -60,6 +60,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.distributions import Distribution, Independent, Normal
 
 __all__ = [
@@ -185,7 +186,7 @@ def amortisation_gap(
         draws: of each end.
 
     Returns:
-        (B,), in nats; by chance it may be a little below 0.
+        (B,), in nats; by chance, and as Adam never quite rests, it may be a little below 0.
     """
     best = lam.detach().clone().requires_grad_()
     adam = torch.optim.Adam([best], lr)
@@ -208,7 +209,7 @@ class GradientAscent(nn.Module):
 
     Args:
         step: η, above 0.
-        unit: whether g is first divided by its root mean square; then η is a length.
+        unit: whether each half of g, of the means and of log σ, is first divided by its own root mean square.
     """
 
     def __init__(self, step: float = 0.1, unit: bool = False) -> None:
@@ -254,7 +255,9 @@ class Refiner(nn.Module):
                 f"Refiner: inputs {list(inputs)} and features={features} do not fit; f needs an input, and 'features' "
                 "their number"
             )
-        self.inputs, self.features = tuple(inputs), features
+        if not 0 <= step < math.inf:
+            raise ValueError(f"Refiner: step must be finite and at least 0, got {step!r}")
+        self.inputs = tuple(inputs)
         self.step = nn.Parameter(torch.tensor(float(step))) if step else None
         widths = [sum(sizes[name] for name in inputs), *hidden, 2 * latent]
         layers: list[nn.Module] = []
@@ -298,7 +301,7 @@ def posterior(lam: Tensor) -> Independent[Normal]:
 def divergence(q: Distribution, p: Distribution) -> Tensor:
     """KL(q ‖ p) of normal distributions with independent numbers, in nats, of the batch shape."""
     (mean, std), (other, wide) = _numbers(q), _numbers(p)
-    if mean.shape[-1:] != other.shape[-1:]:
+    if mean.shape != other.shape:
         raise ValueError(f"divergence: q has shape {tuple(mean.shape)}, p {tuple(other.shape)}")
     return ((std.square() + (mean - other).square()) / wide.square() / 2 - 0.5 + (wide / std).log()).sum(-1)
 
@@ -414,7 +417,9 @@ class FromPrior(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """λ₀, (B, 2 d)."""
-        x = next(iter(batch.values()))
+        if not batch:
+            raise ValueError("FromPrior: the batch is empty")
+        x = next((x for x in batch.values() if x.is_floating_point()), next(iter(batch.values())))
         dtype = x.dtype if x.is_floating_point() else torch.get_default_dtype()
         return torch.zeros(len(x), 2 * self.latent, dtype=dtype, device=x.device)
 
@@ -552,6 +557,7 @@ class _Known(torch.autograd.Function):
         return value.clone()
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
         return None, None, *(slope * gradient for gradient in ctx.gradients)
 
@@ -634,6 +640,8 @@ class Distillation(nn.Module):
 def _told(batch: Batch) -> Tensor:
     if "told" not in batch:
         raise ValueError(f"Distillation: without a teacher the batch needs 'told', it has {', '.join(batch)}")
+    if not batch["told"].isfinite().all():
+        raise ValueError("Distillation: 'told' has NaN or infinite values")
     return batch["told"]
 
 
