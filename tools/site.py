@@ -80,13 +80,14 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
     """Put chapters, their first figure and tables of figures where a page asks; link objects to the library's pages."""
     markdown = markdown.replace("<!-- chapters -->", chapter_table()).replace("<!-- figure -->", first_figure())
-    for mark, table, name in (
-        ("<!-- vae figures -->", vae_map.vae_table, "vae.json"),
-        ("<!-- slides -->", slides.slides_table, "iterative.json"),
+    results = Path(config.docs_dir) / "results"
+    for mark, table, where in (
+        ("<!-- vae figures -->", vae_map.vae_table, results / "vae.json"),
+        ("<!-- slides -->", slides.slides_table, results),
     ):
         if mark in markdown:
             try:
-                markdown = markdown.replace(mark, table(Path(config.docs_dir) / "results" / name))
+                markdown = markdown.replace(mark, table(where))
             except ValueError as error:
                 raise PluginError(str(error)) from error
     return link(markdown)

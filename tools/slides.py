@@ -1,4 +1,7 @@
-"""The slides' figures of iterative inference beside ours, from what ``experiments/iterative.py`` stored."""
+"""The slides' figures of iterative inference beside ours, from what two experiments stored.
+
+The triples are in ``iterative.json``, the pairs that stand for CUB in ``iterative_scenes.json``.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,9 @@ from experiments.results import difference, verdict
 from tools.vae_map import cell
 
 OURS = ("MoPoE, long", "joint VAE", "joint VAE, equal time", "iterative")
+HEAD = ["figure of the slides", "MoPoE", "JMVAE student", "iterative student", "ours: MoPoE, long",
+        "ours: joint VAE's student", "… equal time", "ours: iterative student", "better than the joint VAE's?",
+        "… equal time?"]  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -47,43 +53,46 @@ ROWS = [
 ]
 
 
-def slides_table(path: Path) -> str:
+def slides_table(folder: Path) -> str:
     """Markdown: a row of the slides, our figures for the same, and whether our iterative student is the better one.
 
     Args:
-        path: the file that the experiment wrote; it may be missing.
+        folder: of the files that the experiments wrote; they may be missing.
 
     Raises:
-        ValueError: the file lacks something.
+        ValueError: a file lacks something.
     """
-    if not path.exists():
-        return "Nothing has been measured yet."
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        figures: dict[str, Mapping[str, float]] = content["figures"]
-        if len(figures) < 2:
-            raise ValueError(f"an interval needs at least 2 seeds, it has {len(figures)}")
-        rows = [_line(row, figures) for row in ROWS]
-        measured = f"{len(figures)} seeds, measured on {content['date']} on {content['device']}"
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
-    head = ["figure of the slides", "MoPoE", "JMVAE student", "iterative student", "ours: MoPoE, long",
-            "ours: joint VAE's student", "… equal time", "ours: iterative student", "better than the joint VAE's?",
-            "… equal time?"]  # fmt: skip
-    lines = [head, ["---"] * len(head), *rows]
+    lines, measured = [HEAD, ["---"] * len(HEAD)], []
+    for name, cub in (("iterative.json", False), ("iterative_scenes.json", True)):
+        rows, path = [row for row in ROWS if row.what.startswith("CUB") == cub], folder / name
+        if not path.exists():
+            lines += [[*_published(row), *["–"] * (len(HEAD) - 4)] for row in rows]
+            continue
+        try:
+            content = json.loads(path.read_text(encoding="utf-8"))
+            figures: dict[str, Mapping[str, float]] = content["figures"]
+            if len(figures) < 2:
+                raise ValueError(f"an interval needs at least 2 seeds, it has {len(figures)}")
+            lines += [_line(row, figures) for row in rows]
+            data = "scenes with captions" if cub else "digits"
+            measured.append(f"{data}: {len(figures)} seeds, {content['date']}, {content['device']}")
+        except (AttributeError, KeyError, TypeError, ValueError) as error:
+            raise ValueError(f"{name}: {type(error).__name__} {error}") from error
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
-        f"\n\nOurs: mean ± standard deviation over {measured}. The last two columns are verdicts from the 95 % "
-        "interval of the difference (of logarithms, for distances): **yes** and **no** if it lies on one side of 0."
+        f"\n\nOurs ({'; '.join(measured) or 'nothing has been measured yet'}): mean ± standard deviation over seeds. "
+        "The last two columns are verdicts from the 95 % interval of the difference (of logarithms, for distances): "
+        "**yes** and **no** if it lies on one side of 0. –: not on the slides, or not measured."
     )
+
+
+def _published(row: Row) -> list[str]:
+    """The slides' side of a row."""
+    return [f"{row.what} <small>({row.where})</small>", row.mopoe, row.jmvae, row.iterative]
 
 
 def _line(row: Row, figures: Mapping[str, Mapping[str, float]]) -> list[str]:
     """One row, computed."""
-    ours = []
-    for name in OURS:
-        scene = row.figure == "FD, caption to scene" and name == "MoPoE, long"
-        ours.append(cell(f"{row.figure}: {'MoPoE' if scene else name}", figures))
-    judged = []
+    ours, judged = [cell(f"{row.figure}: {name}", figures) for name in OURS], []
     for other in ("joint VAE", "joint VAE, equal time"):
         pair = [[seed[f"{row.figure}: {name}"] for seed in figures.values()] for name in ("iterative", other)]
         if row.figure.startswith("FD"):
@@ -92,5 +101,4 @@ def _line(row: Row, figures: Mapping[str, Mapping[str, float]]) -> list[str]:
             pair = [[-value for value in values] for values in pair]
         words = {"holds": "**yes**", "does not hold": "**no**", "undecided": "undecided"}
         judged.append(words[verdict(difference(*pair))])
-    published = f"{row.what} <small>({row.where})</small>"
-    return [published, row.mopoe, row.jmvae, row.iterative, *ours, *judged]
+    return [*_published(row), *ours, *judged]
