@@ -50,7 +50,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 8,
     "words": 12,
     "scale": 0.2,
-    "weights": {"scene": 1.0, "caption": 40.0},
+    "weights": {"scene": 1.0, "caption": 300.0},
     "epochs of MoPoE, long": 32,
 }
 FULL = {"train": 20000, "test": 5000, "epochs": 200, "epochs of MoPoE, long": 400}
