@@ -3,7 +3,7 @@
 #
 # Asked what is in a picture, a network answers at once. You would look a second time. In this chapter an encoder's guess is
 # only the start: a decoder shows what the guess would look like, and the error says how to guess better. What has been found
-# out in this way can be taught to networks that see one sense alone. And you see which of the method's promises hold.
+# out in this way can be taught to networks that see one sense alone.
 
 # %% tags=["hide-input"]
 import torch
@@ -48,7 +48,10 @@ show(
 # A VAE's encoder says in one go where the code $z$ of an example $x$ may be: $q(z; \lambda) = \mathcal N(\mu, \sigma^2)$ with
 # $\lambda = (\mu, \log \sigma)$. How good is that? The evidence lower bound tells, for
 #
-# $$\log p(x) - \mathrm{ELBO}(x; \lambda) = \mathrm{KL}(q(z; \lambda) \,\Vert\, p(z \mid x)).$$
+# $$\begin{aligned}
+# & \log p(x) - \mathrm{ELBO}(x; \lambda) \\
+# & = \mathrm{KL}(q(z; \lambda) \,\Vert\, p(z \mid x)).
+# \end{aligned}$$
 #
 # An encoder must serve all examples at once, so it misses each one's best $\lambda$ by its *amortisation gap*. But the bound
 # can be looked at for *this* example, and its gradient with respect to $\lambda$ tells where to go:
