@@ -287,9 +287,7 @@ def gap(model: IterativeVAE, data: Senses, seed: int) -> float:
     """The amortisation gap, the mean over some examples."""
     seed_everything(seed)
     batch = data[: SETTINGS["gap: examples"]]
-    q = model.encode(batch)
-    lam = torch.cat([q.mean, q.variance.log() / 2], 1)
-    return float(amortisation_gap(lam, lambda lam: model.elbo(lam, batch)).mean())
+    return float(amortisation_gap(model.infer(batch), lambda lam: model.elbo(lam, batch)).mean())
 
 
 @torch.no_grad()
@@ -389,7 +387,7 @@ def with_digits(seed: int) -> dict[str, float]:
         judged(name, model.elbo, students)
         out |= told_apart(model, students, data["test"], name, seed)
         if model is iterative:
-            naive = Model(lambda b, g, of=students: naive_product([*of.each(b, g).values()]), model.elbo.decode)  # type: ignore[misc]
+            naive = Model(lambda b, g, of=students: naive_product([*of.each(b, g).values()]), model.elbo.decode)
             both = measures(naive, judges, data, "iterative, naive product", seed)
             out |= {k: v for k, v in both.items() if " and " in k}
     judged("iterative, unrefined target", iterative.elbo, teach(kind, iterative, data["train"], seed, steps=0))

@@ -107,9 +107,7 @@ def refine(
         ValueError: a shape or ``steps`` is wrong.
         FloatingPointError: a gradient is NaN or infinite; the message names the step, the term and the examples.
     """
-    for last in refinements(lam, elbo, refiner, steps):  # noqa: B007
-        pass
-    return last
+    return _last(refinements(lam, elbo, refiner, steps))
 
 
 def refinements(
@@ -127,6 +125,13 @@ def refinements(
         with torch.no_grad():
             lam = _same("the refiner", refiner(leaf.detach(), gradient), lam).detach()
         yield lam
+
+
+def _last(path: Iterator[Tensor]) -> Tensor:
+    """The last of them; the others are let go."""
+    for lam in path:  # noqa: B007
+        pass
+    return lam
 
 
 def _ascent(terms: Terms, lam: Tensor, step: int, keep: bool = False) -> Tensor:
@@ -474,9 +479,7 @@ class IterativeVAE(nn.Module):
 
     def infer(self, batch: Batch, steps: int | None = None) -> Tensor:
         """λ_T, (B, 2 d), without a graph. All senses of the batch are looked at."""
-        for lam in self.refinements(batch, steps):  # noqa: B007
-            pass
-        return lam
+        return _last(self.refinements(batch, steps))
 
     def encode(self, batch: Batch, steps: int | None = None) -> Independent[Normal]:
         """q(z; λ_T), without a graph."""

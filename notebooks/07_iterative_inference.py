@@ -359,7 +359,7 @@ for row in stored["rows"]:
 # **Two students** are not always better than one. For house numbers handwriting helps the word, and counting the prior once is
 # better than counting it twice. For handwriting it is the reverse: with the house number's student, unsure of much, the
 # product is worse than the naive one, and worse than the word alone. The slides' table shows the like. **Reverse
-# divergence** makes coherent students (0.87) that see one picture for each word: their distance is 125.
+# divergence** makes coherent students (0.87) whose pictures are nearly all alike: their distance is 125.
 #
 # Small data and six epochs: the slides' models trained longer, on other data, and do not say how many steps they took.
 #
