@@ -345,16 +345,16 @@ for row in stored["rows"]:
 # help, in training (each doubling) and afterwards; on digits, with a start from all senses, even a refiner that was trained
 # for one step can be iterated, unlike the one that starts from the prior above.
 #
-# **Whether it makes better students is another question.** At equal *steps* it does: the mean distance of their pictures is 36
-# to the joint VAE's 49, clearly so for handwriting. At equal *time* it does not: the joint VAE's students come to 26. Why? A
-# student of the *unrefined* start is as good as one of the refined posterior (35). With the joint VAE's decoders, frozen,
-# refinement brings little (46), though the gap is as small. So most of the gain comes through the training of the decoders,
-# not through what students are told.
+# **Whether it makes better students is another question.** At equal *steps* it does: the Fréchet distance of their pictures from
+# real ones (see [chapter 6](06_multimodal_vaes.ipynb)), the mean of four directions, is 36 to the joint VAE's 49, clearly less
+# for handwriting. At equal *time* it does not: the joint VAE's students come to 26. Why? A student of the *unrefined* start is
+# as good as one of the refined posterior (35). With the joint VAE's decoders, frozen, refinement brings little (46), though the
+# gap is as small. So most of the gain comes through the training of the decoders, not through what students are told.
 #
 # The divergence between teacher and student is *larger* for the iterative one, in each sense, as on the slides for CUB and unlike
 # the slides for digits. It must not be read as a fault: a surer teacher knows more that one sense cannot know. The codes tell
 # the digit equally well. Against MoPoE, even with four times the epochs, the pictures are far better (36 to 212), as the
-# slides say; but MoPoE is the more coherent one (0.83 to 0.73).
+# slides say; but MoPoE is the more coherent one (0.83 to 0.73): it shows the right digit more often.
 #
 # **Two students** are not always better than one. For house numbers handwriting helps the word, and counting the prior once is
 # better than counting it twice. For handwriting it is the reverse: with the house number's student, unsure of much, the
