@@ -136,6 +136,8 @@ def _last(path: Iterator[Tensor]) -> Tensor:
 
 def _ascent(terms: Terms, lam: Tensor, step: int, keep: bool = False) -> Tensor:
     """∂ Σ_b ELBO_b / ∂λ. The sum, so that an example's gradient does not depend on how many others there are."""
+    if torch.is_inference_mode_enabled():
+        raise RuntimeError("refine: a step needs a gradient; use torch.no_grad() in place of torch.inference_mode()")
     (gradient,) = torch.autograd.grad(_elbo(terms, lam).sum(), lam, retain_graph=keep)
     return _finite(gradient, terms, step)
 
@@ -377,6 +379,8 @@ def _senses(who: str, batch: Batch, known: Mapping[str, Any]) -> list[str]:
     names = [s for s in known if s in batch]
     if not names:
         raise ValueError(f"{who}: the batch has {', '.join(batch) or 'nothing'}, none of {', '.join(known)}")
+    if not len(batch[names[0]]):
+        raise ValueError(f"{who}: the batch has no examples")
     for s in names:
         if len(batch[s]) != len(batch[names[0]]):
             raise ValueError(f"{who}: {s!r} has {len(batch[s])} examples, {names[0]!r} {len(batch[names[0]])}")
@@ -447,7 +451,8 @@ class IterativeVAE(nn.Module):
         steps: T.
         over: ``"mean"`` or ``"last"``, the choice of a_t.
         features: a module from the batch to what the refiner reads of x, (B, F); None: it reads nothing.
-        one_pass: a step's gradients come from one backward pass, see the top of the file; False: from two.
+        one_pass: a step's gradients come from one backward pass, see the top of the file; False: from two, as always
+            where the batch requires gradients itself.
     """
 
     def __init__(
@@ -492,7 +497,8 @@ class IterativeVAE(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``"loss"``; −ELBO at the ``"start"`` and at the ``"end"``, and its terms there: means over the batch."""
-        value, bounds, terms = (self._one_pass if self.one_pass and torch.is_grad_enabled() else self._textbook)(batch)
+        one = self.one_pass and torch.is_grad_enabled() and not any(x.requires_grad for x in batch.values())
+        value, bounds, terms = (self._one_pass if one else self._textbook)(batch)
         costs = {name: -term.detach().mean() for name, term in terms.items()}
         return {"loss": value, "start": -bounds[0].mean(), "end": -bounds[-1].mean(), **costs}
 
@@ -517,19 +523,20 @@ class IterativeVAE(nn.Module):
         """The same, with the same gradients: see the top of the file."""
         lam, refiner = self.start(batch), self._refiner(batch)
         parameters = [p for p in self.elbo.parameters() if p.requires_grad]
-        learned = [torch.zeros_like(p) for p in parameters]  # ∂loss/∂ each of them
+        learned: list[Tensor | None] = [None] * len(parameters)  # ∂loss/∂ each that plays a part
         path, slopes, bounds = [], [], []  # λ_t, ∂loss/∂λ_t through step t alone, the ELBOs
         for step in range(self.steps + 1):
-            share = -self._share(step) / len(lam)
             leaf = lam.detach().requires_grad_()
             terms = self.elbo(leaf, batch)
             bounds.append(bound := _elbo(terms, leaf))
+            share = -self._share(step) / len(lam)
             gradient, *rest = torch.autograd.grad(
                 bound.sum(), [leaf, *(parameters if share else [])], allow_unused=True
             )
-            for total, part in zip(learned, rest, strict=False):
+            for k, part in enumerate(rest):
                 if part is not None:
-                    total.add_(part, alpha=share)
+                    known = learned[k]
+                    learned[k] = part * share if known is None else known.add_(part, alpha=share)
             del rest  # as large as the decoders
             path.append(lam)
             slopes.append(_finite(gradient, terms, step) * share)
@@ -555,14 +562,14 @@ class _Known(torch.autograd.Function):
     """A value whose gradients with respect to some tensors are known already."""
 
     @staticmethod
-    def forward(ctx: Any, value: Tensor, gradients: list[Tensor], *tensors: Tensor) -> Tensor:
+    def forward(ctx: Any, value: Tensor, gradients: list[Tensor | None], *tensors: Tensor) -> Tensor:
         ctx.gradients = gradients
         return value.clone()
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, slope: Tensor) -> tuple[Tensor | None, ...]:
-        return None, None, *(slope * gradient for gradient in ctx.gradients)
+        return None, None, *(None if g is None else slope * g for g in ctx.gradients)
 
 
 class Students(nn.Module):

@@ -728,6 +728,37 @@ def test_one_pass_with_parameters_that_stand_apart(batch, over):
     equal_ways(whole, {**batch, "b_present": torch.tensor([True, False] * 3)})
 
 
+@both_ways
+@pytest.mark.parametrize("over", ["mean", "last"])
+def test_a_parameter_that_plays_no_part_has_no_gradient(batch, over, one_pass):
+    """Not one of 0: weight decay and momentum would move it."""
+    model = teacher(over=over, one_pass=one_pass)
+    model.elbo.spare = nn.Parameter(torch.ones(2).double())
+    model.loss(batch)["loss"].backward()
+    assert [name for name, p in model.named_parameters() if p.grad is None] == ["elbo.spare"]
+
+
+@pytest.mark.parametrize("over", ["mean", "last"])
+def test_what_comes_before_the_batch_learns_through_start_and_bound(batch, over):
+    """Whichever way is asked for, and as the slope of the loss says, the noise and g_t being the same."""
+    slopes = []
+    for one_pass in (True, False):
+        model, scale = teacher(over=over, one_pass=one_pass), f64(1.3).requires_grad_()
+        torch.manual_seed(3)
+        model.loss({**batch, "a": scale * batch["a"]})["loss"].backward()
+        slopes.append(scale.grad)
+    close(slopes[0], slopes[1])
+    without = teacher("prior", over=over, steps=0)
+    scale = f64(1.3).requires_grad_()
+    torch.manual_seed(3)
+    without.loss({**batch, "a": scale * batch["a"]})["loss"].backward()
+    torch.manual_seed(3)
+    terms = without.elbo(torch.zeros(6, 4).double(), {**batch, "a": scale * batch["a"]})
+    (expected,) = torch.autograd.grad(-terms["a"].mean(), scale)
+    close(scale.grad, expected)
+    assert abs(expected) > 1e-3
+
+
 @pytest.mark.parametrize("over", ["mean", "last"])
 def test_one_pass_with_a_parameter_of_both_start_and_decoder(batch, over):
     """A start, and features, that read by the decoder's own weights: what both ways bring to them adds up."""
@@ -1424,6 +1455,23 @@ def test_senses_of_different_length_are_refused(batch):
     for who, call, model in readers()[-3:]:
         with Refused(f"{who}: 'b' has 4 examples, 'a' 6", model):
             call({**batch, "b": batch["b"][:4]})
+
+
+@both_ways
+def test_a_batch_without_examples_is_refused(batch, one_pass):
+    none = {sense: x[:0] for sense, x in batch.items()}
+    model = teacher(one_pass=one_pass)
+    for way in (model.loss, model.encode, model.bounds):
+        with pytest.raises(ValueError, match="no examples"):
+            way(none)
+
+
+@both_ways
+def test_inference_mode_is_refused_with_a_way_out(batch, one_pass):
+    model = teacher(one_pass=one_pass)
+    for way in (model.loss, model.encode):
+        with torch.inference_mode(), pytest.raises(RuntimeError, match="no_grad"):
+            way(batch)
 
 
 MASKS = [torch.ones(6), torch.ones(6).long(), *(torch.ones(n).bool() for n in ((6, 1), (5,), (1,), ()))]
