@@ -483,17 +483,23 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("every", [None, 1])
-def test_a_gradient_that_is_not_finite_never_gets_into_a_checkpoint(tmp_path: Path, every: int | None) -> None:
-    """√(w²) at 0 is a finite loss whose gradient is 0/0."""
+@pytest.mark.parametrize(
+    ("clip", "named"), [(None, "'weight w' is nan"), (1.0, "step 1 of 1: the term 'norm of the gradient' is nan")]
+)
+def test_a_gradient_that_is_not_finite_never_gets_into_a_checkpoint(
+    tmp_path: Path, every: int | None, clip: float | None, named: str
+) -> None:
+    """√(w²) at 0 is a finite loss whose gradient is 0/0. Where it is clipped it never gets into a weight either."""
 
     class Root(Mean):
         def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
             return {"loss": (self.w**2 * batch["x"].mean()).sqrt()}
 
-    path = tmp_path / "run"
-    with pytest.raises(FloatingPointError, match="'weight w' is nan"):
-        fit(Root(), numbers(1, 2), epochs=1, batch_size=2, checkpoint=path, checkpoint_every=every)
+    path, model = tmp_path / "run", Root()
+    with pytest.raises(FloatingPointError, match=named):
+        fit(model, numbers(1, 2), epochs=1, batch_size=2, clip_norm=clip, checkpoint=path, checkpoint_every=every)
     assert not path.exists()
+    assert bool(model.w.isfinite()) == (clip is not None)
 
 
 def test_a_validation_loss_that_is_not_finite_is_named() -> None:

@@ -108,7 +108,8 @@ def fit(
         TypeError: an argument, a batch or a term has the wrong type.
         ValueError: an argument is out of range, the loss is not as described, or the checkpoint is damaged or
             was made with other settings. Nothing has been changed then, except the model's device.
-        FloatingPointError: a term or a weight is not finite; the last good checkpoint is kept.
+        FloatingPointError: a term, a weight or, with ``clip_norm``, the gradient is not finite; the last good
+            checkpoint is kept.
 
     Examples:
         >>> from mmtutor.data import Senses
@@ -216,9 +217,12 @@ def fit(
                     # Averaged over the processes, this is the gradient of the mean over the batch's examples.
                     accelerator.backward(terms["loss"] * (weight * share.count))
                     means = share.mean(terms, weight)
-                    check_finite(means, f"{where}, step {now.step + 1} of {steps}", path)
+                    here = f"{where}, step {now.step + 1} of {steps}"
+                    check_finite(means, here, path)
                     if clip_norm is not None:
-                        accelerator.clip_grad_norm_(weights, clip_norm)
+                        norm = accelerator.clip_grad_norm_(weights, clip_norm)
+                        if accelerator.scaler is None:  # which leaves out such a step
+                            check_finite({"norm of the gradient": float(norm)}, here, path)
                     step()
                     if scheduler is not None:
                         scheduler.step()

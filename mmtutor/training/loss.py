@@ -102,8 +102,10 @@ def check_finite(values: Mapping[str, float], where: str, path: Path | None) -> 
     """Stop at a term that is not finite; ``path`` is the checkpoint that is kept."""
     for name, value in values.items():
         if not math.isfinite(value):
-            kept = f"; the last good checkpoint is {path}" if path is not None and path.exists() else ""
-            raise FloatingPointError(f"{where}: the term {name!r} is {value}{kept}")
+            kept = f" The last good checkpoint is {path}." if path is not None and path.exists() else ""
+            raise FloatingPointError(
+                f"{where}: the term {name!r} is {value}. Look at the data, or try a smaller learning rate.{kept}"
+            )
 
 
 def check_weights(model: nn.Module, where: str, path: Path | None) -> None:
