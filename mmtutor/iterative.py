@@ -2,9 +2,9 @@
 
 An encoder guesses the posterior of x in one go, and misses the best one by its *amortisation gap*. Here the guess is
 only the start: decode it, look how the evidence lower bound (ELBO) of *all* senses changes with the guess, and let a
-small network improve the guess by that gradient; again, T times (Marino, Yue and Mandt, 2018). To see the bound, all
-senses must be there. So this is a *teacher*, and for each sense a *student*, which sees that sense alone, learns to say
-what the teacher says (Oshima, Suzuki and Matsuo, 2023). Several students are combined by a product.
+small network improve the guess by that gradient; again, T times (Marino, Yue and Mandt, 2018). The bound of all senses
+needs all senses, and T decodings. So this is a *teacher*, and for each sense a *student*, which sees that sense alone,
+learns to say what the teacher says (Oshima, Suzuki and Matsuo, 2023). Several students are combined by a product.
 
     λ₀ = start(X),    g_t = ∂ELBO(X; λ_t)/∂λ,    λ_{t+1} = r(λ_t, g_t)                     inference, T times
     loss = −1/(T+1) Σ_t ELBO(X; λ_t)                                                        of the teacher
@@ -15,7 +15,8 @@ what the teacher says (Oshima, Suzuki and Matsuo, 2023). Several students are co
 The textbook's way is to go back through the decoder twice: once for g_t, once for the loss. Both can be had at once:
 cut λ_t off, go back through ELBO(X; λ_t), and keep what arrives at λ_t (that is g_t) and at the decoder's parameters.
 The decoder's graph can be forgotten then, so memory hardly grows with T. What is left is the chain λ₀ → λ₁ → … → λ_T of
-refiner and start, and the loss sees it as Σ_t ⟨g_t, λ_t⟩. The gradients of both ways are equal.
+refiner and start, and the loss sees it as −1/(T+1) Σ_t ⟨g_t, λ_t⟩. For the same draws of z the gradients of both ways
+are equal.
 
 | symbol | in the code | shape |
 | --- | --- | --- |
@@ -83,7 +84,7 @@ __all__ = [
 
 Batch = Mapping[str, Tensor]
 Terms = Mapping[str, Tensor]
-LOG_STD = (-4.5, 1.5)  # what log σ is kept in: σ from 0.011 to 4.5
+LOG_STD = (-4.5, 1.5)  # what `Refiner` keeps log σ in: σ from 0.011 to 4.5
 
 
 # ---------------------------------------------------------------------------------------------------- refinement
@@ -324,7 +325,8 @@ def _numbers(q: Distribution) -> tuple[Tensor, Tensor]:
 class Elbo(nn.Module):
     """The evidence lower bound of all senses: E_q [Σᵢ wᵢ log p(xᵢ|z)] − β KL(q(z; λ) ‖ N(0, I)), z drawn once.
 
-    A sense that is not in the batch plays no part, nor does one with ``"<sense>_present"`` False for an example.
+    A sense that is not in the batch plays no part, nor does one with ``"<sense>_present"`` False for an example. With
+    weights, nats are those of the model p(z) ∏ᵢ p(xᵢ|z)^wᵢ, and q comes close to that model's posterior.
 
     Args:
         decoders: for each sense a network from z (B, d).
@@ -496,9 +498,11 @@ class IterativeVAE(nn.Module):
             return torch.stack([_elbo(self.elbo(lam, batch), lam) for lam in self.refinements(batch, steps)])
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """``"loss"``; −ELBO at the ``"start"`` and at the ``"end"``, and its terms there: means over the batch."""
+        """``"loss"``; −ELBO at the ``"start"`` and at the ``"end"``, and each term there, negative too: batch means."""
         one = self.one_pass and torch.is_grad_enabled() and not any(x.requires_grad for x in batch.values())
         value, bounds, terms = (self._one_pass if one else self._textbook)(batch)
+        if taken := sorted({"loss", "start", "end"} & terms.keys()):
+            raise ValueError(f"IterativeVAE: a term of the ELBO cannot be called {taken[0]!r}, which the loss says")
         costs = {name: -term.detach().mean() for name, term in terms.items()}
         return {"loss": value, "start": -bounds[0].mean(), "end": -bounds[-1].mean(), **costs}
 
@@ -611,6 +615,8 @@ class Distillation(nn.Module):
     p(z|xᵢ), and a loss of I(z; x_rest|xᵢ) nats is left, which no student can mend. Reverse, it has the same mean and
     the teacher's too small width.
 
+    All senses that have a student and are in the batch must be there for each example; masks with a False are refused.
+
     Args:
         teacher: anything whose ``encode(batch)`` gives a normal distribution with independent numbers, on the batch's
             device: an `IterativeVAE`, or a VAE with a joint encoder. None: what the teacher says of each example was
@@ -660,8 +666,8 @@ def product_of_students(posteriors: Sequence[Distribution]) -> Independent[Norma
 
         τ = max(1, Σᵢ τᵢ − (M − 1)),    μ = Σᵢ τᵢ μᵢ / τ
 
-    Exact where each qᵢ is p(z|xᵢ) and senses are independent given z. No posterior is wider than the prior, so the
-    product is not, even where learned students are. One student is left as it is.
+    Exact where each qᵢ is p(z|xᵢ) and senses are independent given z. In a linear-Gaussian world no posterior is wider
+    than the prior; learned students may be, so the product's precision is kept at 1 or more. One student is left as is.
     """
     precision, weighted = _sums(posteriors)
     if (many := len(posteriors)) > 1:

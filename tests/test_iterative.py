@@ -1504,6 +1504,18 @@ def test_a_sense_named_like_what_a_loss_says_is_refused(name):
         Elbo({name: net}, {name: gaussian(1.0)})
 
 
+@both_ways
+@pytest.mark.parametrize("name", ["loss", "start", "end"])
+def test_a_term_named_like_what_a_loss_says_is_refused(batch, name, one_pass):
+    class Named(nn.Module):
+        def forward(self, lam, batch):
+            return {name: -lam.square().sum(1)}
+
+    model = IterativeVAE(FromPrior(2), Named(), Refiner(2).double(), 1, one_pass=one_pass)
+    with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
+        model.loss(batch)
+
+
 def test_a_student_of_a_sense_called_loss_is_refused():
     net = nn.Linear(3, 4)
     with Refused("none called 'loss'"):
