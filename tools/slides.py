@@ -16,8 +16,8 @@ from tools.vae_map import cell
 
 OURS = ("MoPoE, long", "joint VAE", "joint VAE, equal time", "iterative")
 HEAD = ["figure of the slides", "MoPoE", "JMVAE student", "iterative student", "ours: MoPoE, long",
-        "ours: joint VAE's student", "… equal time", "ours: iterative student", "better than the joint VAE's?",
-        "… equal time?"]  # fmt: skip
+        "ours: joint VAE's student", "… equal time", "ours: iterative student",
+        "better (KL: smaller) than the joint VAE's?", "… equal time?"]  # fmt: skip
 
 
 class Row(NamedTuple):
@@ -81,7 +81,8 @@ def slides_table(folder: Path) -> str:
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
         f"\n\nOurs ({'; '.join(measured) or 'nothing has been measured yet'}): mean ± standard deviation over seeds. "
         "The last two columns are verdicts from the 95 % interval of the difference (of logarithms, for distances): "
-        "**yes** and **no** if it lies on one side of 0. –: not on the slides, or not measured."
+        "**yes** and **no** if it lies on one side of 0. A smaller KL is not a better one, see below. –: not on the "
+        "slides, or not measured."
     )
 
 
