@@ -176,8 +176,8 @@ claim("a student by the divergence turned round is too sure", width < 0.95, f"{w
 # ## Digits
 #
 # Now the triples of chapter 6: a handwritten digit, a house number and the digit's word. The ELBO has the same weights $w_i$ of
-# the senses as there: it is the bound of the model $p(z) \prod_i p(x_i \mid z)^{w_i}$, and so are the nats below. $z$ is drawn once
-# at each step, so now the gradient is noisy. The refiner takes it as it is: it is not differentiated again.
+# the senses as there: it is the bound of the model $p(z) \prod_i p(x_i \mid z)^{w_i}$, and so are the nats below. A step draws
+# $z$ once, so now the gradient is noisy. The refiner takes it as it is: it is not differentiated again.
 #
 # Two models have the same networks and as many training steps. The *joint VAE* has an encoder of all senses and no
 # refinement: it is JMVAE whose students are taught afterwards. The *iterative* one has the same encoder and refines $T = 4$
