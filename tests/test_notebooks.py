@@ -106,6 +106,7 @@ def test_saving_in_jupyter_writes_both_files(pair: Path):
     model = manager.get("01_tiny.ipynb")
     model["content"]["cells"][1]["source"] = "print('changed in Jupyter')"
     manager.save(model, "01_tiny.ipynb")
+    manager.notary.store.close()
     text = pair.read_text()
     assert "changed in Jupyter" in text
     assert '# %% tags=["nbval-ignore-output"]' in text
