@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.fusion``, forward and backward, batch 64, on the CPU with one thread. The textbook formulation
 is written here from the paper's equations: put a one before each feature vector, multiply by R matrices kept in a
-three-dimensional tensor, take the product over the senses, weigh the R results.
+three-dimensional tensor, take the product over the modalities, weigh the R results.
 """
 
 from __future__ import annotations
@@ -65,8 +65,8 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     ratio = 0.0
-    print(f"forward and backward, batch {B}, {FEATURES} features a sense, D = {DIM}, rank {RANK}, one thread")
-    print(f"{'senses':>6} {'tensor ms':>10} {'textbook ms':>12} {'ours ms':>8} {'tensor MB':>10} {'ours MB':>8}")
+    print(f"forward and backward, batch {B}, {FEATURES} features a modality, D = {DIM}, rank {RANK}, one thread")
+    print(f"{'modalities':>6} {'tensor ms':>10} {'textbook ms':>12} {'ours ms':>8} {'tensor MB':>10} {'ours MB':>8}")
     for m in (2, 3, 4):
         dims = [FEATURES] * m
         features = [torch.randn(B, FEATURES) for _ in dims]
@@ -86,7 +86,7 @@ def main() -> None:
         if m == 3:
             ratio = times["textbook"] / times["ours"]
             print(f"       tensor fusion takes {times['tensor'] / times['ours']:.1f} times as long as low-rank")
-    print(f"ratio: {ratio:.2f} (textbook low-rank over ours, three senses)")
+    print(f"ratio: {ratio:.2f} (textbook low-rank over ours, three modalities)")
 
 
 if __name__ == "__main__":

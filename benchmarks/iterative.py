@@ -1,6 +1,6 @@
 """Iterative inference: the price of a refinement, and a training step from one backward pass against two simpler forms.
 
-``python -m benchmarks.iterative`` with one thread: three senses, Gaussian likelihoods, 20 latent numbers.
+``python -m benchmarks.iterative`` with one thread: three modalities, Gaussian likelihoods, 20 latent numbers.
 
 **A refinement** goes forward and back through the decoders, and it must draw z, look at the prior and call the refiner.
 How much is that more than the decoders alone? Three answers, from lenient to strict: forward, log-likelihood and back
@@ -54,7 +54,7 @@ Batch = Mapping[str, Tensor]
 
 
 class Joint(nn.Module):
-    """The start: features of each sense side by side, and a linear layer that reads them."""
+    """The start: features of each modality side by side, and a linear layer that reads them."""
 
     def __init__(self, setting: str) -> None:
         super().__init__()

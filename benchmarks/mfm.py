@@ -2,7 +2,7 @@
 
 ``python -m benchmarks.mfm`` with one thread, at the sizes of the released code for CMU-MOSI: batches of 32, 20 steps of
 300, 5 and 20 numbers. The step-by-step formulation is written here from the equations: at each step every LSTM reads
-its sense, the attention is computed, and the memory is written. It has the parameters of ours; loss and gradient are
+its modality, the attention is computed, and the memory is written. It has the parameters of ours; loss and gradient are
 asserted to be equal before anything is timed.
 
 Both do the same multiplications. What ours saves is many small calls: inputs, attention, proposals and the first layer
@@ -38,11 +38,11 @@ def nothing(lstm: nn.LSTM | nn.LSTMCell) -> tuple[Tensor, Tensor]:
 
 def fuse(m: MFN, batch: Batch) -> Tensor:
     """The Memory Fusion Network, step by step."""
-    states = {sense: nothing(lstm) for sense, lstm in m.lstms.items()}
+    states = {modality: nothing(lstm) for modality, lstm in m.lstms.items()}
     u = torch.zeros(B, m.keep.out_features)
     for t in range(T):
         before = [c for _, c in states.values()]
-        states = {sense: lstm(batch[sense][:, t], states[sense]) for sense, lstm in m.lstms.items()}
+        states = {modality: lstm(batch[modality][:, t], states[modality]) for modality, lstm in m.lstms.items()}
         both = torch.cat(before + [c for _, c in states.values()], 1)
         seen = m.attention(both).softmax(1) * both
         keep, write = m.gates(torch.cat([seen, u], 1)).relu().chunk(2, 1)
@@ -54,7 +54,7 @@ def encode(m: LSTMEncoder, batch: Batch) -> Tensor:
     """The last state of an LSTM, step by step."""
     state = nothing(m.lstm)
     for t in range(T):
-        state = cell(m.lstm, batch[m.sense][:, t], state)
+        state = cell(m.lstm, batch[m.modality][:, t], state)
     return state[0]
 
 
@@ -75,9 +75,9 @@ def step_by_step(model: MFM, batch: Batch) -> Tensor:
         zs[name] = part.to_z(fuse(encoder, batch) if isinstance(encoder, MFN) else encode(encoder, batch))
         fs[name] = part.make(zs[name])
     loss = F.l1_loss(model.decide(fs["label"]), batch["label"])
-    for sense, decoder in model.decoders.items():
-        made = decode(decoder, torch.cat([fs["label"], fs[sense]], 1))
-        loss = loss + model.weights[sense] * F.mse_loss(made, batch[sense])
+    for modality, decoder in model.decoders.items():
+        made = decode(decoder, torch.cat([fs["label"], fs[modality]], 1))
+        loss = loss + model.weights[modality] * F.mse_loss(made, batch[modality])
     return loss + model.prior * sum(mmd(z) for z in zs.values())
 
 
@@ -95,7 +95,7 @@ def main() -> None:
     torch.set_num_threads(1)
     torch.manual_seed(0)
     model = sequence_mfm(FEATURES, T, 1, label_cost="absolute", **ORIGINAL)
-    batch = {sense: torch.randn(B, T, d) for sense, d in FEATURES.items()} | {"label": torch.randn(B, 1)}
+    batch = {modality: torch.randn(B, T, d) for modality, d in FEATURES.items()} | {"label": torch.randn(B, 1)}
     losses = {"step by step": lambda: step_by_step(model, batch), "ours": lambda: model.loss(batch)["loss"]}
 
     def train(loss: Callable[[], Tensor]) -> Callable[[], tuple[Tensor, Tensor]]:

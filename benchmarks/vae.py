@@ -48,7 +48,7 @@ Networks = dict[str, nn.Module]
 
 
 class Joint(nn.Module):
-    """A joint encoder: features of each sense side by side, and a linear layer that reads them."""
+    """A joint encoder: features of each modality side by side, and a linear layer that reads them."""
 
     def __init__(self, heads: Networks) -> None:
         super().__init__()
@@ -61,7 +61,7 @@ class Joint(nn.Module):
 
 
 def perceptrons(dim: int) -> Networks:
-    """To ``dim`` numbers of each sense."""
+    """To ``dim`` numbers of each modality."""
     return {
         s: nn.Sequential(nn.Flatten(), nn.Linear(math.prod(x), HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, dim))
         for s, x in SHAPES.items()
@@ -69,7 +69,7 @@ def perceptrons(dim: int) -> Networks:
 
 
 def perceptrons_back() -> Networks:
-    """From z to each sense."""
+    """From z to each modality."""
     return {
         s: nn.Sequential(nn.Linear(LATENT, HIDDEN), nn.ReLU(), nn.Linear(HIDDEN, math.prod(x)), nn.Unflatten(1, x))
         for s, x in SHAPES.items()
@@ -77,7 +77,7 @@ def perceptrons_back() -> Networks:
 
 
 def convolutions(dim: int) -> Networks:
-    """The encoders of this library, to ``dim`` numbers of each sense."""
+    """The encoders of this library, to ``dim`` numbers of each modality."""
     return {"handwritten": ImageEncoder(1, dim), "street": ImageEncoder(3, dim), "word": TextEncoder(27, dim)}
 
 
@@ -144,7 +144,7 @@ def by_place(components: Independent[Normal], among: Tensor | None = None) -> In
 
 
 def first_pair(model: MVAE, present: Tensor) -> Tensor:
-    """The sets of MVAE, bool (S, M, B): all senses, each alone and, for the one that is drawn, the first two."""
+    """The sets of MVAE, bool (S, M, B): all modalities, each alone and, for the one that is drawn, the first two."""
     M, size = present.shape
     sets = torch.cat([torch.ones(1, M), torch.eye(M), torch.arange(M).unsqueeze(0) < 2])
     return sets.bool().unsqueeze(2).expand(-1, -1, size)
@@ -163,7 +163,7 @@ MODELS = {
         {"drawn": 1},
         {"k": 1, "warmup": 0},
         {"mmtutor.vae.MVAE._sets": first_pair, "multivae.models.mvae.mvae_model.choice": lambda *_, **__: [0]},
-        "given the same set; ours draws one for each example, each sense with chance 1/2, theirs a pair for all",
+        "given the same set; ours draws one for each example, each modality with chance 1/2, theirs a pair for all",
     ),
     "MMVAE": Model(MMVAE, {"k": 1}, {"K": 1, "loss": "iwae_looser", **NORMAL}),
     f"MMVAE, DReG, K = {K}": Model(
@@ -177,7 +177,7 @@ MODELS = {
         {},
         {},
         {"mmtutor.vae.mopoe.choose": by_place, "multivae.models.MoPoE._poe_fusion": lambda _, *experts: poe(*experts)},
-        "without theirs of p(z) in the set of all senses, and with sets by place, theirs; ours draws for each example",
+        "without theirs of p(z) in the set of all modalities, and with sets by place, theirs; ours draws for each example",
     ),
     "MVTCAE": Model(MVTCAE, {"alpha": 0.9}, {"alpha": 0.9, "beta": 1.0}),
 }
@@ -185,7 +185,7 @@ MODELS = {
 
 @contextmanager
 def same_noise() -> Iterator[None]:
-    """Later draws of z have the noise of the first, ours; multivae may draw it sense by sense or set by set."""
+    """Later draws of z have the noise of the first, ours; multivae may draw it modality by modality or set by set."""
     drawn: list[Tensor] = []
 
     def draw(shape: torch.Size, dtype: torch.dtype, device: torch.device) -> Tensor:
@@ -300,7 +300,7 @@ def lowest(ratios: Mapping[str, float]) -> str:
 def main() -> None:
     """Print tables and, as the last line, the ratio."""
     torch.set_num_threads(1)
-    print("forward and backward, three senses, one thread; multivae over ours")
+    print("forward and backward, three modalities, one thread; multivae over ours")
     few = compare("small perceptrons", 64, 41)
     compare("small perceptrons", 256, 15)
     many = compare("convolutions", 64, 9)

@@ -1,1 +1,1 @@
-"""What takes longer than a notebook: several seeds, tables of figures. ``python -m experiments.NAME``."""
+"""What takes longer than a notebook: several seeds, tables of numbers. ``python -m experiments.NAME``."""

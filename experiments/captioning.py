@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from benchmarks.timing import alternate
 from experiments.results import Claim, measure
 from mmtutor.captioning import Captioner, ShowAndTell, ShowAttendTell, beam_search, greedy
-from mmtutor.data import Pairs, Scenes, Senses, Vocabulary, scenes
+from mmtutor.data import MultimodalDataset, Pairs, Scenes, Vocabulary, scenes
 from mmtutor.data.scene import CAPTION_LENGTH
 from mmtutor.encoders import GridEncoder
 from mmtutor.metrics import (
@@ -57,7 +57,7 @@ OURS = "ours"
 CLAIMS = [
     Claim("Attention binds colour to digit better than Show and Tell with the mean of the same places, at equal steps",
           OURS, "binding, soft", "binding, Show and Tell", "share of mentions",
-          show=("paired, soft", "paired, Show and Tell", "paired by lot, Show and Tell",
+          show=("paired, soft", "paired, Show and Tell", "paired at random, Show and Tell",
                 "digit words right, soft", "digit words right, Show and Tell", "colour words right, soft",
                 "colour words right, Show and Tell")),
     Claim("… and at equal time", OURS, "binding, soft", "binding, Show and Tell, equal time", "share of mentions",
@@ -156,7 +156,7 @@ class World:
             "three": scenes("test", n=test, seed=2, objects=(3, 3), never=NEVER, progress=False),
             "four": scenes("test", n=test, seed=2, objects=(4, 4), never=NEVER, progress=False),
         }
-        self.seen = {name: Senses({"places": predict(self.eye, data)}) for name, data in self.tests.items()}
+        self.seen = {name: MultimodalDataset({"places": predict(self.eye, data)}) for name, data in self.tests.items()}
         self.dim = self.eye.eye.dim
 
     def trained(self, model: Captioner, seed: int, epochs: int, lr: float) -> float:
@@ -184,13 +184,13 @@ def tell(world: World, seed: int) -> ShowAndTell:
     return ShowAndTell(nn.Identity(), world.dim, len(world.vocabulary), image="places")
 
 
-def figures(world: World, model: Captioner, name: str) -> dict[str, float]:
+def numbers(world: World, model: Captioner, name: str) -> dict[str, float]:
     """What the model writes alone on the test scenes, and where it looks."""
     data = world.tests["test"]
     texts, alpha = world.write(model)
     facts = caption_facts(texts, data)
     out = {f"{kind} words right, {name}": facts[kind] for kind in ("digit", "colour", "size", "relation")}
-    out |= {f"{kind}, {name}": facts[kind] for kind in ("binding", "paired", "paired by lot", "found")}
+    out |= {f"{kind}, {name}": facts[kind] for kind in ("binding", "paired", "paired at random", "found")}
     out[f"BLEU-4, {name}"] = bleu(texts, data.captions)[3]
     out[f"words, {name}"] = length(texts)
     if alpha is not None:
@@ -287,7 +287,7 @@ def one_seed(seed: int) -> dict[str, float]:
         epochs = s["epochs of Show and Tell at equal time" if "equal time" in name else "epochs"]
         lr = s["lr" if isinstance(model, ShowAttendTell) else "lr of Show and Tell"]
         out[f"seconds, {name}"] = world.trained(model, seed, epochs, lr)
-        out |= figures(world, model, name)
+        out |= numbers(world, model, name)
         if isinstance(model, ShowAttendTell):
             out[f"spread, {name}"] = spread(world, model)
     soft = models["soft"]

@@ -14,9 +14,9 @@ from typing import Any
 from torch import nn
 
 from experiments.results import Claim, measure
-from mmtutor.data import Senses, digits, fsdd, smartwatch
+from mmtutor.data import MultimodalDataset, digits, fsdd, smartwatch
 from mmtutor.encoders import AudioEncoder, ImageEncoder, SequenceEncoder, TabularEncoder
-from mmtutor.fusion import Concat, CrossFusion, DecisionFusion, EarlyFusion, LateFusion, LowRankFusion
+from mmtutor.fusion import Concat, CrossModalFusion, DecisionFusion, EarlyFusion, LateFusion, LowRankFusion
 from mmtutor.metrics import correct
 from mmtutor.training import fit, seed_everything
 
@@ -38,27 +38,27 @@ SETTINGS: dict[str, Any] = {
 MEMO = "memo on multimodal classification"
 OURS = "ours"
 CLAIMS = [
-    Claim("Three senses together beat the best single one", MEMO, "late", "best single sense",
+    Claim("Three modalities together beat the best single one", MEMO, "late", "best single modality",
           show=("street", "spoken", "shape")),
     Claim("Two sensors of a watch beat the best single one (people held out)", MEMO, "both sensors", "best sensor"),
-    Claim("Late fusion of features beats early fusion of raw senses", OURS, "late", "early"),
+    Claim("Late fusion of features beats early fusion of raw modalities", OURS, "late", "early"),
     Claim("One exchange beats late fusion", MEMO, "1 exchange", "late", show=("0 exchanges",)),
     Claim("Three exchanges beat one", MEMO, "3 exchanges", "1 exchange"),
     Claim(
-        "The product of probabilities, prior divided out, beats fusing features (senses independent given the digit)",
+        "The product of probabilities, prior divided out, beats fusing features (modalities independent given the digit)",
         OURS,
         "product of probabilities",
         "late",
         show=("mean of probabilities",),
     ),
     Claim(
-        "With half of each sense missing at test, training with dropped senses is better",
+        "With half of each modality missing at test, training with dropped modalities is better",
         OURS,
         "missing, trained with drops",
         "missing, trained whole",
         show=("product of probabilities, missing",),
     ),
-    Claim("Training with dropped senses costs accuracy when nothing is missing", OURS,
+    Claim("Training with dropped modalities costs accuracy when nothing is missing", OURS,
           "late", "whole, trained with drops"),
     Claim("Label in the relation: low-rank fusion learns it, the product of probabilities cannot", OURS,
           "sum: low-rank", "sum: product of probabilities"),
@@ -67,12 +67,12 @@ CLAIMS = [
     Claim("Synthetic voices carry over to real ones less well than to other synthetic ones", OURS,
           "synthetic to synthetic", "synthetic to real", show=("real to real",)),
 ]  # fmt: skip
-SENSES = ("street", "spoken", "shape")
+MODALITIES = ("street", "spoken", "shape")
 DIMS = [64, 64, 64]
 
 
-def encoders(*senses: str) -> dict[str, nn.Module]:
-    """New encoders for the senses named."""
+def encoders(*modalities: str) -> dict[str, nn.Module]:
+    """New encoders for the modalities named."""
     make = {
         "street": lambda: ImageEncoder(3),
         "handwritten": lambda: ImageEncoder(1),
@@ -81,11 +81,11 @@ def encoders(*senses: str) -> dict[str, nn.Module]:
         "accelerometer": lambda: SequenceEncoder(3),
         "gyroscope": lambda: SequenceEncoder(3),
     }
-    return {s: make[s]() for s in senses}
+    return {s: make[s]() for s in modalities}
 
 
 def accuracy(
-    model: nn.Module, train: Senses, *tests: Senses, seed: int, epochs: int = SETTINGS["epochs"]
+    model: nn.Module, train: MultimodalDataset, *tests: MultimodalDataset, seed: int, epochs: int = SETTINGS["epochs"]
 ) -> list[float]:
     """Train a model and measure its accuracy on each test set."""
     fit(
@@ -103,12 +103,12 @@ def accuracy(
 
 
 def one_seed(seed: int, archive: Path | None) -> dict[str, float]:
-    """All figures of one seed."""
+    """All numbers of one seed."""
     out: dict[str, float] = {}
     n, n_test, epochs_sum = SETTINGS["train"], SETTINGS["test"], SETTINGS["epochs, sum of two digits"]
     three = partial(
         digits,
-        *SENSES,
+        *MODALITIES,
         seed=seed,
         snr_db=SETTINGS["SNR of spoken, dB"],
         street_difficulty=SETTINGS["street difficulty"],
@@ -117,15 +117,15 @@ def one_seed(seed: int, archive: Path | None) -> dict[str, float]:
     missing = three(split="test", n=n_test, drop=SETTINGS["share missing"])
     go = partial(accuracy, seed=seed)
 
-    for sense in SENSES:
+    for modality in MODALITIES:
         seed_everything(seed)
-        [out[sense]] = go(LateFusion(encoders(sense), 10, Concat([64])), train, test)
-    out["best single sense"] = max(out[s] for s in SENSES)
+        [out[modality]] = go(LateFusion(encoders(modality), 10, Concat([64])), train, test)
+    out["best single modality"] = max(out[s] for s in MODALITIES)
     seed_everything(seed)
-    late = LateFusion(encoders(*SENSES), 10, Concat(DIMS))
+    late = LateFusion(encoders(*MODALITIES), 10, Concat(DIMS))
     out["late"], out["missing, trained whole"] = go(late, train, test, missing)
     seed_everything(seed)
-    late = LateFusion(encoders(*SENSES), 10, Concat(DIMS))
+    late = LateFusion(encoders(*MODALITIES), 10, Concat(DIMS))
     out["whole, trained with drops"], out["missing, trained with drops"] = go(
         late, three(split="train", n=n, drop=SETTINGS["share dropped in training"]), test, missing
     )
@@ -133,19 +133,19 @@ def one_seed(seed: int, archive: Path | None) -> dict[str, float]:
     [out["early"]] = go(EarlyFusion({"street": 3072, "spoken": 1024, "shape": 16}, 10), train, test)
     for k, name in {0: "0 exchanges", 1: "1 exchange", 3: "3 exchanges"}.items():
         seed_everything(seed)
-        [out[name]] = go(CrossFusion(encoders(*SENSES), 10, DIMS, exchanges=k), train, test)
+        [out[name]] = go(CrossModalFusion(encoders(*MODALITIES), 10, DIMS, exchanges=k), train, test)
     seed_everything(seed)
-    votes = DecisionFusion(encoders(*SENSES), 10, DIMS, "product")
+    votes = DecisionFusion(encoders(*MODALITIES), 10, DIMS, "product")
     out["product of probabilities"], out["product of probabilities, missing"] = go(votes, train, test, missing)
     votes.rule = "mean"  # only the rule differs, the branches are trained each on its own
     out["mean of probabilities"] = float(correct(votes, test).mean())
 
     # Seed k holds out the k-th pair of people, so the interval over seeds is one over people too.
     train, test = smartwatch("train", fold=seed % 5, hop=25), smartwatch("test", fold=seed % 5)
-    for senses in (("accelerometer",), ("gyroscope",), ("accelerometer", "gyroscope")):
+    for modalities in (("accelerometer",), ("gyroscope",), ("accelerometer", "gyroscope")):
         seed_everything(seed)
-        model = LateFusion(encoders(*senses), 7, Concat([64] * len(senses)))
-        [out["both sensors" if len(senses) > 1 else senses[0]]] = go(model, train, test)
+        model = LateFusion(encoders(*modalities), 7, Concat([64] * len(modalities)))
+        [out["both sensors" if len(modalities) > 1 else modalities[0]]] = go(model, train, test)
     out["best sensor"] = max(out["accelerometer"], out["gyroscope"])
 
     pair = partial(
@@ -180,5 +180,5 @@ if __name__ == "__main__":
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--fsdd", type=Path, help="an archive of FSDD that is already here; otherwise it is downloaded")
     arguments = parser.parse_args()
-    what = "Early, late and cross-modality fusion on the digit world and on a smartwatch."
+    what = "Early, late and cross-modal fusion on the digit world and on a smartwatch."
     print(measure("fusion", what, CLAIMS, partial(one_seed, archive=arguments.fsdd), arguments.seeds, SETTINGS))

@@ -3,9 +3,9 @@
 First a linear-Gaussian world, where the best student is known. Then triples of a handwritten digit, a house number and
 the digit's word; pictures with sentences are in ``experiments/iterative_scenes.py``. All VAEs of a seed have the same
 encoders, decoders, data and number of steps, except where a row says "equal time": there the joint VAE has as many
-epochs as fit into the iterative one's processor time. ELBOs carry the weights of the senses, as in training; so they
+epochs as fit into the iterative one's processor time. ELBOs carry the weights of the modalities, as in training; so they
 compare models with each other, not with other likelihoods. T = 4 was set before anything was measured, and nothing was
-tuned for one of the models. Judges, classifiers trained on other draws of the train split, read what is made.
+tuned for one of the models. EvaluationClassifiers, classifiers trained on other draws of the train split, read what is made.
 
 Stops and resumes seed by seed. About 18 minutes a seed on one core. ``--full`` has the paper's sizes, for a GPU, and is
 stored by itself; ``--real`` takes the real MNIST and SVHN, which must be in the cache folder.
@@ -27,12 +27,12 @@ from torch.distributions import Distribution, Independent, Normal, kl_divergence
 
 from experiments import vae
 from experiments.results import Claim, measure
-from mmtutor.data import Senses, digits, mnist, svhn
+from mmtutor.data import MultimodalDataset, digits, mnist, svhn
 from mmtutor.iterative import (
     Distillation,
     Elbo,
+    FromModality,
     FromPrior,
-    FromSense,
     GradientAscent,
     IterativeVAE,
     Refiner,
@@ -76,12 +76,12 @@ PAIRS = [("street", "word", "handwritten"), ("handwritten", "word", "street")]
 OSHIMA, OURS = "Oshima 2023", "ours"
 JOINT, LONG, ITERATIVE = "joint VAE", "joint VAE, equal time", "iterative"
 DRAWS, CLIMB = "joint VAE, five draws", "iterative, no student"
-NATS = "nats, the mean over examples, with the weights of the senses"
+NATS = "nats, the mean over examples, with the weights of the modalities"
 LOG_FD = "log of the Fréchet distance"
 
 
 def fd(*given: str, to: str) -> str:
-    """The name of a figure."""
+    """The name of a number."""
     return f"log FD, {' and '.join(given)} to {to}"
 
 
@@ -92,16 +92,16 @@ def better(claim: str, source: str, what: str, worse: str, better: str) -> Claim
 
 
 def coherent(claim: str, more: str, less: str) -> Claim:
-    """A row that compares how often a picture or word made from one other sense shows its digit."""
+    """A row that compares how often a picture or word made from one other modality shows its digit."""
     return Claim(claim, OURS, f"coherence: {more}", f"coherence: {less}", "share of examples")
 
 
 MEAN_FD = "log FD, mean of four directions"
 CLAIMS = [
-    Claim("World: trained students come within .02 nats of the best, whose loss is the information that a sense lacks",
+    Claim("World: trained students come within .02 nats of the best, whose loss is the information that a modality lacks",
           OURS, "world: .02 nats", "world: loss beyond the best", "nats",
           show=("world: loss of students", "world: loss of the best", "world: missing information")),
-    Claim("World: a student by reverse KL is narrower than the posterior of its sense", OURS,
+    Claim("World: a student by reverse KL is narrower than the posterior of its modality", OURS,
           "one", "world: width of reverse students", "share of the exact standard deviation",
           show=("world: width of forward students", "world: width of the joint posterior")),
     Claim("World: the means of students by forward and by reverse KL are nearer than .05", OURS, "world: .05",
@@ -130,7 +130,7 @@ CLAIMS = [
     coherent("… than those of a joint VAE with as many draws of z in a training step", ITERATIVE, DRAWS),
     Claim("The iterative one's gap is smaller than that of a joint VAE with as many draws of z in a training step",
           OURS, f"gap: {DRAWS}", f"gap: {ITERATIVE}", NATS, show=(f"ELBO: {DRAWS}", f"ELBO: {ITERATIVE}")),
-    better("Students make better pictures than many steps up the bound of the sense that is there, without a student",
+    better("Students make better pictures than many steps up the bound of the modality that is there, without a student",
            OURS, MEAN_FD, CLIMB, ITERATIVE),
     coherent("… and more coherent ones", ITERATIVE, CLIMB),
     better("Students of the refined posterior make better pictures than those of the unrefined one", OURS, MEAN_FD,
@@ -139,17 +139,17 @@ CLAIMS = [
     better("With the joint VAE's decoders, frozen, students of the refined posterior make better pictures than those "
            "of the joint VAE", OURS, MEAN_FD, JOINT, "iterative, frozen decoders"),
     coherent("… and more coherent ones", "iterative, frozen decoders", JOINT),
-    *(Claim(f"Probe, {sense}: the iterative student's code tells the digit better than the joint VAE's", OSHIMA,
-            f"probe, {sense}: {ITERATIVE}", f"probe, {sense}: {JOINT}", show=(f"probe, {sense}: {LONG}",))
-      for sense in vae.SENSES),
-    *(Claim(f"KL(teacher ‖ student), {sense}: the iterative one's is smaller than the joint VAE's", OSHIMA,
-            f"KL, {sense}: {JOINT}", f"KL, {sense}: {ITERATIVE}", "nats", show=(f"KL, {sense}: {LONG}",))
-      for sense in vae.SENSES),
+    *(Claim(f"Probe, {modality}: the iterative student's code tells the digit better than the joint VAE's", OSHIMA,
+            f"probe, {modality}: {ITERATIVE}", f"probe, {modality}: {JOINT}", show=(f"probe, {modality}: {LONG}",))
+      for modality in vae.MODALITIES),
+    *(Claim(f"KL(teacher ‖ student), {modality}: the iterative one's is smaller than the joint VAE's", OSHIMA,
+            f"KL, {modality}: {JOINT}", f"KL, {modality}: {ITERATIVE}", "nats", show=(f"KL, {modality}: {LONG}",))
+      for modality in vae.MODALITIES),
     *(better(f"{a} to {b}: the iterative student makes better pictures than MoPoE with four times the epochs", OSHIMA,
              fd(a, to=b), "MoPoE, long", ITERATIVE) for a, b in DIRECTIONS),
-    *(Claim(f"Probe, {sense}: the iterative student's code tells the digit better than that of MoPoE with four times "
-            "the epochs", OSHIMA, f"probe, {sense}: {ITERATIVE}", f"probe, {sense}: MoPoE, long",
-            show=(f"probe, {sense}: MoPoE",)) for sense in vae.SENSES),
+    *(Claim(f"Probe, {modality}: the iterative student's code tells the digit better than that of MoPoE with four times "
+            "the epochs", OSHIMA, f"probe, {modality}: {ITERATIVE}", f"probe, {modality}: MoPoE, long",
+            show=(f"probe, {modality}: MoPoE",)) for modality in vae.MODALITIES),
     better("The iterative student makes better pictures than MVTCAE's", OURS, MEAN_FD, "MVTCAE", ITERATIVE),
     *(better(f"{a} and {b} to {c}: the product with the prior counted once makes better pictures than the naive one",
              OURS, fd(a, b, to=c), "iterative, naive product", ITERATIVE) for a, b, c in PAIRS),
@@ -160,7 +160,7 @@ CLAIMS = [
     better("Students by forward KL make better pictures than by reverse KL", OURS, MEAN_FD, "iterative, reverse KL",
            ITERATIVE),
     coherent("… and more coherent ones", ITERATIVE, "iterative, reverse KL"),
-    Claim("A start from all senses leaves a smaller gap than one from handwriting alone", OURS,
+    Claim("A start from all modalities leaves a smaller gap than one from handwriting alone", OURS,
           "gap: iterative, from handwriting", f"gap: {ITERATIVE}", NATS),
     better("… and students that make better pictures", OURS, MEAN_FD, "iterative, from handwriting", ITERATIVE),
 ]  # fmt: skip
@@ -216,7 +216,7 @@ def mean(values: Sequence[float]) -> float:
 
 
 class Kind(NamedTuple):
-    """A set of senses, and networks for them."""
+    """A set of modalities, and networks for them."""
 
     encoder: Callable[[str, int], nn.Module]
     decoder: Callable[[str], nn.Module]
@@ -225,33 +225,33 @@ class Kind(NamedTuple):
     epochs: int
 
     @property
-    def senses(self) -> list[str]:
+    def modalities(self) -> list[str]:
         """Their names."""
         return [*self.likelihoods]
 
 
 class JointEncoder(nn.Module):
-    """All senses' encoders, and a layer over them."""
+    """All modalities' encoders, and a layer over them."""
 
     def __init__(self, kind: Kind, outputs: int) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({s: kind.encoder(s, 128) for s in kind.senses})
+        self.parts = nn.ModuleDict({s: kind.encoder(s, 128) for s in kind.modalities})
         self.last = nn.Sequential(nn.SiLU(), nn.Linear(128 * len(self.parts), outputs))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """From a batch with all senses to (B, outputs)."""
+        """From a batch with all modalities to (B, outputs)."""
         out: Tensor = self.last(torch.cat([part(batch[s]) for s, part in self.parts.items()], 1))
         return out
 
 
 class Model(NamedTuple):
-    """What is measured: an inference from some senses of a batch, and decoders."""
+    """What is measured: an inference from some modalities of a batch, and decoders."""
 
     infer: Callable[[Mapping[str, Tensor], Sequence[str]], Any]
     decode: Callable[[Tensor, Sequence[str]], Mapping[str, Distribution]]
 
 
-def train(model: nn.Module, data: Senses, seed: int, epochs: int) -> float:
+def train(model: nn.Module, data: MultimodalDataset, seed: int, epochs: int) -> float:
     """Train in place; return seconds: of the processor, for all threads, or of the wall clock where there is a GPU."""
     s = SETTINGS
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
@@ -262,10 +262,10 @@ def train(model: nn.Module, data: Senses, seed: int, epochs: int) -> float:
     return clock() - start
 
 
-def ready(data: Senses) -> Senses:
+def ready(data: MultimodalDataset) -> MultimodalDataset:
     """The same on the device that models are trained on."""
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    return Senses({name: tensor.to(device) for name, tensor in data.tensors.items()})
+    return MultimodalDataset({name: tensor.to(device) for name, tensor in data.tensors.items()})
 
 
 def teacher(kind: Kind, seed: int, steps: int, start: nn.Module | None = None) -> IterativeVAE:
@@ -273,11 +273,11 @@ def teacher(kind: Kind, seed: int, steps: int, start: nn.Module | None = None) -
     seed_everything(seed)
     latent = SETTINGS["latent"]
     first = JointEncoder(kind, 2 * latent) if start is None else start
-    elbo = Elbo({s: kind.decoder(s) for s in kind.senses}, kind.likelihoods, kind.weights)
+    elbo = Elbo({s: kind.decoder(s) for s in kind.modalities}, kind.likelihoods, kind.weights)
     return IterativeVAE(first, elbo, Refiner(latent), steps)
 
 
-def inferred(teacher: Any, data: Senses, seed: int, **options: Any) -> Tensor:
+def inferred(teacher: Any, data: MultimodalDataset, seed: int, **options: Any) -> Tensor:
     """λ of all examples, (n, 2 latent)."""
     seed_everything(seed)
     parts = []
@@ -288,22 +288,24 @@ def inferred(teacher: Any, data: Senses, seed: int, **options: Any) -> Tensor:
     return torch.cat(parts)
 
 
-def teach(kind: Kind, teacher: Any, data: Senses, seed: int, direction: str = "forward", **options: Any) -> Students:
+def teach(
+    kind: Kind, teacher: Any, data: MultimodalDataset, seed: int, direction: str = "forward", **options: Any
+) -> Students:
     """Students of a teacher's posteriors."""
-    told = Senses({**data.tensors, "told": inferred(teacher, data, seed, **options)})
+    told = MultimodalDataset({**data.tensors, "told": inferred(teacher, data, seed, **options)})
     seed_everything(seed)
-    students = Students({s: kind.encoder(s, 2 * SETTINGS["latent"]) for s in kind.senses})
+    students = Students({s: kind.encoder(s, 2 * SETTINGS["latent"]) for s in kind.modalities})
     train(Distillation(None, students, direction), told, seed, kind.epochs)
     return students
 
 
-def curve(model: IterativeVAE, data: Senses, seed: int, steps: int) -> list[float]:
+def curve(model: IterativeVAE, data: MultimodalDataset, seed: int, steps: int) -> list[float]:
     """The ELBO after 0, 1, … steps, the mean over examples."""
     seed_everything(seed)
     return model.bounds(data[: SETTINGS["ELBO: examples"]], steps).mean(1).tolist()
 
 
-def gap(model: IterativeVAE, data: Senses, seed: int) -> float:
+def gap(model: IterativeVAE, data: MultimodalDataset, seed: int) -> float:
     """The amortisation gap, the mean over some examples."""
     seed_everything(seed)
     batch = data[: SETTINGS["gap: examples"]]
@@ -312,14 +314,14 @@ def gap(model: IterativeVAE, data: Senses, seed: int) -> float:
 
 @torch.no_grad()
 def made_from(model: Model, batch: Mapping[str, Tensor], given: Sequence[str], to: Sequence[str]) -> dict[str, Tensor]:
-    """One of each sense for each example: z is drawn, the decoder's mean taken."""
+    """One of each modality for each example: z is drawn, the decoder's mean taken."""
     return {s: mean_of(p) for s, p in model.decode(model.infer(batch, given).sample(), to).items()}
 
 
-def apart(judge: vae.Judge, real: Tensor, made: Tensor) -> float:
-    """The Fréchet distance of a judge's features."""
+def apart(classifier: vae.EvaluationClassifier, real: Tensor, made: Tensor) -> float:
+    """The Fréchet distance of a classifier's features."""
     with torch.no_grad():
-        return frechet_distance(judge.features(real), judge.features(made))
+        return frechet_distance(classifier.features(real), classifier.features(made))
 
 
 # ---- digits
@@ -328,23 +330,25 @@ def apart(judge: vae.Judge, real: Tensor, made: Tensor) -> float:
 def digit_kind() -> Kind:
     """Handwriting, house number, word; networks are those of ``experiments/vae.py``."""
     s = SETTINGS
-    likelihoods = {x: gaussian(s["scale"][x]) if x in vae.PICTURES else categorical(one_hot=True) for x in vae.SENSES}
-    weights = {x: s["weights"][x] for x in vae.SENSES}
+    likelihoods = {
+        x: gaussian(s["scale"][x]) if x in vae.PICTURES else categorical(one_hot=True) for x in vae.MODALITIES
+    }
+    weights = {x: s["weights"][x] for x in vae.MODALITIES}
     return Kind(vae.encoder, partial(vae.decoder, latent=s["latent"]), likelihoods, weights, s["epochs"])
 
 
 def from_one(
-    model: Model, judges: Mapping[str, vae.Judge], batch: Mapping[str, Tensor], name: str, seed: int
+    model: Model, classifiers: Mapping[str, vae.EvaluationClassifier], batch: Mapping[str, Tensor], name: str, seed: int
 ) -> dict[str, float]:
-    """What a model makes of one sense."""
+    """What a model makes of one modality."""
     seed_everything(seed)
     out, shares = {}, []
-    for sense in vae.SENSES:
-        made = made_from(model, batch, [sense], [s for s in vae.SENSES if s != sense])
-        shares.append(vae.read(judges, made, batch["label"]))
+    for modality in vae.MODALITIES:
+        made = made_from(model, batch, [modality], [s for s in vae.MODALITIES if s != modality])
+        shares.append(vae.read(classifiers, made, batch["label"]))
         for to in made:
-            if (sense, to) in DIRECTIONS:
-                out[f"FD, {sense} to {to}: {name}"] = apart(judges[to], batch[to], made[to])
+            if (modality, to) in DIRECTIONS:
+                out[f"FD, {modality} to {to}: {name}"] = apart(classifiers[to], batch[to], made[to])
     out[f"coherence: {name}"] = mean(shares)
     logs = [math.log(out[f"FD, {a} to {b}: {name}"]) for a, b in DIRECTIONS]
     out[f"FD, mean of four directions: {name}"] = math.exp(mean(logs))  # the geometric mean
@@ -352,19 +356,23 @@ def from_one(
 
 
 def measures(
-    model: Model, judges: Mapping[str, vae.Judge], data: Mapping[str, Senses], name: str, seed: int
+    model: Model,
+    classifiers: Mapping[str, vae.EvaluationClassifier],
+    data: Mapping[str, MultimodalDataset],
+    name: str,
+    seed: int,
 ) -> dict[str, float]:
-    """What a model makes of one sense and of two, and what can be read off its codes."""
+    """What a model makes of one modality and of two, and what can be read off its codes."""
     batch = data["test"][:]
-    out = from_one(model, judges, batch, name, seed)
+    out = from_one(model, classifiers, batch, name, seed)
     for a, b, to in PAIRS:
         made = made_from(model, batch, [a, b], [to])
-        out[f"FD, {a} and {b} to {to}: {name}"] = apart(judges[to], batch[to], made[to])
+        out[f"FD, {a} and {b} to {to}: {name}"] = apart(classifiers[to], batch[to], made[to])
         out[f"coherence, {a} and {b} to {to}: {name}"] = float(
-            coherence(judges[to], to, made[to], batch["label"]).mean()
+            coherence(classifiers[to], to, made[to], batch["label"]).mean()
         )
     labels = [data[k][:]["label"] for k in ("train", "test")]
-    for given in (*((s,) for s in vae.SENSES), *(pair[:2] for pair in PAIRS), ("handwritten", "street")):
+    for given in (*((s,) for s in vae.MODALITIES), *(pair[:2] for pair in PAIRS), ("handwritten", "street")):
         with torch.no_grad():
             codes = [model.infer(data[k][:], given).mean for k in ("train", "test")]
         out[f"probe, {' and '.join(given)}: {name}"] = float(
@@ -374,7 +382,7 @@ def measures(
 
 
 def climb(model: IterativeVAE, batch: Mapping[str, Tensor], given: Sequence[str]) -> Independent[Normal]:
-    """q(z; λ) without a student: λ goes from the prior up the bound of the given senses alone, by steps of one size."""
+    """q(z; λ) without a student: λ goes from the prior up the bound of the given modalities alone, by steps of one size."""
     seen = {s: batch[s] for s in given}
     prior = FromPrior(SETTINGS["latent"])(seen)
     up = GradientAscent(SETTINGS["climb: size"], unit=True)
@@ -389,8 +397,8 @@ class Stay(nn.Module):
         return lam
 
 
-def told_apart(teacher: Any, students: Students, data: Senses, name: str, seed: int) -> dict[str, float]:
-    """KL(teacher ‖ student) for each sense."""
+def told_apart(teacher: Any, students: Students, data: MultimodalDataset, name: str, seed: int) -> dict[str, float]:
+    """KL(teacher ‖ student) for each modality."""
     told = posterior(inferred(teacher, data, seed))
     with torch.no_grad():
         said = students.each(data[:])
@@ -398,21 +406,21 @@ def told_apart(teacher: Any, students: Students, data: Senses, name: str, seed: 
 
 
 def with_digits(seed: int) -> dict[str, float]:
-    """All figures of the triples."""
+    """All numbers of the triples."""
     s, out, kind = SETTINGS, {}, digit_kind()
     sources = {"handwritten": mnist, "street": svhn} if s["real"] else None
-    draw = partial(digits, *vae.SENSES, sources=sources, progress=False)
+    draw = partial(digits, *vae.MODALITIES, sources=sources, progress=False)
     data = {split: ready(draw(split=split, n=s[split], seed=seed)) for split in ("train", "test")}
     others = ready(draw(split="train", n=s["train"], seed=seed + 1000))
-    judges = {}
-    for sense in vae.SENSES:
+    classifiers = {}
+    for modality in vae.MODALITIES:
         seed_everything(seed + 1000)
-        judges[sense] = vae.Judge(sense)
-        train(judges[sense], others, seed + 1000, kind.epochs)
-        out[f"accuracy, judge of {sense}"] = float(correct(judges[sense], data["test"]).mean())
+        classifiers[modality] = vae.EvaluationClassifier(modality)
+        train(classifiers[modality], others, seed + 1000, kind.epochs)
+        out[f"accuracy, classifier of {modality}"] = float(correct(classifiers[modality], data["test"]).mean())
 
     def judged(name: str, elbo: Any, students: Students) -> None:
-        out.update(measures(Model(students.encode, elbo.decode), judges, data, name, seed))
+        out.update(measures(Model(students.encode, elbo.decode), classifiers, data, name, seed))
 
     steps, end = s["steps"], s["steps at the end"]
     joint, iterative = teacher(kind, seed, 0), teacher(kind, seed, steps)
@@ -420,7 +428,7 @@ def with_digits(seed: int) -> dict[str, float]:
     longer = round(kind.epochs * seconds[iterative] / seconds[joint])
     long = teacher(kind, seed, 0)
     train(long, data["train"], seed, longer)
-    start = FromSense("handwritten", vae.encoder("handwritten", 2 * s["latent"]))
+    start = FromModality("handwritten", vae.encoder("handwritten", 2 * s["latent"]))
     single = teacher(kind, seed, steps, start)
     train(single, data["train"], seed, kind.epochs)
     out["epochs at equal time"] = float(longer)
@@ -432,14 +440,14 @@ def with_digits(seed: int) -> dict[str, float]:
         out |= told_apart(model, students, data["test"], name, seed)
         if model is iterative:
             naive = Model(lambda b, g, of=students: naive_product([*of.each(b, g).values()]), model.elbo.decode)
-            both = measures(naive, judges, data, "iterative, naive product", seed)
+            both = measures(naive, classifiers, data, "iterative, naive product", seed)
             out |= {k: v for k, v in both.items() if " and " in k}
     drawn = teacher(kind, seed, steps)
     drawn.refiner = Stay()
     train(drawn, data["train"], seed, kind.epochs)
     out |= {f"gap: {DRAWS}": gap(drawn, data["test"], seed), f"ELBO: {DRAWS}": curve(drawn, data["test"], seed, 0)[0]}
     judged(DRAWS, drawn.elbo, teach(kind, drawn, data["train"], seed))
-    out |= from_one(Model(partial(climb, iterative), iterative.elbo.decode), judges, data["test"][:], CLIMB, seed)
+    out |= from_one(Model(partial(climb, iterative), iterative.elbo.decode), classifiers, data["test"][:], CLIMB, seed)
     judged("iterative, unrefined target", iterative.elbo, teach(kind, iterative, data["train"], seed, steps=0))
     judged("iterative, reverse KL", iterative.elbo, teach(kind, iterative, data["train"], seed, "reverse"))
 
@@ -466,7 +474,7 @@ def with_digits(seed: int) -> dict[str, float]:
         if built is MVTCAE:
             judged(name, other_model, teach(kind, other_model, data["train"], seed))
         else:
-            out |= measures(Model(other_model.encode, other_model.decode), judges, data, name, seed)
+            out |= measures(Model(other_model.encode, other_model.decode), classifiers, data, name, seed)
     return out
 
 
@@ -475,14 +483,14 @@ def build(kind: Kind, which: type[MultimodalVAE], seed: int) -> MultimodalVAE:
     seed_everything(seed)
     latent = SETTINGS["latent"]
     encoders, decoders = (
-        {s: kind.encoder(s, 2 * latent) for s in kind.senses},
-        {s: kind.decoder(s) for s in kind.senses},
+        {s: kind.encoder(s, 2 * latent) for s in kind.modalities},
+        {s: kind.decoder(s) for s in kind.modalities},
     )
     return which(encoders, decoders, kind.likelihoods, latent, weights=kind.weights)
 
 
 def derived(out: Mapping[str, float]) -> dict[str, float]:
-    """What follows from other figures."""
+    """What follows from other numbers."""
     more = {f"three gaps: {ITERATIVE}": 3 * out[f"gap: {ITERATIVE}"]}
     for a, b, to in PAIRS:
         more[f"FD, with the word to {to}: both"] = out[f"FD, {a} and {b} to {to}: {ITERATIVE}"]
@@ -491,7 +499,7 @@ def derived(out: Mapping[str, float]) -> dict[str, float]:
 
 
 def logarithms(out: Mapping[str, float]) -> dict[str, float]:
-    """The logarithm of each Fréchet distance: each seed's judge has a unit of its own."""
+    """The logarithm of each Fréchet distance: each seed's classifier has a unit of its own."""
     return {f"log {name}": math.log(value) for name, value in out.items() if name.startswith("FD")}
 
 
@@ -509,5 +517,5 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     SETTINGS |= (FULL if arguments.full else {}) | {"real": arguments.real}
     name = "iterative" + "_full" * arguments.full + "_real" * arguments.real
-    what = "Iterative inference and its students, on a known world and on three senses of a digit"
+    what = "Iterative inference and its students, on a known world and on three modalities of a digit"
     print(measure(name, what, CLAIMS, one_seed, arguments.seeds, SETTINGS))

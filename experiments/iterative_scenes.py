@@ -40,7 +40,7 @@ from experiments.iterative import (
     train,
 )
 from experiments.results import Claim, measure
-from mmtutor.data import Senses, Vocabulary, scenes
+from mmtutor.data import MultimodalDataset, Vocabulary, scenes
 from mmtutor.iterative import IterativeVAE
 from mmtutor.training import seed_everything
 from mmtutor.vae import MoPoE, categorical, gaussian
@@ -62,21 +62,21 @@ CLAIMS = [
            fd("caption", to="scene"), JOINT, ITERATIVE),
     better("… equal time", OURS, fd("caption", to="scene"), LONG, ITERATIVE),
     better("… than MoPoE with four times the epochs", OSHIMA, fd("caption", to="scene"), "MoPoE, long", ITERATIVE),
-    *(Claim(f"KL(teacher ‖ student), {sense}: the joint VAE's is smaller than the iterative one's", OSHIMA,
-            f"KL, {sense}: {ITERATIVE}", f"KL, {sense}: {JOINT}", "nats") for sense in ("scene", "caption")),
+    *(Claim(f"KL(teacher ‖ student), {modality}: the joint VAE's is smaller than the iterative one's", OSHIMA,
+            f"KL, {modality}: {ITERATIVE}", f"KL, {modality}: {JOINT}", "nats") for modality in ("scene", "caption")),
     *(Claim(f"Caption to scene: the {what} is right more often by the iterative student than by the joint VAE's, equal "
             "steps", OURS, f"{what}, caption to scene: {ITERATIVE}", f"{what}, caption to scene: {JOINT}",
             "share of examples", show=(f"{what}, caption to scene: {LONG}", f"{what}, caption to scene: MoPoE, long"))
       for what in ("digit", "colour")),
     Claim("Refinement in 4 steps shrinks the amortisation gap at least threefold", OSHIMA, f"gap: {JOINT}",
-          f"three gaps: {ITERATIVE}", "nats, with the weights of the senses", show=(f"gap: {ITERATIVE}",)),
+          f"three gaps: {ITERATIVE}", "nats, with the weights of the modalities", show=(f"gap: {ITERATIVE}",)),
 ]  # fmt: skip
 
 
 # ---- data and networks
 
 
-def pairs(split: str, n: int, seed: int) -> Senses:
+def pairs(split: str, n: int, seed: int) -> MultimodalDataset:
     """Crops of 32 × 32 with one coloured digit about in the middle, and a caption of its scene, the words one-hot.
 
     "There is" is left out, or the place of all other words would depend on it.
@@ -87,7 +87,7 @@ def pairs(split: str, n: int, seed: int) -> Senses:
     crops = made.crops(32, shift=2, seed=seed).tensors
     texts = [three[0].removeprefix("there is ") for three in made.captions]
     words = torch.stack([vocabulary.encode(text, SETTINGS["words"]) for text in texts])
-    return ready(Senses({
+    return ready(MultimodalDataset({
         "scene": crops["scene"],
         "caption": F.one_hot(words, len(vocabulary)).float(),
         "digit": crops["digit_label"],
@@ -108,13 +108,13 @@ def scene_kind(words: int) -> Kind:
     """A scene and its caption of so many known words; the scene's networks are those of house numbers."""
     s, numbers = SETTINGS, SETTINGS["words"] * words
 
-    def encoder(sense: str, outputs: int) -> nn.Module:
-        net = vae.encoder("street", outputs) if sense == "scene" else nn.Sequential(
+    def encoder(modality: str, outputs: int) -> nn.Module:
+        net = vae.encoder("street", outputs) if modality == "scene" else nn.Sequential(
             nn.Flatten(), nn.Linear(numbers, 128), nn.SiLU(), nn.Linear(128, outputs))  # fmt: skip
         return nn.Sequential(net, Bounded()) if outputs == 2 * s["latent"] else net  # λ, or features
 
-    def decoder(sense: str) -> nn.Module:
-        if sense == "scene":
+    def decoder(modality: str) -> nn.Module:
+        if modality == "scene":
             return vae.decoder("street", s["latent"])
         return nn.Sequential(nn.Linear(s["latent"], 128), nn.SiLU(), nn.Linear(128, numbers),
                              nn.Unflatten(1, (s["words"], words)))  # fmt: skip
@@ -123,7 +123,7 @@ def scene_kind(words: int) -> Kind:
     return Kind(encoder, decoder, likelihoods, s["weights"], s["epochs"])
 
 
-class Judge(nn.Module):
+class EvaluationClassifier(nn.Module):
     """Digit and colour of a scene; its features are those before the last layer."""
 
     def __init__(self) -> None:
@@ -154,14 +154,16 @@ class Judge(nn.Module):
 # ---- one seed
 
 
-def measures(model: Model, judge: Judge, batch: Mapping[str, Tensor], name: str, seed: int) -> dict[str, float]:
+def measures(
+    model: Model, classifier: EvaluationClassifier, batch: Mapping[str, Tensor], name: str, seed: int
+) -> dict[str, float]:
     """What a model makes of captions and of scenes."""
     seed_everything(seed)
     made = made_from(model, batch, ["caption"], ["scene"])["scene"]
     words = made_from(model, batch, ["scene"], ["caption"])["caption"].argmax(2)
     return {
-        f"FD, caption to scene: {name}": apart(judge, batch["scene"], made),
-        **{f"{what}, caption to scene: {name}": share for what, share in judge.right(made, batch).items()},
+        f"FD, caption to scene: {name}": apart(classifier, batch["scene"], made),
+        **{f"{what}, caption to scene: {name}": share for what, share in classifier.right(made, batch).items()},
         f"words, scene to caption: {name}": float((words == batch["caption"].argmax(2)).double().mean()),
     }
 
@@ -178,9 +180,12 @@ def one_seed(seed: int) -> dict[str, float]:
     data = {split: pairs(split, s[split], seed) for split in ("train", "test")}
     kind, batch = scene_kind(data["train"].tensors["caption"].shape[2]), data["test"][:]
     seed_everything(seed + 1000)
-    judge = Judge()
-    train(judge, pairs("train", s["train"], seed + 1000), seed + 1000, kind.epochs)
-    out |= {f"accuracy, judge of scenes, {what}": share for what, share in judge.right(batch["scene"], batch).items()}
+    classifier = EvaluationClassifier()
+    train(classifier, pairs("train", s["train"], seed + 1000), seed + 1000, kind.epochs)
+    out |= {
+        f"accuracy, classifier of scenes, {what}": share
+        for what, share in classifier.right(batch["scene"], batch).items()
+    }
 
     joint, refined, long = (bounded(kind, seed, steps) for steps in (0, s["steps"], 0))
     seconds = {m: train(m, data["train"], seed, kind.epochs) for m in (joint, refined)}
@@ -190,12 +195,12 @@ def one_seed(seed: int) -> dict[str, float]:
     for name, model in ((JOINT, joint), (LONG, long), (ITERATIVE, refined)):
         out[f"gap: {name}"] = gap(model, data["test"], seed)
         students = teach(kind, model, data["train"], seed)
-        out |= measures(Model(students.encode, model.elbo.decode), judge, batch, name, seed)
+        out |= measures(Model(students.encode, model.elbo.decode), classifier, batch, name, seed)
         out |= told_apart(model, students, data["test"], name, seed)
     for name, epochs in (("MoPoE", kind.epochs), ("MoPoE, long", s["epochs of MoPoE, long"])):
         mopoe = build(kind, MoPoE, seed)
         train(mopoe, data["train"], seed, epochs)
-        out |= measures(Model(mopoe.encode, mopoe.decode), judge, batch, name, seed)
+        out |= measures(Model(mopoe.encode, mopoe.decode), classifier, batch, name, seed)
     out[f"three gaps: {ITERATIVE}"] = 3 * out[f"gap: {ITERATIVE}"]
     return out | logarithms(out)
 

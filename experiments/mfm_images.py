@@ -1,8 +1,8 @@
 """The claims of the chapter on images, over several seeds: ``python -m experiments.mfm_images --seeds 5``.
 
 Pairs of a handwritten digit and a house number that show the same digit. All models of a seed are given the same data
-and number of steps. Hyperparameters were chosen on the valid split. Two judges, networks of another initialisation
-trained on other pairs, read the digits of what is generated; their own accuracy is among the figures. Stops and resumes
+and number of steps. Hyperparameters were chosen on the valid split. Two classifiers, networks of another initialisation
+trained on other pairs, read the digits of what is generated; their own accuracy is among the numbers. Stops and resumes
 seed by seed.
 """
 
@@ -17,12 +17,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.results import Claim, measure
-from mmtutor.data import Senses, digits
+from mmtutor.data import MultimodalDataset, digits
 from mmtutor.decoders import ImageDecoder
 from mmtutor.encoders import ImageEncoder
 from mmtutor.fusion import Concat, LateFusion
 from mmtutor.metrics import correct, image_style
-from mmtutor.mfm import MFM, Factor, Of, Surrogate
+from mmtutor.mfm import MFM, Factor, FromModality, Surrogate
 from mmtutor.training import fit, seed_everything
 
 SHAPES = {"handwritten": (1, 28), "street": (3, 32)}  # channels and size
@@ -34,7 +34,7 @@ SETTINGS: dict[str, Any] = {
     "lr": 3e-3,
     "z": 8,
     "f": 64,
-    "weight of the senses": 30.0,
+    "weight of the modalities": 30.0,
     "weight of the label": 10.0,
     "prior, styles by KL": 0.01,
     "weight of the label's MMD beside KL": 100.0,
@@ -44,15 +44,15 @@ SETTINGS: dict[str, Any] = {
 }
 TSAI, OURS = "Tsai 2019", "ours"
 CLAIMS = [
-    Claim("Two senses beat handwritten digits alone", TSAI, "accuracy, both senses", "accuracy, handwritten"),
-    Claim("… and house numbers alone", TSAI, "accuracy, both senses", "accuracy, street"),
+    Claim("Two modalities beat handwritten digits alone", TSAI, "accuracy, both modalities", "accuracy, handwritten"),
+    Claim("… and house numbers alone", TSAI, "accuracy, both modalities", "accuracy, street"),
     Claim("MFM reads the label better than the same encoder trained only to classify", TSAI, "accuracy, MFM by MMD",
-          "accuracy, both senses", show=("accuracy, MFM by KL", "accuracy, MFM by joint MMD")),
+          "accuracy, both modalities", show=("accuracy, MFM by KL", "accuracy, MFM by joint MMD")),
     Claim("Styles by KL: after a swap nine in ten handwritten digits are those of F_y's donor", OURS,
           "swap: handwritten reads as the label's, KL", "nine in ten", "share of pictures",
-          show=("accuracy, judge of handwritten",)),
+          show=("accuracy, classifier of handwritten",)),
     Claim("… and house numbers", OURS, "swap: street reads as the label's, KL", "nine in ten", "share of pictures",
-          show=("accuracy, judge of street",)),
+          show=("accuracy, classifier of street",)),
     Claim("Styles by an MMD for each code, as in the released code: after a swap nine in ten handwritten digits are "
           "those of F_y's donor", OURS, "swap: handwritten reads as the label's, MMD", "nine in ten",
           "share of pictures",
@@ -78,28 +78,28 @@ CLAIMS = [
           "reconstruction, MMD", "squared error", show=("reconstruction, joint MMD",)),
     *(Claim(f"Without {s}: the surrogate reads the label better than the model with zeros in its place", OURS,
             f"without {s}: accuracy, surrogate", f"without {s}: accuracy, zeros") for s in SHAPES),
-    *(Claim(f"Without {s}: the surrogate reads the label better than a network trained on the other sense", OURS,
+    *(Claim(f"Without {s}: the surrogate reads the label better than a network trained on the other modality", OURS,
             f"without {s}: accuracy, surrogate", f"accuracy, {next(o for o in SHAPES if o != s)}") for s in SHAPES),
     *(Claim(f"Without {s}: the picture that the surrogate makes reads as the label more often than the one made from "
             "zeros", OURS, f"without {s}: reads as the label, surrogate", f"without {s}: reads as the label, zeros",
             "share of pictures") for s in SHAPES),
-    Claim("From the prior both senses show one digit more often with one MMD of all codes than with one for each", OURS,
-          "prior: senses agree, joint MMD", "prior: senses agree, MMD", "share of pairs",
-          show=("prior: senses agree, KL",)),
+    Claim("From the prior both modalities show one digit more often with one MMD of all codes than with one for each", OURS,
+          "prior: modalities agree, joint MMD", "prior: modalities agree, MMD", "share of pairs",
+          show=("prior: modalities agree, KL",)),
 ]  # fmt: skip
 
 
 class Reader(nn.Module):
-    """One sense's digit."""
+    """One modality's digit."""
 
-    def __init__(self, sense: str) -> None:
+    def __init__(self, modality: str) -> None:
         super().__init__()
-        self.sense = sense
-        self.net = nn.Sequential(ImageEncoder(SHAPES[sense][0], 64), nn.ReLU(), nn.Linear(64, 10))
+        self.modality = modality
+        self.net = nn.Sequential(ImageEncoder(SHAPES[modality][0], 64), nn.ReLU(), nn.Linear(64, 10))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Scores (B, 10)."""
-        scores: Tensor = self.net(batch[self.sense])
+        scores: Tensor = self.net(batch[self.modality])
         return scores
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -107,9 +107,9 @@ class Reader(nn.Module):
         return {"loss": F.cross_entropy(self(batch), batch["label"])}
 
 
-def encoder(senses: Mapping[str, tuple[int, int]] = SHAPES) -> LateFusion:
-    """Late fusion of one network a sense, (B, 64)."""
-    return LateFusion({s: ImageEncoder(c, 64) for s, (c, _) in senses.items()}, 64, Concat([64] * len(senses)))
+def encoder(modalities: Mapping[str, tuple[int, int]] = SHAPES) -> LateFusion:
+    """Late fusion of one network a modality, (B, 64)."""
+    return LateFusion({s: ImageEncoder(c, 64) for s, (c, _) in modalities.items()}, 64, Concat([64] * len(modalities)))
 
 
 PRIORS = {"KL": "styles by KL", "MMD": "one MMD for each code", "joint MMD": "one MMD of all codes"}
@@ -118,19 +118,19 @@ PRIORS = {"KL": "styles by KL", "MMD": "one MMD for each code", "joint MMD": "on
 def build(name: str) -> MFM:
     """The model with one of the ``PRIORS``."""
     s, kl = SETTINGS, name == "KL"
-    z, f, weights = s["z"], s["f"], dict.fromkeys(SHAPES, s["weight of the senses"])
+    z, f, weights = s["z"], s["f"], dict.fromkeys(SHAPES, s["weight of the modalities"])
     style = {
-        sense: Factor(Of(sense, ImageEncoder(channels, 64)), 64, z, f, penalty="kl" if kl else "mmd")
-        for sense, (channels, _) in SHAPES.items()
+        modality: Factor(FromModality(modality, ImageEncoder(channels, 64)), 64, z, f, penalty="kl" if kl else "mmd")
+        for modality, (channels, _) in SHAPES.items()
     }
-    decoders = {sense: ImageDecoder(2 * f, channels, size) for sense, (channels, size) in SHAPES.items()}
+    decoders = {modality: ImageDecoder(2 * f, channels, size) for modality, (channels, size) in SHAPES.items()}
     weight = s["weight of the label's MMD beside KL"] if kl else 1.0
     return MFM(10, Factor(encoder(), 64, z, f, weight=weight), style, decoders, weights=weights,
                label_weight=s["weight of the label"], prior=s[f"prior, {PRIORS[name]}"],
                joint=name == "joint MMD")  # fmt: skip
 
 
-def train(model: nn.Module, data: Senses, seed: int, epochs: int = 0) -> None:
+def train(model: nn.Module, data: MultimodalDataset, seed: int, epochs: int = 0) -> None:
     """Train in place."""
     fit(model, data, epochs=epochs or SETTINGS["epochs"], lr=SETTINGS["lr"], batch_size=SETTINGS["batch"],
         schedule="one-cycle", seed=seed, progress=False)  # fmt: skip
@@ -143,13 +143,13 @@ def correlation(a: Tensor, b: Tensor) -> float:
     return float(((a * b).sum(0) / (a.norm(dim=0) * b.norm(dim=0)).clamp_min(1e-12)).mean())
 
 
-def reads(judges: Mapping[str, Reader], sense: str, pictures: Tensor) -> Tensor:
-    """The digit that a judge sees in each picture."""
-    return judges[sense]({sense: pictures}).argmax(1)
+def reads(classifiers: Mapping[str, Reader], modality: str, pictures: Tensor) -> Tensor:
+    """The digit that a classifier sees in each picture."""
+    return classifiers[modality]({modality: pictures}).argmax(1)
 
 
 @torch.no_grad()
-def figures(model: MFM, judges: Mapping[str, Reader], data: Senses, name: str) -> dict[str, float]:
+def numbers(model: MFM, classifiers: Mapping[str, Reader], data: MultimodalDataset, name: str) -> dict[str, float]:
     """What the model reads and makes, and what happens when labels are swapped."""
     batch = data[:]
     codes = model.infer(batch)
@@ -159,64 +159,68 @@ def figures(model: MFM, judges: Mapping[str, Reader], data: Senses, name: str) -
     donor = torch.arange(len(data)).roll(1)
     other = batch["label"][donor] != batch["label"]
     swapped = model.generate({**codes, "label": codes["label"][donor]})
-    for sense in SHAPES:
-        seen, style = reads(judges, sense, swapped[sense]), image_style(swapped[sense])
+    for modality in SHAPES:
+        seen, style = reads(classifiers, modality, swapped[modality]), image_style(swapped[modality])
         for whose, of in (("label's", donor), ("style's", torch.arange(len(data)))):
             same = (seen == batch["label"][of])[other]
-            out[f"swap: {sense} reads as the {whose}, {name}"] = same.double().mean().item()
-            out[f"swap: {sense} style with the {whose}, {name}"] = correlation(style, image_style(batch[sense][of]))
+            out[f"swap: {modality} reads as the {whose}, {name}"] = same.double().mean().item()
+            out[f"swap: {modality} style with the {whose}, {name}"] = correlation(
+                style, image_style(batch[modality][of])
+            )
     drawn = model.generate(model.sample(len(data)))
-    digit = {sense: reads(judges, sense, drawn[sense]) for sense in SHAPES}
-    out[f"prior: senses agree, {name}"] = (digit["handwritten"] == digit["street"]).double().mean().item()
+    digit = {modality: reads(classifiers, modality, drawn[modality]) for modality in SHAPES}
+    out[f"prior: modalities agree, {name}"] = (digit["handwritten"] == digit["street"]).double().mean().item()
     return out
 
 
 def without(
-    model: MFM, sense: str, judges: Mapping[str, Reader], data: dict[str, Senses], seed: int
+    model: MFM, modality: str, classifiers: Mapping[str, Reader], data: dict[str, MultimodalDataset], seed: int
 ) -> dict[str, float]:
-    """One sense is missing."""
+    """One modality is missing."""
     seed_everything(seed)
-    phi = Surrogate(model, sense, encoder({s: shape for s, shape in SHAPES.items() if s != sense}), 64)
+    phi = Surrogate(model, modality, encoder({s: shape for s, shape in SHAPES.items() if s != modality}), 64)
     train(phi, data["train"], seed, SETTINGS["epochs of a surrogate"])
     batch = data["test"][:]
     out = {}
     with torch.no_grad():
-        zeros = model.generate(model.infer({**batch, sense: torch.zeros_like(batch[sense])}))
+        zeros = model.generate(model.infer({**batch, modality: torch.zeros_like(batch[modality])}))
         for name, made in (("surrogate", phi.generate(batch)), ("zeros", zeros)):
             right = made["label"].argmax(1) == batch["label"]
-            out[f"without {sense}: accuracy, {name}"] = right.double().mean().item()
-            right = reads(judges, sense, made[sense]) == batch["label"]
-            out[f"without {sense}: reads as the label, {name}"] = right.double().mean().item()
+            out[f"without {modality}: accuracy, {name}"] = right.double().mean().item()
+            right = reads(classifiers, modality, made[modality]) == batch["label"]
+            out[f"without {modality}: reads as the label, {name}"] = right.double().mean().item()
     return out
 
 
 def one_seed(seed: int) -> dict[str, float]:
     """Train and measure everything once."""
-    s, senses = SETTINGS, tuple(SHAPES)
-    data = {split: digits(*senses, split=split, n=s[split], seed=seed, progress=False) for split in ("train", "test")}
-    others = digits(*senses, split="train", n=s["train"], seed=seed + 1000, progress=False)
-    out, judges = {"nine in ten": 0.9}, {}
-    for sense in senses:
+    s, modalities = SETTINGS, tuple(SHAPES)
+    data = {
+        split: digits(*modalities, split=split, n=s[split], seed=seed, progress=False) for split in ("train", "test")
+    }
+    others = digits(*modalities, split="train", n=s["train"], seed=seed + 1000, progress=False)
+    out, classifiers = {"nine in ten": 0.9}, {}
+    for modality in modalities:
         seed_everything(seed + 1000)
-        judges[sense] = Reader(sense)
-        train(judges[sense], others, seed + 1000)
-        out[f"accuracy, judge of {sense}"] = float(correct(judges[sense], data["test"]).mean())
+        classifiers[modality] = Reader(modality)
+        train(classifiers[modality], others, seed + 1000)
+        out[f"accuracy, classifier of {modality}"] = float(correct(classifiers[modality], data["test"]).mean())
         seed_everything(seed)
-        alone = Reader(sense)
+        alone = Reader(modality)
         train(alone, data["train"], seed)
-        out[f"accuracy, {sense}"] = float(correct(alone, data["test"]).mean())
+        out[f"accuracy, {modality}"] = float(correct(alone, data["test"]).mean())
     seed_everything(seed)
     plain = LateFusion({s: ImageEncoder(c, 64) for s, (c, _) in SHAPES.items()}, 10, Concat([64] * len(SHAPES)))
     train(plain, data["train"], seed)
-    out["accuracy, both senses"] = float(correct(plain, data["test"]).mean())
+    out["accuracy, both modalities"] = float(correct(plain, data["test"]).mean())
     for name in PRIORS:
         seed_everything(seed)
         model = build(name)
         train(model, data["train"], seed)
-        out |= figures(model, judges, data["test"], name)
+        out |= numbers(model, classifiers, data["test"], name)
         if name == "KL":
-            for sense in senses:
-                out |= without(model, sense, judges, data, seed)
+            for modality in modalities:
+                out |= without(model, modality, classifiers, data, seed)
     return out
 
 

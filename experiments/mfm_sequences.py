@@ -53,11 +53,11 @@ SETTINGS: dict[str, Any] = {
     "z, f": 16,
     "width of the decoders": 32,
     "prior": 1.0,
-    "weights of the senses": 1.0,
+    "weights of the modalities": 1.0,
     "epochs of a surrogate": 8,
 }
 TSAI, ZADEH, OURS = "Tsai 2019", "Zadeh 2018", "ours"
-SENSES = tuple(FEATURES)
+MODALITIES = tuple(FEATURES)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -68,19 +68,19 @@ def order(larger: str, smaller: str, what: str) -> Claim:
 
 
 CLAIMS = [
-    Claim("The Memory Fusion Network beats the best single sense", ZADEH, "accuracy, M_B",
-          "accuracy, best single sense"),
-    Claim("… and late fusion that adds up what each sense says", ZADEH, "accuracy, M_B",
-          "accuracy, additive late fusion", show=("exact: additive late fusion at best", "exact: all senses")),
+    Claim("The Memory Fusion Network beats the best single modality", ZADEH, "accuracy, M_B",
+          "accuracy, best single modality"),
+    Claim("… and late fusion that adds up what each modality says", ZADEH, "accuracy, M_B",
+          "accuracy, additive late fusion", show=("exact: additive late fusion at best", "exact: all modalities")),
     Claim("… and any late fusion that adds up, at its exact best", OURS, "accuracy, M_B",
           "exact: additive late fusion at best"),
-    Claim("It comes within .02 of the exact optimum", OURS, "accuracy, M_B", "exact: all senses, less .02"),
-    order("M_D", "M_C", "one multimodal factor predicts better than one a sense, when senses are made again"),
+    Claim("It comes within .02 of the exact optimum", OURS, "accuracy, M_B", "exact: all modalities, less .02"),
+    order("M_D", "M_C", "one multimodal factor predicts better than one a modality, when modalities are made again"),
     order("M_B", "M_A", "… and when only the label is"),
     Claim("… and without the penalty, as the paper has these two", TSAI, "few: accuracy, M_B, no prior",
           "few: accuracy, M_A, no prior"),
     Claim("… with 4,000 instead of 1,500 examples", OURS, "accuracy, M_B", "accuracy, M_A"),
-    order("M_C", "M_A", "making the senses again helps to predict, with a factor for each sense"),
+    order("M_C", "M_A", "making the modalities again helps to predict, with a factor for each modality"),
     Claim("… than without the penalty, as the paper has M_A", TSAI, "few: accuracy, M_C",
           "few: accuracy, M_A, no prior"),
     order("M_E", "M_B", "… and with one multimodal factor, and a factor for all styles besides"),
@@ -88,41 +88,41 @@ CLAIMS = [
     Claim("The penalty by itself costs accuracy: M_A without it > M_A with it", OURS, "few: accuracy, M_A, no prior",
           "few: accuracy, M_A", show=("few: accuracy, M_B, no prior", "few: accuracy, M_B")),
     order("M_E", "M_D", "a factor of its own for generating helps to predict"),
-    order("MFM", "M_E", "one generating factor for each sense predicts better than one for all"),
-    Claim("MFM > M_D: … and makes the senses again with less error", TSAI, "few: reconstruction, M_D",
+    order("MFM", "M_E", "one generating factor for each modality predicts better than one for all"),
+    Claim("MFM > M_D: … and makes the modalities again with less error", TSAI, "few: reconstruction, M_D",
           "few: reconstruction, MFM", "squared error"),
     Claim("MFM > M_E: … and than with one generating factor for all", TSAI, "few: reconstruction, M_E",
           "few: reconstruction, MFM", "squared error"),
-    *(Claim(f"Without {sense}: the surrogate predicts better than zeros in its place", TSAI,
-            f"without {sense}: accuracy, surrogate", f"without {sense}: accuracy, zeros",
-            show=(f"exact: without {sense}",)) for sense in SENSES),
-    *(Claim(f"Without {sense}: the surrogate predicts better than a network trained only for that, Φ_D", TSAI,
-            f"without {sense}: accuracy, surrogate", f"without {sense}: accuracy, Φ_D",
-            show=(f"exact: without {sense}",)) for sense in SENSES),
-    *(Claim(f"Without {sense}: the surrogate makes it again better than a network trained only for that, Φ_G", TSAI,
-            f"without {sense}: error, Φ_G", f"without {sense}: error, surrogate", "squared error",
-            show=(f"error of the mean, {sense}",)) for sense in SENSES),
-    Claim("Where language is dominant, losing it costs most", TSAI, "dominant: without the worst other sense",
+    *(Claim(f"Without {modality}: the surrogate predicts better than zeros in its place", TSAI,
+            f"without {modality}: accuracy, surrogate", f"without {modality}: accuracy, zeros",
+            show=(f"exact: without {modality}",)) for modality in MODALITIES),
+    *(Claim(f"Without {modality}: the surrogate predicts better than a network trained only for that, Φ_D", TSAI,
+            f"without {modality}: accuracy, surrogate", f"without {modality}: accuracy, Φ_D",
+            show=(f"exact: without {modality}",)) for modality in MODALITIES),
+    *(Claim(f"Without {modality}: the surrogate makes it again better than a network trained only for that, Φ_G", TSAI,
+            f"without {modality}: error, Φ_G", f"without {modality}: error, surrogate", "squared error",
+            show=(f"error of the mean, {modality}",)) for modality in MODALITIES),
+    Claim("Where language is dominant, losing it costs most", TSAI, "dominant: without the worst other modality",
           "dominant: without language",
           show=("dominant: all", "dominant: without acoustic", "dominant: without visual")),
-    Claim("… and also where it is not", OURS, "without the worst other sense", "without language: accuracy, surrogate",
-          show=tuple(f"exact: without {s}" for s in SENSES)),
-    Claim("r of a sense, HSIC(F_y, X̂)/HSIC(F_a, X̂), orders the senses as the exact information does", OURS,
+    Claim("… and also where it is not", OURS, "without the worst other modality", "without language: accuracy, surrogate",
+          show=tuple(f"exact: without {s}" for s in MODALITIES)),
+    Claim("r of a modality, HSIC(F_y, X̂)/HSIC(F_a, X̂), orders the modalities as the exact information does", OURS,
           "rank agreement of r", "nothing", "Spearman's ρ", margin=0.99,
-          show=tuple(f"r, {s}" for s in SENSES) + tuple(f"exact: {s}, bits" for s in SENSES)),
+          show=tuple(f"r, {s}" for s in MODALITIES) + tuple(f"exact: {s}, bits" for s in MODALITIES)),
     Claim("… and with each HSIC normalised by the spread of its variables", OURS, "rank agreement of r, normalised",
-          "nothing", "Spearman's ρ", margin=0.99, show=tuple(f"r, normalised, {s}" for s in SENSES)),
-    *(Claim(f"The gradient ∂x̂/∂F_y is larger at the known events of {sense} than elsewhere in the sentence", TSAI,
-            f"gradient at events over elsewhere, {sense}", "one", "ratio") for sense in SENSES),
-    *(Claim(f"… than at the same step of other sentences, {sense}", TSAI,
-            f"gradient at events over the same step elsewhere, {sense}", "one", "ratio") for sense in SENSES),
-    *(Claim(f"Gradient × F_y is larger at the events of {sense} than at the same step of other sentences", OURS,
-            f"gradient × input at events over the same step elsewhere, {sense}", "one", "ratio",
-            show=(f"gradient × input at events over elsewhere, {sense}",)) for sense in SENSES),
-    *(Claim(f"The input at which ∂ log p(ŷ)/∂x is largest is an event more often than by chance, {sense}", OURS,
-            f"hits, read, {sense}", f"hits, chance, {sense}", "share of sentences") for sense in SENSES),
-    *(Claim(f"… times the input, {sense}", OURS, f"hits, read × input, {sense}", f"hits, chance, {sense}",
-            "share of sentences", show=(f"hits, size of the input, {sense}",)) for sense in SENSES),
+          "nothing", "Spearman's ρ", margin=0.99, show=tuple(f"r, normalised, {s}" for s in MODALITIES)),
+    *(Claim(f"The gradient ∂x̂/∂F_y is larger at the known events of {modality} than elsewhere in the sentence", TSAI,
+            f"gradient at events over elsewhere, {modality}", "one", "ratio") for modality in MODALITIES),
+    *(Claim(f"… than at the same step of other sentences, {modality}", TSAI,
+            f"gradient at events over the same step elsewhere, {modality}", "one", "ratio") for modality in MODALITIES),
+    *(Claim(f"Gradient × F_y is larger at the events of {modality} than at the same step of other sentences", OURS,
+            f"gradient × input at events over the same step elsewhere, {modality}", "one", "ratio",
+            show=(f"gradient × input at events over elsewhere, {modality}",)) for modality in MODALITIES),
+    *(Claim(f"The input at which ∂ log p(ŷ)/∂x is largest is an event more often than by chance, {modality}", OURS,
+            f"hits, read, {modality}", f"hits, chance, {modality}", "share of sentences") for modality in MODALITIES),
+    *(Claim(f"… times the input, {modality}", OURS, f"hits, read × input, {modality}", f"hits, chance, {modality}",
+            "share of sentences", show=(f"hits, size of the input, {modality}",)) for modality in MODALITIES),
     Claim("Reading the padding, as the released code does, makes the Memory Fusion Network predict worse", OURS,
           "accuracy, M_B", "accuracy, M_B, padding read"),
     Claim("… and lets its prediction hang on how much padding there is", OURS, "change by padding, padding read",
@@ -130,12 +130,12 @@ CLAIMS = [
 ]  # fmt: skip
 
 
-def build(variant: str, senses: Sequence[str] = SENSES, **options: Any) -> MFM:
+def build(variant: str, modalities: Sequence[str] = MODALITIES, **options: Any) -> MFM:
     """One of the variants in the sizes of the experiment."""
     n, z = SETTINGS["hidden, memory, attend"], SETTINGS["z, f"]
     options = {"prior": SETTINGS["prior"]} | options
-    weights = dict.fromkeys(senses, SETTINGS["weights of the senses"])
-    return sequence_mfm({s: FEATURES[s] for s in senses}, 20, 2, variant, hidden=n, memory=n, attend=n, z=z, f=z,
+    weights = dict.fromkeys(modalities, SETTINGS["weights of the modalities"])
+    return sequence_mfm({s: FEATURES[s] for s in modalities}, 20, 2, variant, hidden=n, memory=n, attend=n, z=z, f=z,
                         width=SETTINGS["width of the decoders"], weights=weights, dropout=SETTINGS["dropout"],
                         **options)  # fmt: skip
 
@@ -155,12 +155,12 @@ def accuracy(model: nn.Module, data: Monologues) -> float:
 
 
 class Single(nn.Module):
-    """The label from one sense by an LSTM."""
+    """The label from one modality by an LSTM."""
 
-    def __init__(self, sense: str) -> None:
+    def __init__(self, modality: str) -> None:
         super().__init__()
         n = SETTINGS["hidden, memory, attend"]
-        self.read = LSTMEncoder(sense, FEATURES[sense], n)
+        self.read = LSTMEncoder(modality, FEATURES[modality], n)
         self.decide = nn.Sequential(nn.Dropout(SETTINGS["dropout"]), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 2))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
@@ -175,11 +175,11 @@ class Single(nn.Module):
 
 
 class Additive(Single):
-    """Late fusion: the scores of all senses are added up."""
+    """Late fusion: the scores of all modalities are added up."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
-        self.parts = nn.ModuleList(Single(sense) for sense in FEATURES)
+        self.parts = nn.ModuleList(Single(modality) for modality in FEATURES)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Scores (B, 2)."""
@@ -187,55 +187,58 @@ class Additive(Single):
 
 
 def reconstruction(model: MFM, data: Monologues) -> float:
-    """The mean squared error over the senses."""
+    """The mean squared error over the modalities."""
     with torch.no_grad():
         terms = model.loss(data[:])
-    return sum(terms[s].item() for s in SENSES) / len(SENSES)
+    return sum(terms[s].item() for s in MODALITIES) / len(MODALITIES)
 
 
-def surrogate(model: MFM, sense: str, data: dict[str, Monologues], seed: int) -> Surrogate:
-    """Φ for a missing sense."""
+def surrogate(model: MFM, modality: str, data: dict[str, Monologues], seed: int) -> Surrogate:
+    """Φ for a missing modality."""
     seed_everything(seed)
-    encoder = read_all_but(sense)
-    return train(Surrogate(model, sense, encoder, encoder.size), data, seed, monitor="loss",
+    encoder = read_all_but(modality)
+    return train(Surrogate(model, modality, encoder, encoder.size), data, seed, monitor="loss",
                  epochs=SETTINGS["epochs of a surrogate"])  # fmt: skip
 
 
-def read_all_but(sense: str) -> MFN:
-    """An encoder of the other senses."""
+def read_all_but(modality: str) -> MFN:
+    """An encoder of the other modalities."""
     n = SETTINGS["hidden, memory, attend"]
-    return MFN({s: d for s, d in FEATURES.items() if s != sense}, n, n, n, SETTINGS["dropout"])
+    return MFN({s: d for s, d in FEATURES.items() if s != modality}, n, n, n, SETTINGS["dropout"])
 
 
-def without(model: MFM, sense: str, data: dict[str, Monologues], seed: int) -> dict[str, float]:
-    """One sense is missing: the surrogate, zeros, and networks trained for one purpose only."""
+def without(model: MFM, modality: str, data: dict[str, Monologues], seed: int) -> dict[str, float]:
+    """One modality is missing: the surrogate, zeros, and networks trained for one purpose only."""
     z, drop, test = SETTINGS["z, f"], SETTINGS["dropout"], data["test"][:]
-    phi = surrogate(model, sense, data, seed)
+    phi = surrogate(model, modality, data, seed)
     seed_everything(seed)
-    encoder = read_all_but(sense)
+    encoder = read_all_but(modality)
     factor = Factor(encoder, encoder.size, z, z, dropout=drop)
     to_label = train(MFM(2, factor, None, None, prior=0.0, dropout=drop), data, seed)
     seed_everything(seed)
-    encoder = read_all_but(sense)
+    encoder = read_all_but(modality)
     factor = Factor(encoder, encoder.size, z, 2 * z, dropout=drop)
-    decoders = {sense: LSTMDecoder(2 * z, FEATURES[sense], 20, SETTINGS["width of the decoders"])}
-    to_sense = MFM(2, factor, None, decoders, label_weight=0.0, prior=0.0)
-    train(to_sense, data, seed, monitor=sense, epochs=SETTINGS["epochs of a surrogate"])
+    decoders = {modality: LSTMDecoder(2 * z, FEATURES[modality], 20, SETTINGS["width of the decoders"])}
+    to_modality = MFM(2, factor, None, decoders, label_weight=0.0, prior=0.0)
+    train(to_modality, data, seed, monitor=modality, epochs=SETTINGS["epochs of a surrogate"])
     real = torch.arange(20) >= 20 - test["length"].unsqueeze(1)
 
     def error(made: Tensor) -> float:
-        return float((((made - test[sense]).square().mean(2) * real).sum(1) / real.sum(1)).mean())
+        return float((((made - test[modality]).square().mean(2) * real).sum(1) / real.sum(1)).mean())
 
     with torch.no_grad():
-        zeros = model({**test, sense: torch.zeros_like(test[sense])})
+        zeros = model({**test, modality: torch.zeros_like(test[modality])})
         scores = {"surrogate": phi(test), "zeros": zeros, "Φ_D": to_label(test)}
-        made = {"surrogate": phi.generate(test)[sense], "Φ_G": to_sense.generate(to_sense.infer(test))[sense]}
+        made = {
+            "surrogate": phi.generate(test)[modality],
+            "Φ_G": to_modality.generate(to_modality.infer(test))[modality],
+        }
     right = {name: (x.argmax(1) == test["label"]).float().mean().item() for name, x in scores.items()}
     whole = data["train"][:]
     seen = torch.arange(20) >= 20 - whole["length"].unsqueeze(1)
-    out = {f"error of the mean, {sense}": error(whole[sense][seen].mean(0).expand_as(test[sense]))}
-    out |= {f"without {sense}: accuracy, {name}": x for name, x in right.items()}
-    return out | {f"without {sense}: error, {name}": error(x) for name, x in made.items()}
+    out = {f"error of the mean, {modality}": error(whole[modality][seen].mean(0).expand_as(test[modality]))}
+    out |= {f"without {modality}: accuracy, {name}": x for name, x in right.items()}
+    return out | {f"without {modality}: error, {name}": error(x) for name, x in made.items()}
 
 
 def interpret(model: MFM, data: Monologues) -> dict[str, float]:
@@ -245,42 +248,44 @@ def interpret(model: MFM, data: Monologues) -> dict[str, float]:
         codes = model.infer(batch)
         factors = model.factors(codes)
         made = model.decode(factors)
-    exact = {s: information([s]).bits for s in SENSES}
+    exact = {s: information([s]).bits for s in MODALITIES}
     real = torch.arange(20) >= 20 - batch["length"].unsqueeze(1)
     out, r, normalised = {}, {}, {}
-    for sense in SENSES:
-        label, style, x = factors["label"], factors[sense], made[sense]
-        r[sense] = float(hsic(label, x) / hsic(style, x).clamp_min(1e-12))
-        normalised[sense] = r[sense] * float((hsic(style, style) / hsic(label, label).clamp_min(1e-12)).sqrt())
-        out |= {f"r, {sense}": r[sense], f"r, normalised, {sense}": normalised[sense]}
-        event = data.events[sense][:1000]
-        ways = {"size of the input": batch[sense].norm(dim=2)}
+    for modality in MODALITIES:
+        label, style, x = factors["label"], factors[modality], made[modality]
+        r[modality] = float(hsic(label, x) / hsic(style, x).clamp_min(1e-12))
+        normalised[modality] = r[modality] * float((hsic(style, style) / hsic(label, label).clamp_min(1e-12)).sqrt())
+        out |= {f"r, {modality}": r[modality], f"r, normalised, {modality}": normalised[modality]}
+        event = data.events[modality][:1000]
+        ways = {"size of the input": batch[modality].norm(dim=2)}
         for name, times in (("", False), (" × input", True)):
-            g = sensitivity(model, codes, sense, times_input=times)
+            g = sensitivity(model, codes, modality, times_input=times)
             usual = (g * real).sum(0) / real.sum(0)  # of each step, over the sentences that have it
-            out[f"gradient{name} at events over elsewhere, {sense}"] = float(g[event].mean() / g[real & ~event].mean())
+            out[f"gradient{name} at events over elsewhere, {modality}"] = float(
+                g[event].mean() / g[real & ~event].mean()
+            )
             same = usual.expand_as(g)[event].mean()
-            out[f"gradient{name} at events over the same step elsewhere, {sense}"] = float(g[event].mean() / same)
-            ways[f"read{name}"] = saliency(model, batch, sense, times_input=times)
+            out[f"gradient{name} at events over the same step elsewhere, {modality}"] = float(g[event].mean() / same)
+            ways[f"read{name}"] = saliency(model, batch, modality, times_input=times)
         for name, g in ways.items():
             largest = g.masked_fill(~real, -1).argmax(1)
-            out[f"hits, {name}, {sense}"] = float(event[torch.arange(1000), largest].double().mean())
-        out[f"hits, chance, {sense}"] = float((event.sum(1) / real.sum(1)).mean())
+            out[f"hits, {name}, {modality}"] = float(event[torch.arange(1000), largest].double().mean())
+        out[f"hits, chance, {modality}"] = float((event.sum(1) / real.sum(1)).mean())
     out["rank agreement of r"] = rank_agreement(r, exact)
     out["rank agreement of r, normalised"] = rank_agreement(normalised, exact)
     return out
 
 
 def rank_agreement(a: dict[str, float], b: dict[str, float]) -> float:
-    """Spearman's ρ over the senses."""
-    ranks = torch.stack([torch.tensor([v[s] for s in SENSES]).argsort().argsort().double() for v in (a, b)])
+    """Spearman's ρ over the modalities."""
+    ranks = torch.stack([torch.tensor([v[s] for s in MODALITIES]).argsort().argsort().double() for v in (a, b)])
     return torch.corrcoef(ranks)[0, 1].item()
 
 
 def change_by_padding(model: MFM, data: Monologues) -> float:
     """The share of predictions that change when 20 more steps of padding are put before the first one."""
     batch = data[:]
-    longer = {n: F.pad(x, (0, 0, 20, 0)) if n in SENSES else x for n, x in batch.items()}
+    longer = {n: F.pad(x, (0, 0, 20, 0)) if n in MODALITIES else x for n, x in batch.items()}
     with torch.no_grad():
         return (model(batch).argmax(1) != model(longer).argmax(1)).float().mean().item()
 
@@ -290,18 +295,18 @@ def one_seed(seed: int) -> dict[str, float]:
     sizes = {split: SETTINGS[split] for split in ("train", "valid", "test")}
     data = {split: monologues(split, n, seed, progress=False) for split, n in sizes.items()}
     few = data | {"train": monologues("train", SETTINGS["train, ablations"], seed, progress=False)}
-    out = {"nothing": 0.0, "one": 1.0, "exact: all senses": information().accuracy}
-    out["exact: all senses, less .02"] = out["exact: all senses"] - 0.02
+    out = {"nothing": 0.0, "one": 1.0, "exact: all modalities": information().accuracy}
+    out["exact: all modalities, less .02"] = out["exact: all modalities"] - 0.02
     out["exact: additive late fusion at best"] = additive_accuracy()
-    for sense in SENSES:
-        out[f"exact: {sense}, bits"] = information([sense]).bits
-        out[f"exact: without {sense}"] = information([s for s in SENSES if s != sense]).accuracy
+    for modality in MODALITIES:
+        out[f"exact: {modality}, bits"] = information([modality]).bits
+        out[f"exact: without {modality}"] = information([s for s in MODALITIES if s != modality]).accuracy
     singles = []
-    for sense in SENSES:
+    for modality in MODALITIES:
         seed_everything(seed)
-        singles.append(accuracy(train(Single(sense), data, seed), data["test"]))
-        out[f"accuracy, {sense}"] = singles[-1]
-    out["accuracy, best single sense"] = max(singles)
+        singles.append(accuracy(train(Single(modality), data, seed), data["test"]))
+        out[f"accuracy, {modality}"] = singles[-1]
+    out["accuracy, best single modality"] = max(singles)
     seed_everything(seed)
     out["accuracy, additive late fusion"] = accuracy(train(Additive(), data, seed), data["test"])
     for variant, (_, _, makes) in VARIANTS.items():
@@ -319,9 +324,11 @@ def one_seed(seed: int) -> dict[str, float]:
         seed_everything(seed)
         models[variant] = train(build(variant, **({} if variant == "MFM" else {"prior": 0.0})), data, seed)
         out[f"accuracy, {variant}"] = accuracy(models[variant], data["test"])
-    for sense in SENSES:
-        out |= without(models["MFM"], sense, data, seed)
-    out["without the worst other sense"] = min(out[f"without {s}: accuracy, surrogate"] for s in ("acoustic", "visual"))
+    for modality in MODALITIES:
+        out |= without(models["MFM"], modality, data, seed)
+    out["without the worst other modality"] = min(
+        out[f"without {s}: accuracy, surrogate"] for s in ("acoustic", "visual")
+    )
     out |= interpret(models["MFM"], data["test"])
     seed_everything(seed)
     padded = train(build("M_B", padding="read", prior=0.0), data, seed)
@@ -333,9 +340,11 @@ def one_seed(seed: int) -> dict[str, float]:
     seed_everything(seed)
     model = train(build("MFM"), data, seed)
     out["dominant: all"] = accuracy(model, data["test"])
-    for sense in SENSES:
-        out[f"dominant: without {sense}"] = accuracy(surrogate(model, sense, data, seed), data["test"])
-    out["dominant: without the worst other sense"] = min(out[f"dominant: without {s}"] for s in ("acoustic", "visual"))
+    for modality in MODALITIES:
+        out[f"dominant: without {modality}"] = accuracy(surrogate(model, modality, data, seed), data["test"])
+    out["dominant: without the worst other modality"] = min(
+        out[f"dominant: without {s}"] for s in ("acoustic", "visual")
+    )
     return out
 
 

@@ -1,7 +1,8 @@
-"""Results as data: rows of claims, the figures of each seed, and a verdict that is computed, never typed."""
+"""Results as data: rows of claims, the numbers of each seed, and a verdict that is computed, never typed."""
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from datetime import date
+from importlib import import_module
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -25,7 +27,7 @@ RESULTS = ROOT / "docs" / "results"
 
 @dataclass(frozen=True)
 class Claim:
-    """The figure named ``larger`` is more than ``margin`` above the one named ``smaller``."""
+    """The number named ``larger`` is more than ``margin`` above the one named ``smaller``."""
 
     claim: str
     source: str
@@ -33,7 +35,7 @@ class Claim:
     smaller: str
     unit: str = "accuracy"
     margin: float = 0.0
-    show: tuple[str, ...] = ()  # further figures of the row, for the reader
+    show: tuple[str, ...] = ()  # further numbers of the row, for the reader
 
 
 def difference(larger: Sequence[float], smaller: Sequence[float]) -> Interval:
@@ -61,7 +63,7 @@ def measure(
         name: of the file, and of the module in this folder.
         what: one sentence for the reader.
         claims: the rows.
-        one_seed: a seed to all figures of it, by name.
+        one_seed: a seed to all numbers of it, by name.
         seeds: how many, at least 2.
         settings: what is run.
 
@@ -75,19 +77,35 @@ def measure(
         raise ValueError(f"measure: an interval needs at least 2 seeds, got {seeds}")
     path, part = RESULTS / f"{name}.json", RESULTS / f"{name}.json.part"
     head = {"what": what, "settings": json.loads(json.dumps(settings)), "versions": _versions(), "code": _code(name)}
-    figures: dict[str, dict[str, float]] = {}
+    numbers: dict[str, dict[str, float]] = {}
     seconds = 0.0
     for file in (path, part):
         stored = json.loads(file.read_text()) if file.exists() else {}
-        if all(stored.get(key) == value for key, value in head.items()) and len(stored["figures"]) > len(figures):
-            figures, seconds = stored["figures"], float(stored["seconds"])
-    for seed in tqdm([s for s in range(seeds) if str(s) not in figures], f"{name}: seeds"):
+        if all(stored.get(key) == value for key, value in head.items()) and len(stored["numbers"]) > len(numbers):
+            numbers, seconds = stored["numbers"], float(stored["seconds"])
+    for seed in tqdm([s for s in range(seeds) if str(s) not in numbers], f"{name}: seeds"):
         start = time.perf_counter()
-        figures[str(seed)] = one_seed(seed)
+        numbers[str(seed)] = one_seed(seed)
         seconds += time.perf_counter() - start
-        _write(part, head, claims, figures, seconds)
-    _write(part, head, claims, figures, seconds)
+        _write(part, head, claims, numbers, seconds)
+    _write(part, head, claims, numbers, seconds)
     part.replace(path)
+    return path
+
+
+def restate(name: str) -> Path:
+    """Make the rows of a stored file anew from its numbers, with the claims as the experiment has them now.
+
+    Args:
+        name: of the experiment, a module of this folder with ``CLAIMS``, and of the file it wrote.
+
+    Raises:
+        KeyError: a claim asks for a number that was not stored.
+    """
+    path = RESULTS / f"{name}.json"
+    content = json.loads(path.read_text())
+    content["rows"] = _rows(import_module(f"experiments.{name}").CLAIMS, content["numbers"])
+    _replace(path, content)
     return path
 
 
@@ -96,32 +114,41 @@ def _versions() -> dict[str, str]:
 
 
 def _code(name: str) -> str:
-    """A digest of the code that the figures come from."""
+    """A digest of the code that the numbers come from."""
     files = [*sorted((ROOT / "mmtutor").rglob("*.py")), ROOT / "experiments" / f"{name}.py"]
     return hashlib.sha256(b"".join(f.read_bytes() for f in files if f.exists())).hexdigest()[:16]
 
 
 def _write(
-    path: Path, head: dict[str, Any], claims: Sequence[Claim], figures: dict[str, dict[str, float]], seconds: float
+    path: Path, head: dict[str, Any], claims: Sequence[Claim], numbers: dict[str, dict[str, float]], seconds: float
 ) -> None:
-    rows = []
-    for claim in claims if len(figures) > 1 else []:
-        row = asdict(claim)
-        names = (claim.larger, claim.smaller, *row.pop("show"))
-        values = {n: [round(f[n], 6) for f in figures.values()] for n in names}
-        interval = difference(values[claim.larger], values[claim.smaller])
-        row |= {"values": values, "difference": list(interval), "verdict": verdict(interval, claim.margin)}
-        rows.append(row)
     cpu = f"CPU ({platform.machine()}), {torch.get_num_threads()} thread(s)"
     content = {
         **head,
         "date": date.today().isoformat(),
         "device": torch.cuda.get_device_name() if torch.cuda.is_available() else cpu,
-        "seeds": [int(s) for s in figures],
+        "seeds": [int(s) for s in numbers],
         "seconds": round(seconds),
-        "rows": rows,
-        "figures": figures,
+        "rows": _rows(claims, numbers),
+        "numbers": numbers,
     }
+    _replace(path, content)
+
+
+def _rows(claims: Sequence[Claim], numbers: dict[str, dict[str, float]]) -> list[dict[str, Any]]:
+    rows = []
+    for claim in claims if len(numbers) > 1 else []:
+        row = asdict(claim)
+        names = (claim.larger, claim.smaller, *row.pop("show"))
+        values = {n: [round(f[n], 6) for f in numbers.values()] for n in names}
+        interval = difference(values[claim.larger], values[claim.smaller])
+        row |= {"values": values, "difference": list(interval), "verdict": verdict(interval, claim.margin)}
+        rows.append(row)
+    return rows
+
+
+def _replace(path: Path, content: dict[str, Any]) -> None:
+    """Write a file so that a kill leaves the old one or the new one."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     with temporary.open("w") as file:
@@ -129,3 +156,10 @@ def _write(
         file.flush()
         os.fsync(file.fileno())
     temporary.replace(path)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description="Make texts and verdicts of stored results anew from their numbers.")
+    parser.add_argument("names", nargs="+", help="of experiments, such as fusion")
+    for name in parser.parse_args().names:
+        print(restate(name))

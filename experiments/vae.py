@@ -4,8 +4,8 @@ First the linear-Gaussian world, whose posteriors are known: decoders are the tr
 each objective makes of them is compared with the truth. Then triples of a handwritten digit, a house number and the
 digit's word. All models of a seed have the same decoders and single encoders (JMVAE and TELBO have a joint one
 besides), data and number of steps. What all models share and the α of JMVAE and of MVTCAE were chosen on the valid
-split, from few tries; all else is as its paper or its class has it. Judges, classifiers trained on other draws of the
-train split, read what is made; their own accuracy is among the figures. Stops and resumes seed by seed.
+split, from few tries; all else is as its paper or its class has it. EvaluationClassifiers, classifiers trained on other draws of the
+train split, read what is made; their own accuracy is among the numbers. Stops and resumes seed by seed.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from experiments.results import Claim, measure
-from mmtutor.data import Senses, digits
+from mmtutor.data import MultimodalDataset, digits
 from mmtutor.lineargaussian import LinearGaussian
 from mmtutor.metrics import coherence, correct, frechet_distance, joint_coherence, linear_probe
 from mmtutor.training import fit, seed_everything
@@ -43,7 +43,7 @@ from mmtutor.vae import (
     stacked,
 )
 
-SENSES = ("handwritten", "street", "word")
+MODALITIES = ("handwritten", "street", "word")
 PICTURES = {"handwritten": (1, 28), "street": (3, 32)}  # channels and size
 SETTINGS: dict[str, Any] = {
     "train": 4000,
@@ -76,7 +76,7 @@ NARROW = ("MMVAE", "MoPoE")
 JOINT = ("JMVAE", "TELBO", "MVAE", "MMVAE", "MoPoE", "MVTCAE", "MMVAE+")
 
 
-def coherent(larger: str, smaller: str, source: str, what: str = "one sense given") -> Claim:
+def coherent(larger: str, smaller: str, source: str, what: str = "one modality given") -> Claim:
     """A row that compares the coherence of two models."""
     return Claim(f"{larger} is more coherent than {smaller}, {what}", source, f"coherence, {what}: {larger}",
                  f"coherence, {what}: {smaller}", "share of examples")  # fmt: skip
@@ -90,36 +90,36 @@ def sharper(better: str, worse: str, source: str, what: str = "from the word") -
 
 
 CLAIMS = [
-    *(Claim(f"World: {name} infers from one sense as it should, within .01 nats", OURS, "world: .01 nats",
-            f"world: {name}, one sense", "nats of KL from the exact posterior",
-            show=(f"world: {name}, all senses",)) for name in EXACT),
-    *(Claim(f"World: {name} does not; its experts are narrower than the posterior of their sense", OURS, "one",
+    *(Claim(f"World: {name} infers from one modality as it should, within .01 nats", OURS, "world: .01 nats",
+            f"world: {name}, one modality", "nats of KL from the exact posterior",
+            show=(f"world: {name}, all modalities",)) for name in EXACT),
+    *(Claim(f"World: {name} does not; its experts are narrower than the posterior of their modality", OURS, "one",
             f"world: {name}, width", "share of the exact standard deviation",
-            show=(f"world: {name}, one sense", f"world: {name}, all senses", "world: width of the joint posterior"))
+            show=(f"world: {name}, one modality", f"world: {name}, all modalities", "world: width of the joint posterior"))
       for name in NARROW),
-    Claim("World: MVTCAE infers from all senses within .01 nats, with experts that are no posteriors", OURS,
-          "world: .01 nats", "world: MVTCAE, all senses", "nats of KL from the exact posterior",
-          show=("world: MVTCAE, one sense", "world: MVTCAE, width")),
+    Claim("World: MVTCAE infers from all modalities within .01 nats, with experts that are no posteriors", OURS,
+          "world: .01 nats", "world: MVTCAE, all modalities", "nats of KL from the exact posterior",
+          show=("world: MVTCAE, one modality", "world: MVTCAE, width")),
     Claim("The product of two of JMVAE's surrogates is more coherent with the prior counted once than twice", OURS,
-          "coherence, two senses given: JMVAE", "coherence, two senses given: JMVAE, naive product",
+          "coherence, two modalities given: JMVAE", "coherence, two modalities given: JMVAE, naive product",
           "share of examples"),
-    Claim("A joint encoder that is given zeros for what is missing makes less coherent senses than a surrogate", SUZUKI,
-          "coherence, one sense given: JMVAE", "coherence, one sense given: zeros", "share of examples"),
-    Claim("… than a product of experts", OURS, "coherence, one sense given: MVAE", "coherence, one sense given: zeros",
+    Claim("A joint encoder that is given zeros for what is missing makes less coherent modalities than a surrogate", SUZUKI,
+          "coherence, one modality given: JMVAE", "coherence, one modality given: zeros", "share of examples"),
+    Claim("… than a product of experts", OURS, "coherence, one modality given: MVAE", "coherence, one modality given: zeros",
           "share of examples"),
-    Claim("… than a mixture of experts", OURS, "coherence, one sense given: MMVAE", "coherence, one sense given: zeros",
+    Claim("… than a mixture of experts", OURS, "coherence, one modality given: MMVAE", "coherence, one modality given: zeros",
           "share of examples"),
     coherent("MMVAE", "MVAE", SHI),
     sharper("MVAE", "MMVAE", DAUNHAWER),
     sharper("MVTCAE", "MMVAE", OURS),
     sharper("MVAE", "MMVAE", DAUNHAWER, "from the prior"),
     coherent("MoPoE", "MVAE", SUTTER),
-    coherent("MoPoE", "MMVAE", SUTTER, "two senses given"),
+    coherent("MoPoE", "MMVAE", SUTTER, "two modalities given"),
     sharper("MoPoE", "MMVAE", OURS),
     Claim("MoPoE's bound of the likelihood (k = 50) is higher than MMVAE's", SUTTER, "log-likelihood: MoPoE",
           "log-likelihood: MMVAE", "nats",
           show=tuple(f"log-likelihood: {m}" for m in JOINT)),
-    coherent("MVTCAE", "MoPoE", "Hwang 2021", "two senses given"),
+    coherent("MVTCAE", "MoPoE", "Hwang 2021", "two modalities given"),
     sharper("MVTCAE", "MoPoE", "Hwang 2021"),
     sharper("MMVAE+", "MMVAE", PALUMBO),
     coherent("MMVAE+", "MMVAE", PALUMBO),
@@ -129,19 +129,19 @@ CLAIMS = [
     Claim("MMVAE+: with 6 shared numbers and β = 4 the style of what is made from a word follows the private code more "
           "than with 10 and β = 1", OURS, "style: MMVAE+, narrow", "style: MMVAE+",
           "slope of the brightness of a made house number over that of the one whose private code it has",
-          show=("coherence, one sense given: MMVAE+, narrow", "FD from the word: MMVAE+, narrow")),
+          show=("coherence, one modality given: MMVAE+, narrow", "FD from the word: MMVAE+, narrow")),
     Claim("Coordinated by KL: the product of both pictures' inferences tells the digit better than the better of them",
           OURS, "probe: Coordinated, product of pictures", "probe: Coordinated, best picture",
           "accuracy of a linear probe"),
     Claim("… and so does their average", OURS, "probe: Coordinated, average of pictures",
           "probe: Coordinated, best picture", "accuracy of a linear probe"),
     Claim("Coordinated by cross-generation is more coherent than by KL", OURS,
-          "coherence, one sense given: Coordinated, cross", "coherence, one sense given: Coordinated",
+          "coherence, one modality given: Coordinated, cross", "coherence, one modality given: Coordinated",
           "share of examples"),
-    Claim("MVAE with one in five examples complete, the others of one sense, keeps nine tenths of its coherence", WU,
-          "coherence, one sense given: MVAE, 20% complete", "nine tenths of MVAE's coherence", "share of examples",
-          show=tuple(f"coherence, one sense given: MVAE, {share:.0%} complete" for share in (0.01, 0.05, 1.0))),
-    *(Claim(f"With {share:.0%} of the labels, {name} with the label as a sense reads better than a classifier trained "
+    Claim("MVAE with one in five examples complete, the others of one modality, keeps nine tenths of its coherence", WU,
+          "coherence, one modality given: MVAE, 20% complete", "nine tenths of MVAE's coherence", "share of examples",
+          show=tuple(f"coherence, one modality given: MVAE, {share:.0%} complete" for share in (0.01, 0.05, 1.0))),
+    *(Claim(f"With {share:.0%} of the labels, {name} with the label as a modality reads better than a classifier trained "
             "on the labelled examples alone", source, f"{share:.0%} of labels: {name}",
             f"{share:.0%} of labels: classifier")
       for name, source in (("MVAE", WU), ("MMVAE", OURS)) for share in SETTINGS["label shares"]),
@@ -152,15 +152,15 @@ CLAIMS = [
 
 
 class Beside(nn.Module):
-    """A network of all senses side by side."""
+    """A network of all modalities side by side."""
 
     def __init__(self, sizes: Mapping[str, int], outputs: int) -> None:
         super().__init__()
-        self.senses, self.net = list(sizes), nn.Linear(sum(sizes.values()), outputs)
+        self.modalities, self.net = list(sizes), nn.Linear(sum(sizes.values()), outputs)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """From a batch to (B, outputs)."""
-        out: Tensor = self.net(torch.cat([batch[s] for s in self.senses], 1))
+        out: Tensor = self.net(torch.cat([batch[s] for s in self.modalities], 1))
         return out
 
 
@@ -206,8 +206,8 @@ def in_world(seed: int) -> dict[str, float]:
             slower.step()
         with torch.no_grad():
             single = {n: model.encode(test, [n]) for n in sizes}
-            out[f"world: {name}, one sense"] = sum(distance(single[n], exact[n]) for n in sizes) / len(sizes)
-            out[f"world: {name}, all senses"] = distance(model.encode(test), joint)
+            out[f"world: {name}, one modality"] = sum(distance(single[n], exact[n]) for n in sizes) / len(sizes)
+            out[f"world: {name}, all modalities"] = distance(model.encode(test), joint)
             width = [float((single[n].variance.sqrt() / exact[n].stddev).mean()) for n in sizes]
             out[f"world: {name}, width"] = sum(width) / len(sizes)
     naive = product(stacked([*exact.values()]), prior=False)
@@ -226,12 +226,12 @@ def distance(q: Any, p: Any, draws: int = 400) -> float:
 # ---- digits
 
 
-class Judge(nn.Module):
-    """One sense's digit; its features are those before the last layer."""
+class EvaluationClassifier(nn.Module):
+    """One modality's digit; its features are those before the last layer."""
 
-    def __init__(self, sense: str) -> None:
+    def __init__(self, modality: str) -> None:
         super().__init__()
-        self.sense, self.body, self.last = sense, encoder(sense, 64), nn.Linear(64, 10)
+        self.modality, self.body, self.last = modality, encoder(modality, 64), nn.Linear(64, 10)
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 64)."""
@@ -240,7 +240,7 @@ class Judge(nn.Module):
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Scores (B, 10)."""
-        scores: Tensor = self.last(self.features(batch[self.sense]))
+        scores: Tensor = self.last(self.features(batch[self.modality]))
         return scores
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -248,14 +248,14 @@ class Judge(nn.Module):
         return {"loss": F.cross_entropy(self(batch), batch["label"])}
 
 
-def encoder(sense: str, outputs: int) -> nn.Module:
-    """From a sense to (B, outputs)."""
-    if sense == "label":
+def encoder(modality: str, outputs: int) -> nn.Module:
+    """From a modality to (B, outputs)."""
+    if modality == "label":
         return nn.Embedding(10, outputs)
-    if sense == "word":
+    if modality == "word":
         return nn.Sequential(nn.Flatten(), nn.Linear(8 * 27, 128), nn.SiLU(), nn.Linear(128, outputs))
-    channels, size = PICTURES[sense]
-    widths = (16, 32) if sense == "handwritten" else (24, 48, 64)
+    channels, size = PICTURES[modality]
+    widths = (16, 32) if modality == "handwritten" else (24, 48, 64)
     layers: list[nn.Module] = []
     for before, after in zip((channels, *widths), widths, strict=False):
         layers += [nn.Conv2d(before, after, 4, 2, 1), nn.GroupNorm(4, after), nn.SiLU()]
@@ -264,47 +264,49 @@ def encoder(sense: str, outputs: int) -> nn.Module:
                          nn.Linear(128, outputs))  # fmt: skip
 
 
-def decoder(sense: str, latent: int) -> nn.Module:
-    """From (B, latent) to a sense."""
-    if sense == "label":
+def decoder(modality: str, latent: int) -> nn.Module:
+    """From (B, latent) to a modality."""
+    if modality == "label":
         return nn.Linear(latent, 10)
-    if sense == "word":
+    if modality == "word":
         return nn.Sequential(nn.Linear(latent, 128), nn.SiLU(), nn.Linear(128, 8 * 27), nn.Unflatten(1, (8, 27)))
-    channels, size = PICTURES[sense]
-    widths = (32, 16) if sense == "handwritten" else (64, 48, 24)
+    channels, size = PICTURES[modality]
+    widths = (32, 16) if modality == "handwritten" else (64, 48, 24)
     side = size // 2 ** len(widths)
     layers: list[nn.Module] = [nn.Linear(latent, 128), nn.SiLU(), nn.Linear(128, widths[0] * side**2),
                                nn.Unflatten(1, (widths[0], side, side))]  # fmt: skip
     for before, after in zip(widths, (*widths[1:], channels), strict=True):
-        if sense == "handwritten":  # group normalisation would take the colour and brightness from house numbers
+        if modality == "handwritten":  # group normalisation would take the colour and brightness from house numbers
             layers.append(nn.GroupNorm(4, before))
         layers += [nn.SiLU(), nn.ConvTranspose2d(before, after, 4, 2, 1)]
     return nn.Sequential(*layers, nn.Sigmoid())
 
 
 class JointEncoder(nn.Module):
-    """All senses' encoders, and a layer over them."""
+    """All modalities' encoders, and a layer over them."""
 
     def __init__(self, outputs: int) -> None:
         super().__init__()
-        self.parts = nn.ModuleDict({s: encoder(s, 128) for s in SENSES})
-        self.last = nn.Sequential(nn.SiLU(), nn.Linear(128 * len(SENSES), outputs))
+        self.parts = nn.ModuleDict({s: encoder(s, 128) for s in MODALITIES})
+        self.last = nn.Sequential(nn.SiLU(), nn.Linear(128 * len(MODALITIES), outputs))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """From a batch with all senses to (B, outputs)."""
+        """From a batch with all modalities to (B, outputs)."""
         out: Tensor = self.last(torch.cat([part(batch[s]) for s, part in self.parts.items()], 1))
         return out
 
 
-def build(name: str, senses: tuple[str, ...] = SENSES) -> MultimodalVAE:
+def build(name: str, modalities: tuple[str, ...] = MODALITIES) -> MultimodalVAE:
     """A model by its name."""
     s = SETTINGS
     plus = name.startswith("MMVAE+")
     d, w = (s[f"shared latent of {name}"], s[f"private latent of {name}"]) if plus else (s["latent"], 0)
-    encoders = {sense: encoder(sense, 2 * (d + w)) for sense in senses}
-    decoders = {sense: decoder(sense, d + w) for sense in senses}
-    likelihoods = {x: gaussian(s["scale"][x]) if x in PICTURES else categorical(one_hot=x == "word") for x in senses}
-    common: dict[str, Any] = {"weights": {x: s["weights"][x] for x in senses}}
+    encoders = {modality: encoder(modality, 2 * (d + w)) for modality in modalities}
+    decoders = {modality: decoder(modality, d + w) for modality in modalities}
+    likelihoods = {
+        x: gaussian(s["scale"][x]) if x in PICTURES else categorical(one_hot=x == "word") for x in modalities
+    }
+    common: dict[str, Any] = {"weights": {x: s["weights"][x] for x in modalities}}
     kinds: dict[str, Any] = {
         "TELBO": (TELBO, {}),
         "JMVAE": (JMVAE, {"alpha": s["alpha of JMVAE"]}),
@@ -323,7 +325,7 @@ def build(name: str, senses: tuple[str, ...] = SENSES) -> MultimodalVAE:
     return model
 
 
-def train(model: nn.Module, data: Senses, seed: int, epochs: int = 0) -> None:
+def train(model: nn.Module, data: MultimodalDataset, seed: int, epochs: int = 0) -> None:
     """Train in place."""
     s = SETTINGS
     fit(model, data, epochs=epochs or s["epochs"], lr=s["lr"], batch_size=s["batch"], schedule="one-cycle",
@@ -331,77 +333,81 @@ def train(model: nn.Module, data: Senses, seed: int, epochs: int = 0) -> None:
     model.eval()
 
 
-Judges = Mapping[str, Judge]
+EvaluationClassifiers = Mapping[str, EvaluationClassifier]
 
 
-def read(judges: Judges, made: Mapping[str, Tensor], label: Tensor) -> float:
-    """The coherence of what was made from one example each, the mean over the senses."""
-    shares = [coherence(judges[sense], sense, x, label).mean() for sense, x in made.items()]
+def read(classifiers: EvaluationClassifiers, made: Mapping[str, Tensor], label: Tensor) -> float:
+    """The coherence of what was made from one example each, the mean over the modalities."""
+    shares = [coherence(classifiers[modality], modality, x, label).mean() for modality, x in made.items()]
     return float(sum(shares) / len(shares))
 
 
 @torch.no_grad()
-def one_given(model: MultimodalVAE, judges: Judges, batch: Mapping[str, Tensor]) -> float:
-    """Coherence over the six directions from one sense to another."""
+def one_given(model: MultimodalVAE, classifiers: EvaluationClassifiers, batch: Mapping[str, Tensor]) -> float:
+    """Coherence over the six directions from one modality to another."""
     shares = []
-    for sense in SENSES:
-        made = model.generate({sense: batch[sense]}, [s for s in SENSES if s != sense])
-        shares.append(read(judges, {s: x[0] for s, x in made.items()}, batch["label"]))
+    for modality in MODALITIES:
+        made = model.generate({modality: batch[modality]}, [s for s in MODALITIES if s != modality])
+        shares.append(read(classifiers, {s: x[0] for s, x in made.items()}, batch["label"]))
     return sum(shares) / len(shares)
 
 
 @torch.no_grad()
-def figures(model: MultimodalVAE, judges: Judges, data: Senses, name: str, seed: int) -> dict[str, float]:
-    """What a model makes from one sense, from two, and from the prior."""
+def numbers(
+    model: MultimodalVAE, classifiers: EvaluationClassifiers, data: MultimodalDataset, name: str, seed: int
+) -> dict[str, float]:
+    """What a model makes from one modality, from two, and from the prior."""
     seed_everything(seed)
     batch = data[:]
-    out = {f"coherence, one sense given: {name}": one_given(model, judges, batch)}
+    out = {f"coherence, one modality given: {name}": one_given(model, classifiers, batch)}
     two = []
-    for sense in SENSES:
-        made = model.generate({s: batch[s] for s in SENSES if s != sense}, [sense])
-        two.append(read(judges, {sense: made[sense][0]}, batch["label"]))
-    out[f"coherence, two senses given: {name}"] = sum(two) / len(two)
+    for modality in MODALITIES:
+        made = model.generate({s: batch[s] for s in MODALITIES if s != modality}, [modality])
+        two.append(read(classifiers, {modality: made[modality][0]}, batch["label"]))
+    out[f"coherence, two modalities given: {name}"] = sum(two) / len(two)
     drawn = model.generate(n=len(data))
-    out[f"coherence, from the prior: {name}"] = float(joint_coherence(judges, drawn).mean())
+    out[f"coherence, from the prior: {name}"] = float(joint_coherence(classifiers, drawn).mean())
     from_word = model.generate({"word": batch["word"]}, list(PICTURES))
     for what, made in (("from the word", {s: x[0] for s, x in from_word.items()}), ("from the prior", drawn)):
-        apart = [frechet_distance(judges[s].features(batch[s]), judges[s].features(made[s])) for s in PICTURES]
+        apart = [
+            frechet_distance(classifiers[s].features(batch[s]), classifiers[s].features(made[s])) for s in PICTURES
+        ]
         out[f"FD {what}: {name}"] = sum(apart) / len(apart)
     out[f"log-likelihood: {name}"] = model.log_likelihood(data[:500], 50).mean().item()
     return out
 
 
 @torch.no_grad()
-def means(model: MultimodalVAE, data: Senses, *senses: str) -> Tensor:
-    """The mean of q(z|x) of the senses."""
-    return model.encode({s: data[:][s] for s in senses}).mean
+def means(model: MultimodalVAE, data: MultimodalDataset, *modalities: str) -> Tensor:
+    """The mean of q(z|x) of the modalities."""
+    return model.encode({s: data[:][s] for s in modalities}).mean
 
 
-def probe(train_x: Tensor, test_x: Tensor, data: Mapping[str, Senses]) -> float:
+def probe(train_x: Tensor, test_x: Tensor, data: Mapping[str, MultimodalDataset]) -> float:
     """The accuracy of a linear probe."""
     return float(linear_probe(train_x, data["train"][:]["label"], test_x, data["test"][:]["label"]).mean())
 
 
 @torch.no_grad()
-def of_jmvae(model: JMVAE, judges: Judges, data: Senses, seed: int) -> dict[str, float]:
+def of_jmvae(model: JMVAE, classifiers: EvaluationClassifiers, data: MultimodalDataset, seed: int) -> dict[str, float]:
     """The joint encoder with zeros, and the naive product of surrogates."""
     seed_everything(seed)
     batch, zeros, naive = data[:], [], []
-    for sense in SENSES:
-        given = {s: batch[s] if s == sense else torch.zeros_like(batch[s]) for s in SENSES}
+    for modality in MODALITIES:
+        given = {s: batch[s] if s == modality else torch.zeros_like(batch[s]) for s in MODALITIES}
         z = from_network(model.joint(given)).sample()
-        others = [s for s in SENSES if s != sense]
-        zeros.append(read(judges, {s: mean_of(p) for s, p in model.decode(z, others).items()}, batch["label"]))
+        others = [s for s in MODALITIES if s != modality]
+        zeros.append(read(classifiers, {s: mean_of(p) for s, p in model.decode(z, others).items()}, batch["label"]))
         z = product(stacked([model.encode(batch, [s]) for s in others]), prior=False).sample()
-        naive.append(read(judges, {s: mean_of(p) for s, p in model.decode(z, [sense]).items()}, batch["label"]))
+        naive.append(read(classifiers, {s: mean_of(p) for s, p in model.decode(z, [modality]).items()}, batch["label"]))
     return {
-        "coherence, one sense given: zeros": sum(zeros) / len(zeros),
-        "coherence, two senses given: JMVAE, naive product": sum(naive) / len(naive),
+        "coherence, one modality given: zeros": sum(zeros) / len(zeros),
+        "coherence, two modalities given: JMVAE, naive product": sum(naive) / len(naive),
     }
 
 
 @torch.no_grad()
-def of_plus(model: MMVAEPlus, data: Mapping[str, Senses], name: str, seed: int) -> dict[str, float]:
+def of_plus(model: MMVAEPlus, data: Mapping[str, MultimodalDataset], name: str, seed: int) -> dict[str, float]:
     """What shared and private codes of both pictures tell of the digit, and what the private one does to a picture."""
     seed_everything(seed)
     shared = [means(model, data[split], *PICTURES) for split in ("train", "test")]
@@ -421,34 +427,34 @@ def of_plus(model: MMVAEPlus, data: Mapping[str, Senses], name: str, seed: int) 
     }
 
 
-def incomplete(data: Senses, share: float, seed: int) -> Senses:
-    """The same examples, of which only some are complete; each other one has one sense, drawn by lot."""
+def incomplete(data: MultimodalDataset, share: float, seed: int) -> MultimodalDataset:
+    """The same examples, of which only some are complete; each other one has one modality, drawn at random."""
     rng = torch.Generator().manual_seed(seed)
     n = len(data)
     complete = torch.arange(n) < round(share * n)
-    only = torch.randint(len(SENSES), (n,), generator=rng)
+    only = torch.randint(len(MODALITIES), (n,), generator=rng)
     tensors = dict(data.tensors)
-    for k, sense in enumerate(SENSES):
+    for k, modality in enumerate(MODALITIES):
         there = complete | (only == k)
-        tensors[f"{sense}_present"] = there
-        tensors[sense] = data.tensors[sense] * there.view(-1, *[1] * (data.tensors[sense].ndim - 1))
-    return Senses(tensors)
+        tensors[f"{modality}_present"] = there
+        tensors[modality] = data.tensors[modality] * there.view(-1, *[1] * (data.tensors[modality].ndim - 1))
+    return MultimodalDataset(tensors)
 
 
-def with_labels(data: Mapping[str, Senses], share: float, seed: int) -> dict[str, float]:
-    """The label as a sense that is present for some examples only; the classifier has as many steps."""
+def with_labels(data: Mapping[str, MultimodalDataset], share: float, seed: int) -> dict[str, float]:
+    """The label as a modality that is present for some examples only; the classifier has as many steps."""
     n = round(share * len(data["train"]))
     picture, label = data["train"].tensors["street"], data["train"].tensors["label"]
     there = torch.arange(len(label)) < n
-    test, some = data["test"][:], Senses({"street": picture[:n], "label": label[:n]})
+    test, some = data["test"][:], MultimodalDataset({"street": picture[:n], "label": label[:n]})
     seed_everything(seed)
-    alone = Judge("street")
+    alone = EvaluationClassifier("street")
     train(alone, some, seed, max(1, round(SETTINGS["epochs"] / share)))
     out = {f"{share:.0%} of labels: classifier": float(correct(alone, data["test"]).mean())}
     for name in ("MVAE", "MMVAE"):
         seed_everything(seed)
         model = build(name, ("street", "label"))
-        train(model, Senses({"street": picture, "label": label * there, "label_present": there}), seed)
+        train(model, MultimodalDataset({"street": picture, "label": label * there, "label_present": there}), seed)
         with torch.no_grad():
             p = model.decode(model.encode({"street": test["street"]}).mean, ["label"])["label"]
         right = mean_of(p).argmax(1) == test["label"]
@@ -460,23 +466,25 @@ def one_seed(seed: int) -> dict[str, float]:
     """Train and measure everything once."""
     s = SETTINGS
     out = in_world(seed)
-    data = {split: digits(*SENSES, split=split, n=s[split], seed=seed, progress=False) for split in ("train", "test")}
-    others = digits(*SENSES, split="train", n=s["train"], seed=seed + 1000, progress=False)
-    judges = {}
-    for sense in SENSES:
+    data = {
+        split: digits(*MODALITIES, split=split, n=s[split], seed=seed, progress=False) for split in ("train", "test")
+    }
+    others = digits(*MODALITIES, split="train", n=s["train"], seed=seed + 1000, progress=False)
+    classifiers = {}
+    for modality in MODALITIES:
         seed_everything(seed + 1000)
-        judges[sense] = Judge(sense)
-        train(judges[sense], others, seed + 1000)
-        out[f"accuracy, judge of {sense}"] = float(correct(judges[sense], data["test"]).mean())
+        classifiers[modality] = EvaluationClassifier(modality)
+        train(classifiers[modality], others, seed + 1000)
+        out[f"accuracy, classifier of {modality}"] = float(correct(classifiers[modality], data["test"]).mean())
     models = {}
     for name in (*JOINT, "MMVAE+, narrow", "Coordinated", "Coordinated, cross"):
         seed_everything(seed)
         models[name] = build(name)
         train(models[name], data["train"], seed)
-        out |= figures(models[name], judges, data["test"], name, seed)
+        out |= numbers(models[name], classifiers, data["test"], name, seed)
     jmvae, apart = models["JMVAE"], models["Coordinated"]
     assert isinstance(jmvae, JMVAE)
-    out |= of_jmvae(jmvae, judges, data["test"], seed)
+    out |= of_jmvae(jmvae, classifiers, data["test"], seed)
     for name, model in models.items():
         if isinstance(model, MMVAEPlus):
             out |= of_plus(model, data, name, seed)
@@ -493,26 +501,30 @@ def one_seed(seed: int) -> dict[str, float]:
         codes = [means(both, data[split], *PICTURES) for split in ("train", "test")]
         out[f"probe: Coordinated, {combine} of pictures"] = probe(*codes, data)
 
-    name = "coherence, one sense given: MVAE, {:.0%} complete"
-    out[name.format(1.0)] = out["coherence, one sense given: MVAE"]
+    name = "coherence, one modality given: MVAE, {:.0%} complete"
+    out[name.format(1.0)] = out["coherence, one modality given: MVAE"]
     for share in (0.01, 0.05, 0.2):
         seed_everything(seed)
         model = build("MVAE")
         train(model, incomplete(data["train"], share, seed), seed)
-        out[name.format(share)] = one_given(model, judges, data["test"][:])
+        out[name.format(share)] = one_given(model, classifiers, data["test"][:])
     for share in s["label shares"]:
         out |= with_labels(data, share, seed)
     return out | derived(out)
 
 
 def derived(out: Mapping[str, float]) -> dict[str, float]:
-    """What follows from other figures: the FD of one judge is compared by its logarithm, as judges have other units."""
+    """What follows from other numbers: the FD of one classifier is compared by its logarithm, as classifiers have other units."""
     logs = {f"log {name}": math.log(value) for name, value in out.items() if name.startswith("FD ")}
-    return {**logs, "two in ten": 0.2, "nine tenths of MVAE's coherence": 0.9 * out["coherence, one sense given: MVAE"]}
+    return {
+        **logs,
+        "two in ten": 0.2,
+        "nine tenths of MVAE's coherence": 0.9 * out["coherence, one modality given: MVAE"],
+    }
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seeds", type=int, default=5)
-    what = "Multimodal VAEs on a known world and on three senses of a digit"
+    what = "Multimodal VAEs on a known world and on three modalities of a digit"
     print(measure("vae", what, CLAIMS, one_seed, parser.parse_args().seeds, SETTINGS))

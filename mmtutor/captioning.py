@@ -75,7 +75,7 @@ class Captioner(nn.Module):
         encoder: from ``batch[image]`` to one vector a picture (B, D) or one for each place (B, L, D).
         dim: D.
         words: size of the vocabulary.
-        image: name of the picture's sense.
+        image: name of the picture's modality.
         embed: size of a word vector.
         hidden: units of the LSTM.
         dropout: share of what the word is chosen from that is dropped in training.
@@ -129,7 +129,7 @@ class Captioner(nn.Module):
         Raises:
             ValueError: the picture is missing, its encoding has another shape than promised, or is not finite.
         """
-        picture = self._sense(batch, self.image)
+        picture = self._modality(batch, self.image)
         seen: Tensor = self.encoder(picture)
         if seen.ndim not in (2, 3) or len(seen) != len(picture) or seen.shape[-1] != self.dim or 0 in seen.shape:
             raise ValueError(
@@ -140,7 +140,7 @@ class Captioner(nn.Module):
             raise ValueError(f"{type(self).__name__}: {self.image!r} or its encoding has NaN or infinite values")
         return self._prepare(seen)
 
-    def _sense(self, batch: Mapping[str, Tensor], name: str) -> Tensor:
+    def _modality(self, batch: Mapping[str, Tensor], name: str) -> Tensor:
         """A tensor of the batch, or an error that says what is missing."""
         if name not in batch:
             raise ValueError(f"{type(self).__name__}: the batch has no {name!r}, only {', '.join(batch)}")
@@ -175,8 +175,8 @@ class Captioner(nn.Module):
             TypeError: they are not int64.
             ValueError: there are none; a shape, a word's number or the start is wrong; or one has no word.
         """
-        who, pictures = type(self).__name__, len(self._sense(batch, self.image))
-        caption = self._sense(batch, "caption")
+        who, pictures = type(self).__name__, len(self._modality(batch, self.image))
+        caption = self._modality(batch, "caption")
         if caption.dtype != torch.int64:
             raise TypeError(f"{who}: 'caption' must be int64, got {caption.dtype}")
         if caption.ndim == 2:
@@ -212,7 +212,7 @@ class ShowAndTell(Captioner):
         encoder: from ``batch[image]`` to (B, D) or (B, L, D).
         dim: D.
         words: size of the vocabulary.
-        image: name of the picture's sense.
+        image: name of the picture's modality.
         embed: size of a word vector.
         hidden: units of the LSTM.
         dropout: share of what the word is chosen from that is dropped in training.
@@ -316,7 +316,7 @@ class ShowAttendTell(Captioner):
         encoder: from ``batch[image]`` to places (B, L, D).
         dim: D.
         words: size of the vocabulary.
-        image: name of the picture's sense.
+        image: name of the picture's modality.
         embed: size of a word vector.
         hidden: units of the LSTM.
         attend: units of the attention, A.
@@ -466,7 +466,7 @@ class ShowAttendTell(Captioner):
         B, R, T = caption.shape
         length, order = (caption != self.pad).sum(2).amax(1).sort(descending=True, stable=True)
         running = [int((length > t + 1).sum()) for t in range(T - 1)]  # pictures with a word t + 1: the first so many
-        places, keys = self.see({self.image: self._sense(batch, self.image)[order]})
+        places, keys = self.see({self.image: self._modality(batch, self.image)[order]})
         state = tuple(part.expand(B, R, -1) for part in self.begin((places, keys)))
         embedded = self.embedding(caption[order, :, :-1])  # (B, R, T-1, E)
         draws = self.attention == "hard" and self.training

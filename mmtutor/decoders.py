@@ -1,4 +1,4 @@
-"""One small network per sense that makes it from a vector: the way back of `mmtutor.encoders`."""
+"""One small network per modality that makes it from a vector: the way back of `mmtutor.encoders`."""
 
 from __future__ import annotations
 

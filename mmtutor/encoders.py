@@ -1,12 +1,12 @@
-"""Encoders: one compact network per sense, from a batch of that sense to features.
+"""Encoders: one compact network per modality, from a batch of that modality to features.
 
-A multimodal model does not care how an image or a sound becomes a vector; it takes an encoder for each sense.
+A multimodal model does not care how an image or a sound becomes a vector; it takes an encoder for each modality.
 The ones here are as small as the chapters allow. Each maps ``(B, ...)`` to ``(B, dim)``. Those whose input has
 places (a picture, a text, a series) give one vector per place, ``(B, T, dim)``, with ``tokens=True``: cross
 attention looks at places.
 
 None of them normalises over the batch, so an example's features do not depend on its neighbours, and a
-missing sense in one example leaves all others as they are. (`GridEncoder` and `ResNetGrid` do while they are trained:
+missing modality in one example leaves all others as they are. (`GridEncoder` and `ResNetGrid` do while they are trained:
 they are meant to be trained first and then used frozen.)
 """
 

@@ -1,11 +1,11 @@
-"""Fusion: where and how several senses meet in one classifier.
+"""Fusion: where and how several modalities meet in one classifier.
 
-*Where.* Early: the senses are merged before the one learner. Late: each sense has its own learner, and what
+*Where.* Early: the modalities are merged before the one learner. Late: each modality has its own learner, and what
 they learned is merged, either features (``LateFusion``) or class probabilities (``DecisionFusion``). In
-between: the branches exchange what they know while they compute, once or several times (``CrossFusion``).
+between: the branches exchange what they know while they compute, once or several times (``CrossModalFusion``).
 
-*How.* A merge takes a list of features, one (B, dₘ) per sense, and gives one (B, D). All of them have this one
-signature, so any merge goes into any model. In the equations xₘ are the features of sense m, M their number:
+*How.* A merge takes a list of features, one (B, dₘ) per modality, and gives one (B, D). All of them have this one
+signature, so any merge goes into any model. In the equations xₘ are the features of modality m, M their number:
 
     class               equation                                    source
     Concat              [x₁; …; x_M]
@@ -17,8 +17,8 @@ signature, so any merge goes into any model. In the equations xₘ are the featu
     LowRankFusion       Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b                   Liu and others 2018
     CrossAttention      xₘ ← xₘ + attention(xₘ, others), K times    Vaswani and others 2017
 
-*Missing senses.* A batch is a dict of tensors, sense to (B, …). A sense may be absent as a whole, or for some
-examples: then ``"<sense>_present"`` is a mask, bool (B,). What is missing is set to zero before an encoder
+*Missing modalities.* A batch is a dict of tensors, modality to (B, …). A modality may be absent as a whole, or for some
+examples: then ``"<modality>_present"`` is a mask, bool (B,). What is missing is set to zero before an encoder
 sees it and again before a merge, and each merge leaves it out in its own way, stated in its docstring.
 
 This file needs only torch: copy it into your own project.
@@ -39,7 +39,7 @@ __all__ = [
     "Concat",
     "ConcatNodes",
     "CrossAttention",
-    "CrossFusion",
+    "CrossModalFusion",
     "DecisionFusion",
     "EarlyFusion",
     "Gated",
@@ -57,12 +57,12 @@ class Merge(nn.Module):
     """What all merges share: sizes, and the check of what comes in.
 
     Args:
-        dims: size dₘ of each sense's features.
+        dims: size dₘ of each modality's features.
         dim: size D of the result.
 
-    Call a merge with a list of float tensors (B, dₘ) and, where senses are missing, ``present``, bool (B, M).
+    Call a merge with a list of float tensors (B, dₘ) and, where modalities are missing, ``present``, bool (B, M).
     It raises TypeError or ValueError for features that do not fit, are NaN or infinite, or an example in
-    which every sense is missing.
+    which every modality is missing.
     """
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
@@ -71,7 +71,7 @@ class Merge(nn.Module):
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"{type(self).__name__}: {name} must be a whole number ≥ 1, got {size!r}")
         if not dims:
-            raise ValueError(f"{type(self).__name__}: dims must name at least one sense")
+            raise ValueError(f"{type(self).__name__}: dims must name at least one modality")
         self.dims, self.dim = tuple(dims), dim
 
     def forward(self, features: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
@@ -95,7 +95,7 @@ class Merge(nn.Module):
     def _check(self, features: Sequence[Tensor]) -> None:
         name = type(self).__name__
         if len(features) != len(self.dims):
-            raise ValueError(f"{name}: expected features of {len(self.dims)} senses, got {len(features)}")
+            raise ValueError(f"{name}: expected features of {len(self.dims)} modalities, got {len(features)}")
         for m, (x, d) in enumerate(zip(features, self.dims, strict=True)):
             if not isinstance(x, Tensor) or not x.is_floating_point():
                 raise TypeError(f"{name}: features[{m}] must be a float tensor, got {_kind(x)}")
@@ -106,7 +106,7 @@ class Merge(nn.Module):
 
 
 class Concat(Merge):
-    """Concatenation of features, [x₁; …; x_M]. A missing sense is a block of zeros.
+    """Concatenation of features, [x₁; …; x_M]. A missing modality is a block of zeros.
 
     Examples:
         >>> Concat([2, 3])([torch.ones(4, 2), torch.zeros(4, 3)]).shape
@@ -121,11 +121,11 @@ class Concat(Merge):
 
 
 class ConcatNodes(Merge):
-    """Concatenation of nodes: each sense first has a layer of its own, [φ(Wₘxₘ + bₘ)]ₘ with φ = ReLU.
+    """Concatenation of nodes: each modality first has a layer of its own, [φ(Wₘxₘ + bₘ)]ₘ with φ = ReLU.
 
     Args:
-        dims: size of each sense's features.
-        nodes: units of each sense's layer, so D = nodes · M. A missing sense is a block of zeros.
+        dims: size of each modality's features.
+        nodes: units of each modality's layer, so D = nodes · M. A missing modality is a block of zeros.
     """
 
     def __init__(self, dims: Sequence[int], nodes: int) -> None:
@@ -141,8 +141,8 @@ class Arithmetic(Merge):
     """An arithmetic operator on features of equal size: sum, mean or product.
 
     Args:
-        dims: size of each sense's features, all equal.
-        operator: ``"sum"``, ``"mean"`` (over the senses that are there) or ``"product"`` (a missing sense
+        dims: size of each modality's features, all equal.
+        operator: ``"sum"``, ``"mean"`` (over the modalities that are there) or ``"product"`` (a missing modality
             is a factor of one).
 
     Examples:
@@ -166,13 +166,13 @@ class Arithmetic(Merge):
 
 
 class MergeLayer(Merge):
-    """A weighted merge layer: Σ Wₘxₘ + b over the senses that are there.
+    """A weighted merge layer: Σ Wₘxₘ + b over the modalities that are there.
 
-    It is a linear layer on the concatenation, W[x₁; …; x_M] + b with W = [W₁ … W_M], written sense by sense.
+    It is a linear layer on the concatenation, W[x₁; …; x_M] + b with W = [W₁ … W_M], written modality by modality.
     With ``nonlinear=True`` each branch has its own nonlinearity, Σ φ(Wₘxₘ + bₘ), and the two differ.
 
     Args:
-        dims: size of each sense's features.
+        dims: size of each modality's features.
         dim: units D of the layer.
         nonlinear: add φ(Wₘxₘ + bₘ), φ = ReLU, instead of Wₘxₘ.
     """
@@ -191,10 +191,10 @@ class MergeLayer(Merge):
 
 
 class Gated(Merge):
-    """Σ gₘ ⊙ tanh(Wₘxₘ + bₘ): gates g, one per sense and unit, say whom to believe; they add up to one.
+    """Σ gₘ ⊙ tanh(Wₘxₘ + bₘ): gates g, one per modality and unit, say whom to believe; they add up to one.
 
-    A missing sense gets the gate zero. Source: Arevalo and others (2017), Gated Multimodal Units, with a
-    softmax over any number of senses where the paper has a sigmoid for two.
+    A missing modality gets the gate zero. Source: Arevalo and others (2017), Gated Multimodal Units, with a
+    softmax over any number of modalities where the paper has a sigmoid for two.
     """
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
@@ -211,10 +211,10 @@ class Gated(Merge):
 
 
 class TensorFusion(Merge):
-    """W vec(⊗ₘ [1; xₘ]) + b: every product of features of different senses gets a weight.
+    """W vec(⊗ₘ [1; xₘ]) + b: every product of features of different modalities gets a weight.
 
-    The leading ones keep the single features and the products of fewer senses. W has D · ∏(dₘ + 1) numbers;
-    ``LowRankFusion`` does the same with far fewer. A missing sense is [1; 0]: what remains is the tensor of
+    The leading ones keep the single features and the products of fewer modalities. W has D · ∏(dₘ + 1) numbers;
+    ``LowRankFusion`` does the same with far fewer. A missing modality is [1; 0]: what remains is the tensor of
     the others. Source: Zadeh and others (2017), Tensor Fusion Network.
 
     Examples:
@@ -241,12 +241,12 @@ class TensorFusion(Merge):
 class LowRankFusion(Merge):
     """Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b: tensor fusion whose weight is a sum of R rank-one tensors.
 
-    Wₘ⁽ʳ⁾[1; xₘ] is a linear layer with a bias, and one layer per sense holds all R of them. The tensor is
-    never built: time and memory grow with Σ dₘ, not with ∏ dₘ. A missing sense is [1; 0], as in
+    Wₘ⁽ʳ⁾[1; xₘ] is a linear layer with a bias, and one layer per modality holds all R of them. The tensor is
+    never built: time and memory grow with Σ dₘ, not with ∏ dₘ. A missing modality is [1; 0], as in
     ``TensorFusion``. Source: Liu and others (2018), Low-rank Multimodal Fusion, equations 9 to 12.
 
     Args:
-        dims: size of each sense's features.
+        dims: size of each modality's features.
         dim: size D of the result.
         rank: number R of rank-one tensors.
     """
@@ -278,19 +278,19 @@ class LowRankFusion(Merge):
 
 
 class CrossAttention(Merge):
-    """K exchanges between branches: each sense asks all others and adds what it hears, then all are joined.
+    """K exchanges between branches: each modality asks all others and adds what it hears, then all are joined.
 
-    In an exchange xₘ ← xₘ + attention(query xₘ; keys and values of all other senses), then
+    In an exchange xₘ ← xₘ + attention(query xₘ; keys and values of all other modalities), then
     xₘ ← xₘ + MLP(xₘ), each with layer normalisation first. Features may have places, (B, T, dₘ): then a
-    place asks the places of the other senses. After the last exchange the mean over places of each sense is
-    kept and all are concatenated, so D = dim · M. With ``exchanges=0`` no sense hears another.
+    place asks the places of the other modalities. After the last exchange the mean over places of each modality is
+    kept and all are concatenated, so D = dim · M. With ``exchanges=0`` no modality hears another.
 
-    Nobody asks a missing sense, and its block in the result is zero. A sense that is alone hears silence (a
+    Nobody asks a missing modality, and its block in the result is zero. A modality that is alone hears silence (a
     zero that is always among the keys).
 
     Args:
-        dims: size of each sense's features.
-        dim: size of each sense's features during the exchange, a multiple of ``heads``.
+        dims: size of each modality's features.
+        dim: size of each modality's features during the exchange, a multiple of ``heads``.
         exchanges: number K of exchanges.
         heads: attention heads.
     """
@@ -320,7 +320,7 @@ class CrossAttention(Merge):
 
 
 class _Exchange(nn.Module):
-    """One sense hears the others: attention, then a small MLP, both added to what it knew."""
+    """One modality hears the others: attention, then a small MLP, both added to what it knew."""
 
     def __init__(self, dim: int, heads: int) -> None:
         super().__init__()
@@ -339,14 +339,14 @@ class _Exchange(nn.Module):
 
 
 class Classifier(nn.Module):
-    """What the models share: an encoder for each sense, and the check of a batch.
+    """What the models share: an encoder for each modality, and the check of a batch.
 
     ``forward(batch)`` gives log-odds (B, classes), ``loss(batch)`` the cross-entropy. Both raise ValueError or
-    TypeError for a batch that does not fit, holds NaN, or has an example in which every sense is missing. (On a GPU
+    TypeError for a batch that does not fit, holds NaN, or has an example in which every modality is missing. (On a GPU
     these checks wait for it a few times a step: clear errors are worth that here.)
 
     Args:
-        encoders: sense to a network from (B, …) to (B, dₘ).
+        encoders: modality to a network from (B, …) to (B, dₘ).
         dims: the encoders' output sizes dₘ.
         classes: number of classes.
     """
@@ -355,12 +355,12 @@ class Classifier(nn.Module):
         super().__init__()
         name = type(self).__name__
         if not encoders or len(dims) != len(encoders):
-            raise ValueError(f"{name}: needs at least one sense, and a size for each; got {tuple(encoders)}, {dims}")
+            raise ValueError(f"{name}: needs at least one modality, and a size for each; got {tuple(encoders)}, {dims}")
         if not isinstance(classes, int) or classes < 2:
             raise ValueError(f"{name}: classes must be a whole number ≥ 2, got {classes!r}")
-        for sense in encoders:
-            if "." in sense or hasattr(nn.ModuleDict, sense):
-                raise ValueError(f"{name}: a sense cannot be named {sense!r}")
+        for modality in encoders:
+            if "." in modality or hasattr(nn.ModuleDict, modality):
+                raise ValueError(f"{name}: a modality cannot be named {modality!r}")
         self.encoders, self.dims, self.classes = nn.ModuleDict(encoders), tuple(dims), classes
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -369,36 +369,38 @@ class Classifier(nn.Module):
         return {"loss": F.cross_entropy(logits, self._label(batch, len(logits)))}
 
     def features(self, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
-        """Encode each sense: a list of (B, dₘ), zeros where a sense is absent, and ``present``, bool (B, M)."""
+        """Encode each modality: a list of (B, dₘ), zeros where a modality is absent, and ``present``, bool (B, M)."""
         name = type(self).__name__
-        for sense in self.encoders:
-            if sense in batch and (not isinstance(batch[sense], Tensor) or not batch[sense].ndim):
-                raise TypeError(f"{name}: {sense!r} must be a tensor (B, …), got {_kind(batch[sense])}")
-        sizes = {sense: len(batch[sense]) for sense in self.encoders if sense in batch}
-        for sense in self.encoders.keys() - sizes.keys():
-            if near := difflib.get_close_matches(sense, batch.keys() - self.encoders.keys(), 1, 0.8):
-                raise ValueError(f"{name}: the batch has no {sense!r} but {near[0]!r}; is one of them misspelt?")
+        for modality in self.encoders:
+            if modality in batch and (not isinstance(batch[modality], Tensor) or not batch[modality].ndim):
+                raise TypeError(f"{name}: {modality!r} must be a tensor (B, …), got {_kind(batch[modality])}")
+        sizes = {modality: len(batch[modality]) for modality in self.encoders if modality in batch}
+        for modality in self.encoders.keys() - sizes.keys():
+            if near := difflib.get_close_matches(modality, batch.keys() - self.encoders.keys(), 1, 0.8):
+                raise ValueError(f"{name}: the batch has no {modality!r} but {near[0]!r}; is one of them misspelt?")
         if not sizes:
-            raise ValueError(f"{name}: the batch has none of the senses {tuple(self.encoders)}, only {tuple(batch)}")
+            raise ValueError(
+                f"{name}: the batch has none of the modalities {tuple(self.encoders)}, only {tuple(batch)}"
+            )
         size = min(sizes.values())
         if size == 0 or set(sizes.values()) != {size}:
-            raise ValueError(f"{name}: senses need the same number of examples, at least one, got {sizes}")
+            raise ValueError(f"{name}: modalities need the same number of examples, at least one, got {sizes}")
         everyone = torch.ones(size, dtype=torch.bool, device=batch[next(iter(sizes))].device)
         encoded, masks = {}, []
-        for sense, encoder in self.encoders.items():
-            mask = batch.get(f"{sense}_present", everyone) if sense in sizes else ~everyone
+        for modality, encoder in self.encoders.items():
+            mask = batch.get(f"{modality}_present", everyone) if modality in sizes else ~everyone
             if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (size,):
-                raise ValueError(f"{name}: {sense}_present must be bool ({size},), got {_kind(mask)}")
+                raise ValueError(f"{name}: {modality}_present must be bool ({size},), got {_kind(mask)}")
             masks.append(mask)
-            if sense in sizes:
-                x = batch[sense] if mask is everyone else _keep(batch[sense], mask)
+            if modality in sizes:
+                x = batch[modality] if mask is everyone else _keep(batch[modality], mask)
                 if not _finite(x):
-                    raise ValueError(f"{name}: {sense!r} holds NaN or infinite values")
-                encoded[sense] = encoder(x)
+                    raise ValueError(f"{name}: {modality!r} holds NaN or infinite values")
+                encoded[modality] = encoder(x)
         some = next(iter(encoded.values()))
         features = [
-            encoded[sense] if sense in encoded else some.new_zeros(size, d)
-            for sense, d in zip(self.encoders, self.dims, strict=True)
+            encoded[modality] if modality in encoded else some.new_zeros(size, d)
+            for modality, d in zip(self.encoders, self.dims, strict=True)
         ]
         present = torch.stack(masks, 1)
         _check_present(name, present, (size, len(features)))
@@ -416,20 +418,20 @@ class Classifier(nn.Module):
 
 
 class EarlyFusion(Classifier):
-    """Early fusion: the senses are laid side by side as they come, and one learner reads them all.
+    """Early fusion: the modalities are laid side by side as they come, and one learner reads them all.
 
-    A missing sense is zeros, which the learner cannot tell from true zeros.
+    A missing modality is zeros, which the learner cannot tell from true zeros.
 
     Args:
-        sizes: how many numbers one example of each sense has; they are flattened and concatenated.
+        sizes: how many numbers one example of each modality has; they are flattened and concatenated.
         classes: number of classes.
         learner: a network from (B, sum of sizes) to (B, classes); by default a perceptron with two hidden
-            layers of 128 on the normalised input (raw senses have different scales, and without it this does
+            layers of 128 on the normalised input (raw modalities have different scales, and without it this does
             not learn).
     """
 
     def __init__(self, sizes: Mapping[str, int], classes: int, learner: nn.Module | None = None) -> None:
-        super().__init__({sense: nn.Flatten() for sense in sizes}, list(sizes.values()), classes)
+        super().__init__({modality: nn.Flatten() for modality in sizes}, list(sizes.values()), classes)
         self.merge = Concat(self.dims)
         self.learner = learner or nn.Sequential(
             nn.LayerNorm(self.merge.dim),
@@ -447,10 +449,10 @@ class EarlyFusion(Classifier):
 
 
 class LateFusion(Classifier):
-    """Late fusion of features: one encoder per sense, a merge, and a classifier on top.
+    """Late fusion of features: one encoder per modality, a merge, and a classifier on top.
 
     Args:
-        encoders: sense to a network from (B, …) to (B, dₘ).
+        encoders: modality to a network from (B, …) to (B, dₘ).
         classes: number of classes.
         merge: how features meet; its ``dims`` are the encoders' output sizes, in the same order.
         hidden: units of the layer between merge and classes; 0 for a linear classifier.
@@ -476,11 +478,11 @@ class LateFusion(Classifier):
         return logits
 
 
-class CrossFusion(LateFusion):
+class CrossModalFusion(LateFusion):
     """In between: branches that exchange what they know K times before they are joined.
 
     Args:
-        encoders: sense to a network from (B, …) to (B, dₘ) or, with places, (B, Tₘ, dₘ).
+        encoders: modality to a network from (B, …) to (B, dₘ) or, with places, (B, Tₘ, dₘ).
         classes: number of classes.
         dims: the encoders' output sizes dₘ.
         exchanges: number K of exchanges.
@@ -501,19 +503,19 @@ class CrossFusion(LateFusion):
 
 
 class DecisionFusion(Classifier):
-    """Late fusion of decisions: each sense has its own complete classifier, and probabilities are merged.
+    """Late fusion of decisions: each modality has its own complete classifier, and probabilities are merged.
 
-    With pₘ = p(y | xₘ) and the senses that are there:
+    With pₘ = p(y | xₘ) and the modalities that are there:
 
     - ``"mean"``: Σ pₘ / M;
-    - ``"product"``: ∏ pₘ / p(y)^(M−1), the exact posterior if senses are independent given the class; every
+    - ``"product"``: ∏ pₘ / p(y)^(M−1), the exact posterior if modalities are independent given the class; every
       pₘ holds the prior once, so M − 1 of them are divided out;
     - ``"weighted"``: Σ wₘ pₘ with learned weights w = softmax(v).
 
     The branches are trained each on its own; only the weights see the merged decision.
 
     Args:
-        encoders: sense to a network from (B, …) to (B, dₘ).
+        encoders: modality to a network from (B, …) to (B, dₘ).
         classes: number of classes.
         dims: the encoders' output sizes dₘ.
         rule: one of the three above.
@@ -543,12 +545,12 @@ class DecisionFusion(Classifier):
         self.register_buffer("log_prior", prior.log())
 
     def branches(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """What each sense says by itself: log-probabilities (B, M, classes), and ``present`` (B, M)."""
+        """What each modality says by itself: log-probabilities (B, M, classes), and ``present`` (B, M)."""
         features, present = self.features(batch)
-        for sense, x, d in zip(self.encoders, features, self.dims, strict=True):
+        for modality, x, d in zip(self.encoders, features, self.dims, strict=True):
             if x.shape != (len(present), d) or not x.is_floating_point() or not _finite(x):
                 wanted = f"finite floats ({len(present)}, {d})"
-                raise ValueError(f"DecisionFusion: the encoder of {sense!r} must give {wanted}, got {_kind(x)}")
+                raise ValueError(f"DecisionFusion: the encoder of {modality!r} must give {wanted}, got {_kind(x)}")
         says = [head(x.relu()).log_softmax(1) for head, x in zip(self.heads.values(), features, strict=True)]
         return torch.stack(says, 1), present
 
@@ -567,12 +569,12 @@ class DecisionFusion(Classifier):
         return self.fuse(*self.branches(batch))
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The branches' cross-entropies in nats, by sense, and their sum (plus that of learned weights)."""
+        """The branches' cross-entropies in nats, by modality, and their sum (plus that of learned weights)."""
         log_p, present = self.branches(batch)
         label = self._label(batch, len(log_p))
         hits = -log_p.gather(2, label[:, None, None].expand(-1, log_p.shape[1], 1))[..., 0] * present  # (B, M)
         each = hits.sum(0) / present.sum(0).clamp(min=1)
-        terms = {sense: each[m] for m, sense in enumerate(self.encoders)}
+        terms = {modality: each[m] for m, modality in enumerate(self.encoders)}
         loss = each.sum()
         if self.weights is not None:
             terms["weights"] = F.nll_loss(self.fuse(log_p.detach(), present), label)
@@ -589,7 +591,7 @@ def _check_present(name: str, present: Tensor, shape: tuple[int, ...]) -> None:
         raise ValueError(f"{name}: present must be bool {shape}, got {_kind(present)}")
     nothing = (~present.any(1)).nonzero()
     if len(nothing):
-        raise ValueError(f"{name}: every sense is missing in example {int(nothing[0])}")
+        raise ValueError(f"{name}: every modality is missing in example {int(nothing[0])}")
 
 
 def _finite(x: Tensor) -> bool:

@@ -1,9 +1,9 @@
 """Iterative amortised inference, and the students it teaches.
 
 An encoder guesses the posterior of x in one go, and misses the best one by its *amortisation gap*. Here the guess is
-only the start: decode it, look how the evidence lower bound (ELBO) of *all* senses changes with the guess, and let a
-small network improve the guess by that gradient; again, T times (Marino, Yue and Mandt, 2018). The bound of all senses
-needs all senses, and T decodings. So this is a *teacher*, and for each sense a *student*, which sees that sense alone,
+only the start: decode it, look how the evidence lower bound (ELBO) of *all* modalities changes with the guess, and let a
+small network improve the guess by that gradient; again, T times (Marino, Yue and Mandt, 2018). The bound of all modalities
+needs all modalities, and T decodings. So this is a *teacher*, and for each modality a *student*, which sees that modality alone,
 learns to say what the teacher says (Oshima, Suzuki and Matsuo, 2023). Several students are combined by a product.
 
     λ₀ = start(X),    g_t = ∂ELBO(X; λ_t)/∂λ,    λ_{t+1} = r(λ_t, g_t)                     inference, T times
@@ -20,7 +20,7 @@ are equal.
 
 | symbol | in the code | shape |
 | --- | --- | --- |
-| X | ``batch``, a dict of senses | (B, …) each |
+| X | ``batch``, a dict of modalities | (B, …) each |
 | λ, mean and log σ of q(z; λ) | ``lam`` | (B, 2 latent) |
 | ELBO | the sum of the ``terms`` that ``elbo`` gives | (B,) each, nats |
 | g | ``gradient`` | as λ |
@@ -32,7 +32,7 @@ Examples:
     >>> import torch
     >>> from torch import nn
     >>> from torch.distributions import Independent, Normal
-    >>> class Start(nn.Module):  # reads both senses
+    >>> class Start(nn.Module):  # reads both modalities
     ...     def __init__(self):
     ...         super().__init__()
     ...         self.net = nn.Linear(9, 4)
@@ -67,8 +67,8 @@ from torch.distributions import Distribution, Independent, Normal
 __all__ = [
     "Distillation",
     "Elbo",
+    "FromModality",
     "FromPrior",
-    "FromSense",
     "GradientAscent",
     "IterativeVAE",
     "Refiner",
@@ -323,14 +323,14 @@ def _numbers(q: Distribution) -> tuple[Tensor, Tensor]:
 
 
 class Elbo(nn.Module):
-    """The evidence lower bound of all senses: E_q [Σᵢ wᵢ log p(xᵢ|z)] − β KL(q(z; λ) ‖ N(0, I)), z drawn once.
+    """The evidence lower bound of all modalities: E_q [Σᵢ wᵢ log p(xᵢ|z)] − β KL(q(z; λ) ‖ N(0, I)), z drawn once.
 
-    A sense that is not in the batch plays no part, nor does one with ``"<sense>_present"`` False for an example. With
+    A modality that is not in the batch plays no part, nor does one with ``"<modality>_present"`` False for an example. With
     weights, nats are those of the model p(z) ∏ᵢ p(xᵢ|z)^wᵢ, and q comes close to that model's posterior.
 
     Args:
-        decoders: for each sense a network from z (B, d).
-        likelihoods: for each sense a function from the decoder's output to a distribution of batch shape (B,).
+        decoders: for each modality a network from z (B, d).
+        likelihoods: for each modality a function from the decoder's output to a distribution of batch shape (B,).
         weights: wᵢ, 1 where none is given.
         beta: β.
     """
@@ -346,38 +346,38 @@ class Elbo(nn.Module):
         if decoders.keys() != likelihoods.keys() or not decoders or set(weights or ()) - set(decoders):
             raise ValueError(
                 f"Elbo: decoders are of {list(decoders)}, likelihoods of {list(likelihoods)}, weights of "
-                f"{list(weights or ())}; the first two need the same senses, weights none but these"
+                f"{list(weights or ())}; the first two need the same modalities, weights none but these"
             )
         if taken := sorted({"prior", "loss", "start", "end"} & decoders.keys()):
-            raise ValueError(f"Elbo: a sense cannot be called {taken[0]!r}, which is a term")
+            raise ValueError(f"Elbo: a modality cannot be called {taken[0]!r}, which is a term")
         self.decoders, self.likelihoods, self.beta = nn.ModuleDict(decoders), dict(likelihoods), beta
         self.weights = {**dict.fromkeys(decoders, 1.0), **(weights or {})}
         for name, value in {**self.weights, "beta": beta}.items():
             if not 0 < value < math.inf:
                 raise ValueError(f"Elbo: the weight of {name!r} must be finite and above 0, got {value!r}")
 
-    def decode(self, z: Tensor, senses: Sequence[str] | None = None) -> dict[str, Distribution]:
-        """p(xᵢ|z) of the named senses or of all, for z (B, d)."""
-        if unknown := [s for s in senses or () if s not in self.likelihoods]:
-            raise ValueError(f"Elbo: no sense {unknown[0]!r}, only {', '.join(self.likelihoods)}")
-        return {s: p(self.decoders[s](z)) for s, p in self.likelihoods.items() if senses is None or s in senses}
+    def decode(self, z: Tensor, modalities: Sequence[str] | None = None) -> dict[str, Distribution]:
+        """p(xᵢ|z) of the named modalities or of all, for z (B, d)."""
+        if unknown := [s for s in modalities or () if s not in self.likelihoods]:
+            raise ValueError(f"Elbo: no modality {unknown[0]!r}, only {', '.join(self.likelihoods)}")
+        return {s: p(self.decoders[s](z)) for s, p in self.likelihoods.items() if modalities is None or s in modalities}
 
     def forward(self, lam: Tensor, batch: Batch) -> dict[str, Tensor]:
-        """The terms by name, (B,) each, in nats: one for each sense, and ``"prior"``."""
-        names, q = _senses("Elbo", batch, self.likelihoods), posterior(lam)
+        """The terms by name, (B,) each, in nats: one for each modality, and ``"prior"``."""
+        names, q = _modalities("Elbo", batch, self.likelihoods), posterior(lam)
         terms = {}
-        for sense, p in self.decode(q.rsample(), names).items():
-            log_p: Tensor = p.log_prob(batch[sense])
-            present = batch.get(f"{sense}_present")
+        for modality, p in self.decode(q.rsample(), names).items():
+            log_p: Tensor = p.log_prob(batch[modality])
+            present = batch.get(f"{modality}_present")
             log_p = log_p if present is None else torch.where(present, log_p, 0)
-            terms[sense] = self.weights[sense] * log_p
+            terms[modality] = self.weights[modality] * log_p
         mean, std = _numbers(q)
         divergence = ((std.square() + mean.square() - 1) / 2 - std.log()).sum(-1)  # KL(q ‖ N(0, I))
         return {**terms, "prior": -self.beta * divergence}
 
 
-def _senses(who: str, batch: Batch, known: Mapping[str, Any]) -> list[str]:
-    """The known senses of the batch, checked."""
+def _modalities(who: str, batch: Batch, known: Mapping[str, Any]) -> list[str]:
+    """The known modalities of the batch, checked."""
     names = [s for s in known if s in batch]
     if not names:
         raise ValueError(f"{who}: the batch has {', '.join(batch) or 'nothing'}, none of {', '.join(known)}")
@@ -397,21 +397,21 @@ def _senses(who: str, batch: Batch, known: Mapping[str, Any]) -> list[str]:
     return names
 
 
-class FromSense(nn.Module):
-    """A start that sees one sense, as in the slides of Oshima and others.
+class FromModality(nn.Module):
+    """A start that sees one modality, as in the slides of Oshima and others.
 
     Args:
-        sense: its name.
+        modality: its name.
         encoder: a network from it to λ (B, 2 d).
     """
 
-    def __init__(self, sense: str, encoder: nn.Module) -> None:
+    def __init__(self, modality: str, encoder: nn.Module) -> None:
         super().__init__()
-        self.sense, self.encoder = sense, encoder
+        self.modality, self.encoder = modality, encoder
 
     def forward(self, batch: Batch) -> Tensor:
         """λ₀, (B, 2 d)."""
-        lam: Tensor = self.encoder(batch[_senses("FromSense", batch, {self.sense: None})[0]])
+        lam: Tensor = self.encoder(batch[_modalities("FromModality", batch, {self.modality: None})[0]])
         return lam
 
 
@@ -447,7 +447,7 @@ class IterativeVAE(nn.Module):
     later λ_t, the ELBO's own parameters (the decoders) from each.
 
     Args:
-        start: a module from the batch to λ₀ (B, 2 d): an encoder of all senses, `FromSense` or `FromPrior`.
+        start: a module from the batch to λ₀ (B, 2 d): an encoder of all modalities, `FromModality` or `FromPrior`.
         elbo: a module from λ and the batch to the terms of the ELBO, such as `Elbo`.
         refiner: a module from λ and its gradient to the next λ, such as `Refiner`.
         steps: T.
@@ -485,7 +485,7 @@ class IterativeVAE(nn.Module):
         return refinements(lam, lambda lam: self.elbo(lam, batch), refiner, self.steps if steps is None else steps)
 
     def infer(self, batch: Batch, steps: int | None = None) -> Tensor:
-        """λ_T, (B, 2 d), without a graph. All senses of the batch are looked at."""
+        """λ_T, (B, 2 d), without a graph. All modalities of the batch are looked at."""
         return _last(self.refinements(batch, steps))
 
     def encode(self, batch: Batch, steps: int | None = None) -> Independent[Normal]:
@@ -577,10 +577,10 @@ class _Known(torch.autograd.Function):
 
 
 class Students(nn.Module):
-    """For each sense a student qᵢ(z|xᵢ), which sees that sense alone.
+    """For each modality a student qᵢ(z|xᵢ), which sees that modality alone.
 
     Args:
-        encoders: for each sense a network to λ (B, 2 d).
+        encoders: for each modality a network to λ (B, 2 d).
     """
 
     def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
@@ -589,21 +589,21 @@ class Students(nn.Module):
             raise ValueError("Students: there must be at least one encoder, and none called 'loss', which is a term")
         self.encoders = nn.ModuleDict(encoders)
 
-    def each(self, batch: Batch, senses: Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
-        """qᵢ(z|xᵢ) of the named senses, or of all that are in the batch."""
-        asked = [*self.encoders] if senses is None else list(senses)
-        if missing := [s for s in asked if s not in self.encoders or (senses is not None and s not in batch)]:
+    def each(self, batch: Batch, modalities: Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
+        """qᵢ(z|xᵢ) of the named modalities, or of all that are in the batch."""
+        asked = [*self.encoders] if modalities is None else list(modalities)
+        if missing := [s for s in asked if s not in self.encoders or (modalities is not None and s not in batch)]:
             raise ValueError(f"Students: no {missing[0]!r}; there are students of {', '.join(self.encoders)}, and the "
                              f"batch has {', '.join(batch) or 'nothing'}")  # fmt: skip
-        names = _senses("Students", batch, dict.fromkeys(asked))
+        names = _modalities("Students", batch, dict.fromkeys(asked))
         for s in names:
             if not batch.get(f"{s}_present", torch.ones(1)).all():
                 raise ValueError(f"Students: {s!r} is missing for some examples; leave these out")
         return {s: posterior(self.encoders[s](batch[s])) for s in names}
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> Independent[Normal]:
-        """q(z|x_S): of one sense what its student says, of several the product with the prior counted once."""
-        return product_of_students([*self.each(batch, senses).values()])
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Independent[Normal]:
+        """q(z|x_S): of one modality what its student says, of several the product with the prior counted once."""
+        return product_of_students([*self.each(batch, modalities).values()])
 
 
 class Distillation(nn.Module):
@@ -611,11 +611,11 @@ class Distillation(nn.Module):
 
         loss = Σᵢ KL(teacher ‖ qᵢ(z|xᵢ)),   reverse: Σᵢ KL(qᵢ(z|xᵢ) ‖ teacher)
 
-    Forward, the best student is the teacher's mean over all that its sense does not tell: in a linear-Gaussian world
+    Forward, the best student is the teacher's mean over all that its modality does not tell: in a linear-Gaussian world
     p(z|xᵢ), and a loss of I(z; x_rest|xᵢ) nats is left, which no student can mend. Reverse, it has the same mean and
     the teacher's too small width.
 
-    All senses that have a student and are in the batch must be there for each example; masks with a False are refused.
+    All modalities that have a student and are in the batch must be there for each example; masks with a False are refused.
 
     Args:
         teacher: anything whose ``encode(batch)`` gives a normal distribution with independent numbers, on the batch's
@@ -666,7 +666,7 @@ def product_of_students(posteriors: Sequence[Distribution]) -> Independent[Norma
 
         τ = max(1, Σᵢ τᵢ − (M − 1)),    μ = Σᵢ τᵢ μᵢ / τ
 
-    Exact where each qᵢ is p(z|xᵢ) and senses are independent given z. In a linear-Gaussian world no posterior is wider
+    Exact where each qᵢ is p(z|xᵢ) and modalities are independent given z. In a linear-Gaussian world no posterior is wider
     than the prior; learned students may be, so the product's precision is kept at 1 or more. One student is left as is.
     """
     precision, weighted = _sums(posteriors)

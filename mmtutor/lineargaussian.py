@@ -1,29 +1,29 @@
-"""The linear-Gaussian model: several senses of one code, and every answer about them is known exactly.
+"""The linear-Gaussian model: several modalities of one code, and every answer about them is known exactly.
 
-A code z is drawn from N(0, I), and each sense is a linear picture of it with noise. Sums and parts of Gaussians are
+A code z is drawn from N(0, I), and each modality is a linear picture of it with noise. Sums and parts of Gaussians are
 Gaussians, so what a multimodal VAE has to learn (posteriors, likelihoods, gaps) stands here in closed form. It is the
 yardstick: a method that is wrong here is wrong.
 
     z ~ N(0, I_d),  xᵢ = Wᵢ z + εᵢ,  εᵢ ~ N(0, σᵢ² I)                    the world
     P_S = I + Σ_{i∈S} WᵢᵀWᵢ / σᵢ²                                        precision of the posterior
-    p(z | x_S) = N(P_S⁻¹ h, P_S⁻¹),  h = Σ_{i∈S} Wᵢᵀxᵢ / σᵢ²             posterior, for any set S of senses
+    p(z | x_S) = N(P_S⁻¹ h, P_S⁻¹),  h = Σ_{i∈S} Wᵢᵀxᵢ / σᵢ²             posterior, for any set S of modalities
     p(x_S) = N(0, W_S W_Sᵀ + diag σ²)                                    marginal
     ELBO(q) = E_q log p(x_S | z) − KL(q ‖ p(z))                          lower bound of log p(x_S), for any q(z)
     log p(x_S) − ELBO(q) = KL(q ‖ p(z | x_S))                            the gap
-    p(z | x_S) ∝ ∏_{i∈S} p(z | xᵢ) / p(z)^(M−1)                          product of posteriors, M senses in S
+    p(z | x_S) ∝ ∏_{i∈S} p(z | xᵢ) / p(z)^(M−1)                          product of posteriors, M modalities in S
 
 The posterior is in Bishop, Pattern Recognition and Machine Learning, 2006, section 2.3.3, the best diagonal Gaussian
-in section 10.1.2; with one sense the model is the probabilistic PCA of Tipping and Bishop, 1999. Densities and
+in section 10.1.2; with one modality the model is the probabilistic PCA of Tipping and Bishop, 1999. Densities and
 divergences are in nats.
 
 | symbol | in the code | shape |
 | --- | --- | --- |
-| xᵢ | ``batch[sense]`` | (B, Dᵢ) |
+| xᵢ | ``batch[modality]`` | (B, Dᵢ) |
 | z | ``z`` | (B, d) |
-| Wᵢ | ``weights[sense]`` | (Dᵢ, d) |
-| σᵢ, a standard deviation | ``noise[sense]`` | a number |
-| S | ``senses``, or the senses in the batch | |
-| P_S | ``precision(senses)`` | (d, d) |
+| Wᵢ | ``weights[modality]`` | (Dᵢ, d) |
+| σᵢ, a standard deviation | ``noise[modality]`` | a number |
+| S | ``modalities``, or the modalities in the batch | |
+| P_S | ``precision(modalities)`` | (d, d) |
 
 This file needs only torch: copy it into your own project.
 """
@@ -49,19 +49,19 @@ Gaussian: TypeAlias = "Normal | Independent[Any] | MultivariateNormal"
 class LinearGaussian:
     """A world of which everything is known.
 
-    ``senses`` names a set of senses, one by its name or several, in any order. None stands for all senses in the
+    ``modalities`` names a set of modalities, one by its name or several, in any order. None stands for all modalities in the
     batch, or of the world where there is no batch. ``()`` is the empty set: nothing is seen, the posterior is the
     prior, and the batch only says how many examples there are. A batch and a q are converted to dtype and device of
     the weights; gradients flow through all three.
 
     Args:
-        weights: Wᵢ of each sense, float (Dᵢ, d), all of one d, dtype and device.
-        noise: σᵢ of each sense, or one σ for all; above 0.
+        weights: Wᵢ of each modality, float (Dᵢ, d), all of one d, dtype and device.
+        noise: σᵢ of each modality, or one σ for all; above 0.
 
     Raises:
-        ValueError: here and in every method, for what does not fit: an unknown sense, one that is not in the batch,
-            a wrong shape, NaN or infinite values, noise that is not above 0, a mask ``<sense>_present`` (the precision
-            would be another for every example: ask for each set of senses by itself).
+        ValueError: here and in every method, for what does not fit: an unknown modality, one that is not in the batch,
+            a wrong shape, NaN or infinite values, noise that is not above 0, a mask ``<modality>_present`` (the precision
+            would be another for every example: ask for each set of modalities by itself).
 
     Examples:
         >>> world = LinearGaussian({"left": torch.eye(1).double(), "right": 2 * torch.eye(1).double()}, noise=1.0)
@@ -73,10 +73,10 @@ class LinearGaussian:
 
     def __init__(self, weights: Mapping[str, Tensor], noise: float | Mapping[str, float]) -> None:
         if not weights:
-            raise ValueError("LinearGaussian: weights must name at least one sense, got none")
+            raise ValueError("LinearGaussian: weights must name at least one modality, got none")
         first, W = next(iter(weights.items()))
-        for sense, w in weights.items():
-            name = f"LinearGaussian: weights[{sense!r}]"
+        for modality, w in weights.items():
+            name = f"LinearGaussian: weights[{modality!r}]"
             if w.ndim != 2 or w.numel() == 0 or not w.is_floating_point():
                 raise ValueError(f"{name} must be float (Dᵢ, d), got {w.dtype} {tuple(w.shape)}")
             if (got := (w.shape[1], w.dtype, w.device)) != (same := (W.shape[1], W.dtype, W.device)):
@@ -86,11 +86,11 @@ class LinearGaussian:
         noise = noise if isinstance(noise, Mapping) else dict.fromkeys(weights, noise)
         if noise.keys() != weights.keys():
             raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {', '.join(noise)}")
-        for sense, sigma in noise.items():
+        for modality, sigma in noise.items():
             if not (sigma > 0 and 0 < sigma * sigma < math.inf):
-                raise ValueError(f"LinearGaussian: noise[{sense!r}] must be finite and above 0, got {sigma!r}")
+                raise ValueError(f"LinearGaussian: noise[{modality!r}] must be finite and above 0, got {sigma!r}")
         self.weights = dict(weights)
-        self.noise = {sense: float(noise[sense]) for sense in weights}
+        self.noise = {modality: float(noise[modality]) for modality in weights}
         self.latent = W.shape[1]
         self.prior = MultivariateNormal(W.new_zeros(self.latent), torch.eye(self.latent).to(W))
 
@@ -101,9 +101,9 @@ class LinearGaussian:
         """A random world in float64: Wᵢ ~ N(0, 1/d), so that each number of Wᵢz has variance 1 on average.
 
         Args:
-            sizes: Dᵢ of each sense.
+            sizes: Dᵢ of each modality.
             latent: d.
-            noise: σᵢ of each sense, or one for all.
+            noise: σᵢ of each modality, or one for all.
             seed: of the weights; torch's global random numbers are not touched.
 
         Examples:
@@ -112,67 +112,69 @@ class LinearGaussian:
             >>> world.predict({"a": batch["a"]}, to="b").mean.shape
             torch.Size([5, 4])
         """
-        for name, size in {**{f"sizes[{sense!r}]": D for sense, D in sizes.items()}, "latent": latent}.items():
+        for name, size in {**{f"sizes[{modality!r}]": D for modality, D in sizes.items()}, "latent": latent}.items():
             if size < 1:
                 raise ValueError(f"LinearGaussian.random: {name} must be at least 1, got {size!r}")
         dice = torch.Generator().manual_seed(seed)
         drawn = {s: torch.randn(D, latent, generator=dice, dtype=torch.float64) for s, D in sizes.items()}
-        return cls({sense: w / math.sqrt(latent) for sense, w in drawn.items()}, noise)
+        return cls({modality: w / math.sqrt(latent) for modality, w in drawn.items()}, noise)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Codes (n, d) and the batch that they make: for each sense (n, Dᵢ). On every device the same numbers."""
+        """Codes (n, d) and the batch that they make: for each modality (n, Dᵢ). On every device the same numbers."""
         dice, like = torch.Generator().manual_seed(seed), self.prior.mean
         z = torch.randn(n, self.latent, generator=dice, dtype=like.dtype).to(like)
         batch = {}
-        for sense, W in self.weights.items():
+        for modality, W in self.weights.items():
             eps = torch.randn(n, len(W), generator=dice, dtype=like.dtype).to(like)
-            batch[sense] = z @ W.T + self.noise[sense] * eps  # xᵢ = Wᵢz + εᵢ
+            batch[modality] = z @ W.T + self.noise[modality] * eps  # xᵢ = Wᵢz + εᵢ
         return z, batch
 
     # ------------------------------------------------------------------------------------ what is true
 
-    def precision(self, senses: Names = None) -> Tensor:
-        """P_S = I + Σ WᵢᵀWᵢ/σᵢ², (d, d): how sharply some senses determine z. It does not depend on their values."""
+    def precision(self, modalities: Names = None) -> Tensor:
+        """P_S = I + Σ WᵢᵀWᵢ/σᵢ², (d, d): how sharply some modalities determine z. It does not depend on their values."""
         P = self.prior.precision_matrix
-        for sense in self._named(senses):
-            P = P + self.weights[sense].T @ self.weights[sense] / self.noise[sense] ** 2
+        for modality in self._named(modalities):
+            P = P + self.weights[modality].T @ self.weights[modality] / self.noise[modality] ** 2
         return P
 
-    def posterior(self, batch: Batch, senses: Names = None) -> MultivariateNormal:
+    def posterior(self, batch: Batch, modalities: Names = None) -> MultivariateNormal:
         """The exact p(z | x_S) = N(P_S⁻¹ h, P_S⁻¹), batch shape (B,), event shape (d,)."""
-        given, size = self._given(batch, senses)
+        given, size = self._given(batch, modalities)
         P, h = self.precision(given), self.prior.mean.new_zeros(size, self.latent)
-        for sense, x in given.items():
-            h = h + x @ self.weights[sense] / self.noise[sense] ** 2  # (B, d)
+        for modality, x in given.items():
+            h = h + x @ self.weights[modality] / self.noise[modality] ** 2  # (B, d)
         # An example is a row, and P is symmetric: h P⁻¹ holds P⁻¹ h of each.
         return MultivariateNormal(torch.linalg.solve(P, h, left=False), precision_matrix=P)
 
-    def marginal(self, senses: Names = None) -> MultivariateNormal:
-        """The exact p(x_S) = N(0, W_S W_Sᵀ + diag σ²) of at least one sense, side by side in the world's order."""
-        named = self._named(senses, least=1)
-        W = torch.cat([self.weights[sense] for sense in named])  # (D, d)
+    def marginal(self, modalities: Names = None) -> MultivariateNormal:
+        """The exact p(x_S) = N(0, W_S W_Sᵀ + diag σ²) of at least one modality, side by side in the world's order."""
+        named = self._named(modalities, least=1)
+        W = torch.cat([self.weights[modality] for modality in named])  # (D, d)
         variance = torch.cat([W.new_full((len(self.weights[s]),), self.noise[s] ** 2) for s in named])
         return MultivariateNormal(W.new_zeros(len(W)), W @ W.T + variance.diag())
 
-    def log_prob(self, batch: Batch, senses: Names = None) -> Tensor:
-        """The exact log p(x_S) in nats, (B,), from the marginal; of no sense at all it is 0."""
-        given, size = self._given(batch, senses)
+    def log_prob(self, batch: Batch, modalities: Names = None) -> Tensor:
+        """The exact log p(x_S) in nats, (B,), from the marginal; of no modality at all it is 0."""
+        given, size = self._given(batch, modalities)
         if not given:
             return self.prior.mean.new_zeros(size)
         log_p: Tensor = self.marginal(given).log_prob(torch.cat(list(given.values()), 1))  # type: ignore[no-untyped-call]
         return log_p
 
-    def predict(self, batch: Batch, to: str, senses: Names = None) -> MultivariateNormal:
+    def predict(self, batch: Batch, to: str, modalities: Names = None) -> MultivariateNormal:
         """The exact p(x_to | x_S) = N(W m, W P_S⁻¹ Wᵀ + σ² I), batch shape (B,); m is the posterior's mean.
 
         Args:
             batch: what is seen.
-            to: the sense to predict; it must not be in S.
-            senses: S.
+            to: the modality to predict; it must not be in S.
+            modalities: S.
         """
-        given, _ = self._given(batch, senses)
+        given, _ = self._given(batch, modalities)
         if to in given:
-            raise ValueError(f"LinearGaussian: to={to!r} is among what is given; leave it out of senses or the batch")
+            raise ValueError(
+                f"LinearGaussian: to={to!r} is among what is given; leave it out of modalities or the batch"
+            )
         W = self.weights[self._named(to)[0]]
         noise = self.noise[to] ** 2 * torch.eye(len(W)).to(W)
         spread = W @ torch.linalg.inv(self.precision(given)) @ W.T
@@ -180,7 +182,7 @@ class LinearGaussian:
 
     # ------------------------------------------------------------------- how far from it an inference is
 
-    def elbo(self, batch: Batch, q: Gaussian, senses: Names = None) -> Tensor:
+    def elbo(self, batch: Batch, q: Gaussian, modalities: Names = None) -> Tensor:
         """E_q log p(x_S | z) − KL(q ‖ p(z)) in nats, (B,), without sampling.
 
         With q = N(m, C) the first term is −½ Σᵢ [Dᵢ log 2πσᵢ² + (‖xᵢ − Wᵢm‖² + tr WᵢCWᵢᵀ) / σᵢ²].
@@ -188,70 +190,70 @@ class LinearGaussian:
         Args:
             batch: what is seen.
             q: a Gaussian for each example, mean (B, d): a MultivariateNormal, a Normal or an Independent of one.
-            senses: S.
+            modalities: S.
 
         Raises:
             TypeError: q is no such Gaussian.
         """
-        given, size = self._given(batch, senses)
+        given, size = self._given(batch, modalities)
         q = self._full(q, size)
         elbo = -kl_divergence(q, self.prior)
-        for sense, x in given.items():
-            W, variance = self.weights[sense], self.noise[sense] ** 2
+        for modality, x in given.items():
+            W, variance = self.weights[modality], self.noise[modality] ** 2
             error = (x - q.mean @ W.T).square().sum(1)
             spread = (W @ q.scale_tril).square().sum((1, 2))  # tr WCWᵀ, for C = LLᵀ
             elbo = elbo - (len(W) * math.log(2 * math.pi * variance) + (error + spread) / variance) / 2
         return elbo
 
-    def gap(self, batch: Batch, q: Gaussian, senses: Names = None) -> Tensor:
+    def gap(self, batch: Batch, q: Gaussian, modalities: Names = None) -> Tensor:
         """What the bound misses, log p(x_S) − ELBO(q) = KL(q ‖ p(z | x_S)) in nats, (B,).
 
         For a diagonal q it is at least `mean_field_floor`; what lies above that floor is the amortisation gap, if q
         comes from a network (Cremer, Li and Duvenaud, 2018).
         """
-        return self.log_prob(batch, senses) - self.elbo(batch, q, senses)
+        return self.log_prob(batch, modalities) - self.elbo(batch, q, modalities)
 
-    def mean_field(self, batch: Batch, senses: Names = None) -> Independent[Normal]:
+    def mean_field(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """The diagonal q with the smallest KL(q ‖ p(z | x_S)): its mean, variances 1 / P_jj (not those of P⁻¹)."""
-        exact = self.posterior(batch, senses)
+        exact = self.posterior(batch, modalities)
         return Independent(Normal(exact.mean, exact.precision_matrix.diagonal(dim1=1, dim2=2).rsqrt()), 1)
 
-    def mean_field_floor(self, senses: Names = None) -> float:
+    def mean_field_floor(self, modalities: Names = None) -> float:
         """The gap of `mean_field` in nats: ½ (Σ log P_jj − log det P), for every x the same."""
-        P = self.precision(senses)
+        P = self.precision(modalities)
         return ((P.diagonal().log().sum() - P.logdet()) / 2).item()
 
     # ---------------------------------------------------------------------------- students and products
 
-    def missing_information(self, senses: Names) -> float:
-        """I(z; x_rest | x_S) = ½ (log det P − log det P_S) in nats: what all senses know about z beyond S.
+    def missing_information(self, modalities: Names) -> float:
+        """I(z; x_rest | x_S) = ½ (log det P − log det P_S) in nats: what all modalities know about z beyond S.
 
         A student that sees S learns from the teacher p(z | x) by the forward E KL(p(z | x) ‖ q(z | x_S)). The best one
         is p(z | x_S) itself, and this loss remains: it says nothing about the student.
         """
-        return ((self.precision().logdet() - self.precision(senses).logdet()) / 2).item()
+        return ((self.precision().logdet() - self.precision(modalities).logdet()) / 2).item()
 
-    def reverse_student(self, batch: Batch, senses: Names = None) -> MultivariateNormal:
-        """The q(z | x_S) with the smallest reverse E KL(q(z | x_S) ‖ p(z | x)), x being all senses of the world.
+    def reverse_student(self, batch: Batch, modalities: Names = None) -> MultivariateNormal:
+        """The q(z | x_S) with the smallest reverse E KL(q(z | x_S) ‖ p(z | x)), x being all modalities of the world.
 
         The best of all densities is exp E[log p(z | x) | x_S], normalised. It has the right mean, that of p(z | x_S),
         but the covariance P⁻¹ of the teacher: it is as sure as if it had seen everything. ½ (tr P P_S⁻¹ − d) nats
         remain.
         """
-        return MultivariateNormal(self.posterior(batch, senses).mean, precision_matrix=self.precision())
+        return MultivariateNormal(self.posterior(batch, modalities).mean, precision_matrix=self.precision())
 
-    def naive_product(self, batch: Batch, senses: Names = None) -> MultivariateNormal:
-        """∏ p(z | xᵢ) of M senses, normalised: it has the prior M times, so its precision Σ Pᵢ is P_S + (M − 1) I.
+    def naive_product(self, batch: Batch, modalities: Names = None) -> MultivariateNormal:
+        """∏ p(z | xᵢ) of M modalities, normalised: it has the prior M times, so its precision Σ Pᵢ is P_S + (M − 1) I.
 
         Divided by p(z)^(M−1) it would be the posterior. It is too sure, and its mean is too close to 0.
         """
-        given, _ = self._given(batch, senses)
+        given, _ = self._given(batch, modalities)
         P = self.precision(given)
         naive = P + (len(self._named(given, least=1)) - 1) * self.prior.precision_matrix
         h = self.posterior(batch, given).mean @ P  # (B, d)
         return MultivariateNormal(torch.linalg.solve(naive, h, left=False), precision_matrix=naive)
 
-    def naive_product_gap(self, senses: Names = None) -> float:
+    def naive_product_gap(self, modalities: Names = None) -> float:
         """E KL(naive product ‖ p(z | x_S)) in nats, over x_S from the world: the mean of ``gap(batch, naive)``.
 
         P_S and Λ = P_S + (M − 1) I have the same eigenvectors; call the eigenvalues pⱼ and λⱼ. Along the jth, the
@@ -259,7 +261,7 @@ class LinearGaussian:
 
             E KL = ½ Σⱼ [pⱼ/λⱼ − 1 + log λⱼ/pⱼ + (M − 1)² (pⱼ − 1) / λⱼ²].
         """
-        named = self._named(senses, least=1)
+        named = self._named(modalities, least=1)
         p: Tensor = torch.linalg.eigvalsh(self.precision(named))
         more = len(named) - 1
         lam = p + more
@@ -267,35 +269,41 @@ class LinearGaussian:
 
     # -------------------------------------------------------------------------------------- what comes in
 
-    def _named(self, senses: Names, least: int = 0) -> list[str]:
-        """The senses that are asked for, each once, in the order of the weights."""
-        asked = list(self.weights) if senses is None else [senses] if isinstance(senses, str) else list(senses)
+    def _named(self, modalities: Names, least: int = 0) -> list[str]:
+        """The modalities that are asked for, each once, in the order of the weights."""
+        asked = (
+            list(self.weights)
+            if modalities is None
+            else [modalities]
+            if isinstance(modalities, str)
+            else list(modalities)
+        )
         for name in asked:
             if name not in self.weights:
                 near = difflib.get_close_matches(str(name), self.weights, 1)
                 hint = f"did you mean {near[0]!r}?" if near else f"expected one of {', '.join(self.weights)}"
                 if str(name).endswith("_present"):
-                    hint = "masks are not read, ask for each set of senses by itself"
-                raise ValueError(f"LinearGaussian: unknown sense {name!r}; {hint}")
+                    hint = "masks are not read, ask for each set of modalities by itself"
+                raise ValueError(f"LinearGaussian: unknown modality {name!r}; {hint}")
         if len(asked) < least:
             raise ValueError(f"LinearGaussian: at least one of {', '.join(self.weights)} must be given, got none")
-        return [sense for sense in self.weights if sense in asked]
+        return [modality for modality in self.weights if modality in asked]
 
-    def _given(self, batch: Batch, senses: Names) -> tuple[dict[str, Tensor], int]:
-        """The senses x_S of a batch, checked, and B."""
+    def _given(self, batch: Batch, modalities: Names) -> tuple[dict[str, Tensor], int]:
+        """The modalities x_S of a batch, checked, and B."""
         seen = self._named(batch, least=1)
         size = batch[seen[0]].shape[:1]  # (B,)
-        for sense in seen:
-            x, D = batch[sense], len(self.weights[sense])
+        for modality in seen:
+            x, D = batch[modality], len(self.weights[modality])
             if x.shape != (*size, D):
-                same = f" with B = {size[0]} as {seen[0]!r} has" if sense != seen[0] else ""
-                raise ValueError(f"LinearGaussian: {sense!r} must be (B, {D}){same}, got {tuple(x.shape)}")
+                same = f" with B = {size[0]} as {seen[0]!r} has" if modality != seen[0] else ""
+                raise ValueError(f"LinearGaussian: {modality!r} must be (B, {D}){same}, got {tuple(x.shape)}")
             if not x.isfinite().all():
-                raise ValueError(f"LinearGaussian: {sense!r} has NaN or infinite values")
-        named = seen if senses is None else self._named(senses)
-        if absent := [sense for sense in named if sense not in batch]:
+                raise ValueError(f"LinearGaussian: {modality!r} has NaN or infinite values")
+        named = seen if modalities is None else self._named(modalities)
+        if absent := [modality for modality in named if modality not in batch]:
             raise ValueError(f"LinearGaussian: {absent[0]!r} is not in the batch, only {', '.join(seen)}")
-        return {sense: batch[sense].to(self.weights[sense]) for sense in named}, size[0]
+        return {modality: batch[modality].to(self.weights[modality]) for modality in named}, size[0]
 
     def _full(self, q: Gaussian, size: int) -> MultivariateNormal:
         """The same q with a full covariance, checked."""

@@ -1,8 +1,8 @@
 # %% [markdown]
 # # Fusion: early, late, in between
 #
-# Three unsure witnesses can make one sure judge. In this chapter a blurred house number, a voice in noise and a row of
-# measurements are brought together to read one digit. You will see where senses can meet, in how many ways they can be
+# Three unsure witnesses can make one sure classifier. In this chapter a blurred house number, a voice in noise and a row of
+# measurements are brought together to read one digit. You will see where modalities can meet, in how many ways they can be
 # merged, when two of these ways are the same thing, when the simplest of all wins, and when it cannot work at all.
 
 # %% tags=["hide-input"]
@@ -10,18 +10,18 @@ from mmtutor.plotting import bars, fusion_map, show
 
 show(
     fusion_map(),
-    "Three diagrams. Early fusion: three senses flow into one box that learns. Late fusion: each sense has a box of its "
+    "Three diagrams. Early fusion: three modalities flow into one box that learns. Late fusion: each modality has a box of its "
     "own, and what they learned is merged. In between: the boxes exchange what they know before they are merged.",
 )
 
 # %% [markdown]
 # ## The idea
 #
-# *Early* fusion merges the senses before the one learner. *Late* fusion gives each sense a learner of its own and merges
+# *Early* fusion merges the modalities before the one learner. *Late* fusion gives each modality a learner of its own and merges
 # what they learned: features, or finished class probabilities. *In between*, the branches exchange what they know while
-# they compute, once or several times; this is called cross-modality or intermediate fusion.
+# they compute, once or several times; this is called cross-modal or intermediate fusion.
 #
-# *Where* senses meet is one question. *How* they are merged is another. Call $x_m$ the features of sense $m$, a vector. A
+# *Where* modalities meet is one question. *How* they are merged is another. Call $x_m$ the features of modality $m$, a vector. A
 # merge makes one vector of all of them. The main ones:
 #
 # | merge | equation |
@@ -33,16 +33,16 @@ show(
 # | low-rank fusion | $\sum_r w_r \prod_m W_m^{(r)} [1; x_m] + b$ |
 # | exchange | $x_m \leftarrow x_m + \mathrm{attention}(x_m, \text{all others})$, $K$ times, then concatenation |
 #
-# A semicolon stacks vectors, so $[1; x_m]$ is $x_m$ with a one in front: it keeps the products of fewer senses. $\otimes$ is
+# A semicolon stacks vectors, so $[1; x_m]$ is $x_m$ with a one in front: it keeps the products of fewer modalities. $\otimes$ is
 # the outer product (every number of one vector times every number of the other), and vec lays the result out as one long
 # vector. $W$, $W_m$, $W_m^{(r)}$, $w_r$ and $b$ are learned; $r$ counts from 1 to the rank $R$. $\prod$ multiplies vectors
-# number by number. All merges in `mmtutor.fusion` have one signature: a list of $(B, d_m)$ in, with $d_m$ features of sense
+# number by number. All merges in `mmtutor.fusion` have one signature: a list of $(B, d_m)$ in, with $d_m$ features of modality
 # $m$, and one $(B, D)$ out.
 #
 # ## By hand: when concatenation and merging are the same
 #
 # A network can *concatenate nodes* or *merge* them in a layer. Which is better? Before you try, compute. A linear layer on
-# a concatenation can be cut into blocks, one per sense:
+# a concatenation can be cut into blocks, one per modality:
 #
 # $$W \begin{bmatrix} x_1 \\ x_2 \end{bmatrix} + b = [W_1 \; W_2] \begin{bmatrix} x_1 \\ x_2 \end{bmatrix} + b
 # = W_1 x_1 + W_2 x_2 + b.$$
@@ -68,7 +68,7 @@ claim("concatenation and a linear layer equal a linear merge layer", gap < 1e-12
 
 # %% [markdown]
 # The two part as soon as the merge itself has a nonlinearity in each branch: $\sum_m \varphi(W_m x_m + b_m)$ is not
-# $\varphi(\sum_m W_m x_m + b)$. In the first, no sense can silence another before they meet. In the second they compete
+# $\varphi(\sum_m W_m x_m + b)$. In the first, no modality can silence another before they meet. In the second they compete
 # inside one $\varphi$.
 
 # %%
@@ -81,7 +81,7 @@ claim("with a nonlinearity in each branch they differ", gap > 0.1, f"gap {gap}")
 
 # %% [markdown]
 # Tensor fusion gives a weight to every *product* of features. That can say "the picture shows a 3 **and** the voice says
-# 5", which no sum can say without a nonlinearity behind it. Its price is size: three senses of 64 features make
+# 5", which no sum can say without a nonlinearity behind it. Its price is size: three modalities of 64 features make
 # $65^3 = 274{,}625$ products. Low-rank fusion writes the weight as a sum of $R$ outer products and never builds the
 # tensor. Both are the same function:
 
@@ -103,13 +103,13 @@ claim("low-rank fusion equals tensor fusion with the rebuilt weight", gap < 1e-1
 # %% tags=["nbval-ignore-output"]
 from mmtutor.data import digits, smartwatch
 from mmtutor.encoders import AudioEncoder, ImageEncoder, SequenceEncoder, TabularEncoder
-from mmtutor.fusion import CrossFusion, DecisionFusion, EarlyFusion, LateFusion
+from mmtutor.fusion import CrossModalFusion, DecisionFusion, EarlyFusion, LateFusion
 from mmtutor.metrics import correct, paired_interval
 
 n, epochs = budget(quick=(4000, 6), full=(20000, 20))
-senses = ("street", "spoken", "shape")
-train = digits(*senses, split="train", n=n, street_difficulty=1.0)
-test = digits(*senses, split="test", n=1000, street_difficulty=1.0)
+modalities = ("street", "spoken", "shape")
+train = digits(*modalities, split="train", n=n, street_difficulty=1.0)
+test = digits(*modalities, split="test", n=1000, street_difficulty=1.0)
 
 # %%
 ENCODERS = {
@@ -134,12 +134,12 @@ def trained(model, data, epochs=epochs):
 
 # %% tags=["nbval-ignore-output"]
 right = {}
-for sense in senses:
-    right[sense] = correct(trained(LateFusion(encoders(sense), 10, Concat([64])), train), test)
-late = trained(LateFusion(encoders(*senses), 10, Concat([64] * 3)), train)
+for modality in modalities:
+    right[modality] = correct(trained(LateFusion(encoders(modality), 10, Concat([64])), train), test)
+late = trained(LateFusion(encoders(*modalities), 10, Concat([64] * 3)), train)
 right["all three"] = correct(late, test)
 show(
-    bars({name: r.mean() for name, r in right.items()}, "Three senses together beat each alone", "accuracy", 0.1),
+    bars({name: r.mean() for name, r in right.items()}, "Three modalities together beat each alone", "accuracy", 0.1),
     "Accuracy on new digits: " + ", ".join(f"{name} {r.mean():.3f}" for name, r in right.items()) + ".",
 )
 
@@ -149,17 +149,17 @@ show(
 # not hang on a few lucky items.
 
 # %%
-best = max(senses, key=lambda sense: right[sense].mean())
+best = max(modalities, key=lambda modality: right[modality].mean())
 gain = paired_interval(right["all three"], right[best])
-claim("three senses together beat the best single one", gain.low > 0, f"{gain} over {best}")
+claim("three modalities together beat the best single one", gain.low > 0, f"{gain} over {best}")
 
 # %% [markdown]
 # ## Where should they meet?
 #
-# The same data, the same steps, five places to meet. In between, each sense here is a single vector that asks the other two.
+# The same data, the same steps, five places to meet. In between, each modality here is a single vector that asks the other two.
 # The last two merge finished probabilities $p_m = p(y \mid x_m)$ of
-# class $y$. The mean, $\frac{1}{M} \sum_m p_m$ for $M$ senses, is a vote. The product comes from Bayes' rule: if the
-# senses are independent once the digit is known, then ($\propto$: equal up to a factor that makes the probabilities add up
+# class $y$. The mean, $\frac{1}{M} \sum_m p_m$ for $M$ modalities, is a vote. The product comes from Bayes' rule: if the
+# modalities are independent once the digit is known, then ($\propto$: equal up to a factor that makes the probabilities add up
 # to one)
 #
 # $$p(y \mid x_1, \dots, x_M) \propto \frac{\prod_m p(y \mid x_m)}{p(y)^{M-1}}.$$
@@ -170,9 +170,9 @@ claim("three senses together beat the best single one", gain.low > 0, f"{gain} o
 # %% tags=["nbval-ignore-output"]
 dims = [64] * 3
 places = {
-    "early: raw senses": EarlyFusion({"street": 3072, "spoken": 1024, "shape": 16}, 10),
-    "in between: one exchange": CrossFusion(encoders(*senses), 10, dims, exchanges=1),
-    "late: product of probabilities": DecisionFusion(encoders(*senses), 10, dims, "product"),
+    "early: raw modalities": EarlyFusion({"street": 3072, "spoken": 1024, "shape": 16}, 10),
+    "in between: one exchange": CrossModalFusion(encoders(*modalities), 10, dims, exchanges=1),
+    "late: product of probabilities": DecisionFusion(encoders(*modalities), 10, dims, "product"),
 }
 where = {"late: features": right["all three"]} | {k: correct(trained(m, train), test) for k, m in places.items()}
 product = places["late: product of probabilities"]
@@ -188,7 +188,7 @@ show(
 )
 
 # %%
-edge = paired_interval(where["late: product of probabilities"], where["early: raw senses"])
+edge = paired_interval(where["late: product of probabilities"], where["early: raw modalities"])
 claim("here the product of probabilities beats early fusion", edge.low > 0, str(edge))
 
 # %% [markdown]
@@ -196,7 +196,7 @@ claim("here the product of probabilities beats early fusion", edge.low > 0, str(
 # house number and handwriting are drawn independently once the digit is known. Keep that in mind when the assumption
 # fails, two sections below.
 #
-# ## Exchange one sense
+# ## Exchange one modality
 #
 # Late fusion is modular. Suppose the handwritten digit is replaced by a house number. The branch for sound and the
 # classifier on top need not be trained again: freeze them, and teach a new encoder to speak the old one's language.
@@ -219,19 +219,21 @@ print(f"handwritten + spoken {before:.3f}, street + spoken with a new branch onl
 
 # %%
 untouched = all(torch.equal(a, b) for a, b in zip(frozen, swapped.head.parameters(), strict=True))
-claim("a sense can be exchanged by training its branch only", untouched and after > before - 0.03, f"{before} {after}")
+claim(
+    "a modality can be exchanged by training its branch only", untouched and after > before - 0.03, f"{before} {after}"
+)
 
 # %% [markdown]
 # ## What breaks: the label lies in the relation
 #
-# Now each sense shows *its own* digit, $a$ on paper and $b$ by voice, and the label is $y = (a + b) \bmod 10$. On paper:
+# Now each modality shows *its own* digit, $a$ on paper and $b$ by voice, and the label is $y = (a + b) \bmod 10$. On paper:
 # whatever $a$ is, all ten values of $b$ are equally likely, so all ten labels are. Hence
 #
 # $$p(y \mid a) = \tfrac{1}{10} = p(y \mid b) \quad\text{for every } y.$$
 #
 # Each branch alone can say nothing but "one in ten". Vote or multiply as you like: a mean of uniform distributions is
-# uniform, and so is their product. The label is not in the senses, it is *between* them. Once $y$ is known, $a$ fixes
-# $b$: the senses are as dependent as can be, and Bayes' product does not apply. Fusing features can find the relation.
+# uniform, and so is their product. The label is not in the modalities, it is *between* them. Once $y$ is known, $a$ fixes
+# $b$: the modalities are as dependent as can be, and Bayes' product does not apply. Fusing features can find the relation.
 # (Always answering the commonest label of this small test set gives more than one in ten; expect the bar to lie near it.)
 
 # %% tags=["nbval-ignore-output"]
@@ -252,33 +254,33 @@ claim("merging probabilities stays near chance", found["product of probabilities
 claim("fusing features learns the relation", found["low-rank fusion"] > 0.5, str(found))
 
 # %% [markdown]
-# ## What breaks: a sense is missing
+# ## What breaks: a modality is missing
 #
-# At test time about half of each sense is missing (one sense always stays). `Concat` puts zeros where a sense is missing, and
-# the classifier on top has never seen such gaps. The remedy is cheap: drop senses at random during training.
+# At test time about half of each modality is missing (one modality always stays). `Concat` puts zeros where a modality is missing, and
+# the classifier on top has never seen such gaps. The remedy is cheap: drop modalities at random during training.
 
 # %% tags=["nbval-ignore-output"]
-gaps = digits(*senses, split="test", n=1000, street_difficulty=1.0, drop=0.5)
-dropped = digits(*senses, split="train", n=n, street_difficulty=1.0, drop=0.3)
-careful = trained(LateFusion(encoders(*senses), 10, Concat(dims)), dropped)
-models = {"trained whole": late, "trained with dropped senses": careful, "product of probabilities": product}
+gaps = digits(*modalities, split="test", n=1000, street_difficulty=1.0, drop=0.5)
+dropped = digits(*modalities, split="train", n=n, street_difficulty=1.0, drop=0.3)
+careful = trained(LateFusion(encoders(*modalities), 10, Concat(dims)), dropped)
+models = {"trained whole": late, "trained with dropped modalities": careful, "product of probabilities": product}
 loss = {k: (correct(m, test).mean() - correct(m, gaps).mean()) for k, m in models.items()}
 show(
-    bars(loss, "What missing senses cost", "accuracy lost"),
-    "Accuracy lost when about half of the senses are missing: "
+    bars(loss, "What missing modalities cost", "accuracy lost"),
+    "Accuracy lost when about half of the modalities are missing: "
     + ", ".join(f"{k} {v:.3f}" for k, v in loss.items())
     + ".",
 )
 
 # %%
 claim(
-    "training with dropped senses loses less when senses are missing",
-    loss["trained with dropped senses"] < loss["trained whole"] - 0.05,
+    "training with dropped modalities loses less when modalities are missing",
+    loss["trained with dropped modalities"] < loss["trained whole"] - 0.05,
     str(loss),
 )
 
 # %% [markdown]
-# The product of probabilities needs no such training: its branches never depended on each other, and the sense that is
+# The product of probabilities needs no such training: its branches never depended on each other, and the modality that is
 # missing simply drops out of the equation.
 #
 # ## Real recordings
@@ -334,18 +336,18 @@ for row in json.loads((here / "docs/results/fusion.json").read_text())["rows"]:
 
 # %% [markdown]
 # Read it slowly. Two sensors beat one when five pairs of people are held out in turn, though the interval is wide: ten people
-# are few. Exchanging features, once or three times, brings nothing that five seeds can see. Dropping senses in training
+# are few. Exchanging features, once or three times, brings nothing that five seeds can see. Dropping modalities in training
 # costs nothing here; it even helps. And the last line is sobering: a network trained on synthetic voices understands nine in
 # ten new synthetic voices, but only four in ten real ones. Trained on people, the same network understands more than
 # eight in ten.
 #
 # ## Exercises
 #
-# 1. Replace `Concat` by each other merge in the section on missing senses. Which one suffers most, and why does a product
+# 1. Replace `Concat` by each other merge in the section on missing modalities. Which one suffers most, and why does a product
 #    suffer more than a sum?
-# 2. Make the senses *dependent*: let both pictures share one difficulty. Does the product of probabilities still win?
+# 2. Make the modalities *dependent*: let both pictures share one difficulty. Does the product of probabilities still win?
 # 3. Train the sum of two digits with `Concat` and more epochs. When does it find the relation, if at all?
-# 4. Copy `fusion.py` into an empty folder and train `LateFusion` on two senses of your own.
+# 4. Copy `fusion.py` into an empty folder and train `LateFusion` on two modalities of your own.
 #
 # ## Where to read on
 #
@@ -353,5 +355,5 @@ for row in json.loads((here / "docs/results/fusion.json").read_text())["rows"]:
 # - A. Zadeh and others (2017), Tensor fusion network for multimodal sentiment analysis.
 # - Z. Liu and others (2018), Efficient low-rank multimodal fusion with modality-specific factors.
 # - J. Arevalo and others (2017), Gated multimodal units for information fusion.
-# - The library behind this chapter: `mmtutor.fusion.LateFusion`, `mmtutor.fusion.CrossFusion`,
+# - The library behind this chapter: `mmtutor.fusion.LateFusion`, `mmtutor.fusion.CrossModalFusion`,
 #   `mmtutor.fusion.DecisionFusion`, `mmtutor.fusion.LowRankFusion`.

@@ -10,7 +10,7 @@ from torch import nn
 
 from mmtutor import captioning
 from mmtutor.captioning import Captioner, ShowAndTell, ShowAttendTell, beam_search, greedy, sample
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.training import fit
 
 PAD, START, END = 0, 1, 2
@@ -1051,7 +1051,7 @@ def scenes(n=24):
     places = torch.randn(n, 3, 3, dtype=torch.float64)
     word = 3 + places[:, :, 0].argmax(1)
     one = torch.ones(n).long()
-    return Senses({"places": places, "caption": torch.stack([one, word, word, 2 * one, 0 * one], 1)})
+    return MultimodalDataset({"places": places, "caption": torch.stack([one, word, word, 2 * one, 0 * one], 1)})
 
 
 @every_model

@@ -1,4 +1,4 @@
-"""The way back from a vector to a sense."""
+"""The way back from a vector to a modality."""
 
 import pytest
 import torch

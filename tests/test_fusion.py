@@ -15,7 +15,7 @@ from mmtutor.fusion import (
     Concat,
     ConcatNodes,
     CrossAttention,
-    CrossFusion,
+    CrossModalFusion,
     DecisionFusion,
     EarlyFusion,
     Gated,
@@ -126,7 +126,7 @@ def test_low_rank_equals_tensor_fusion_with_the_rebuilt_weight(dims):
 
 
 def test_one_exchange_against_a_naive_attention():
-    """Two senses with places, one head, weights read from the module: attention written with loops."""
+    """Two modalities with places, one head, weights read from the module: attention written with loops."""
     merge = CrossAttention([3, 2], 4, exchanges=1, heads=1).double()
     x = [torch.randn(2, 3, 3).double(), torch.randn(2, 2, 2).double()]
     out = merge(x)
@@ -154,7 +154,7 @@ def test_one_exchange_against_a_naive_attention():
         close(out[i], torch.cat(blocks), 1e-10)
 
 
-# --------------------------------------------------------------------------------- missing senses, for every merge
+# --------------------------------------------------------------------------------- missing modalities, for every merge
 
 
 @every_merge
@@ -180,20 +180,20 @@ def test_missing_values_send_no_gradient(make):
         assert (z.grad[present[:, m]] != 0).any(1).all() or isinstance(merge, ConcatNodes | MergeLayer)
 
 
-def test_missing_senses_by_hand():
+def test_missing_modalities_by_hand():
     x, present = features(), torch.tensor([[1, 0, 1]] * 4).bool()
     close(Concat(DIMS)(x, present), torch.cat([x[0], 0 * x[1], x[2]], 1))
     close(Arithmetic(DIMS)(x, present), x[0] + x[2])
     close(Arithmetic(DIMS, "mean")(x, present), (x[0] + x[2]) / 2)
     close(Arithmetic(DIMS, "product")(x, present), x[0] * x[2])
     full, rest = TensorFusion(DIMS, 2).double(), TensorFusion([3, 3], 2).double()
-    with torch.no_grad():  # only products without the second sense remain: its index is 0, the leading one
+    with torch.no_grad():  # only products without the second modality remain: its index is 0, the leading one
         rest.linear.weight.copy_(full.linear.weight.view(2, 4, 4, 4)[:, :, 0].flatten(1))
         rest.linear.bias.copy_(full.linear.bias)
     close(full(x, present), rest([x[0], x[2]]))
 
 
-def test_a_missing_sense_gets_no_gate():
+def test_a_missing_modality_gets_no_gate():
     x, merge = features(), Gated(DIMS, 4).double()
     present = torch.tensor([[1, 0, 1]] * 4).bool()
     scores = merge.gates(torch.cat([x[0], 0 * x[1], x[2]], 1)).view(4, 3, 4)[:, [0, 2]].exp()
@@ -201,8 +201,8 @@ def test_a_missing_sense_gets_no_gate():
     close(merge(x, present), (scores * h).sum(1) / scores.sum(1))
 
 
-def test_nobody_asks_a_missing_sense():
-    """With the second of three senses missing, the exchange is that of the other two, and its block is zero."""
+def test_nobody_asks_a_missing_modality():
+    """With the second of three modalities missing, the exchange is that of the other two, and its block is zero."""
     three, two = CrossAttention(DIMS, 4, 2, 2).double(), CrossAttention(DIMS[:2], 4, 2, 2).double()
     for k, m in enumerate((0, 2)):
         two.enter[k].load_state_dict(three.enter[m].state_dict())
@@ -249,7 +249,7 @@ def models():
         "early": EarlyFusion({"a": 5, "b": 2}, 4),
         "late": LateFusion(encoders(), 4, Concat([3, 3])),
         "late linear": LateFusion(encoders(), 4, Gated([3, 3], 6), hidden=0),
-        "cross": CrossFusion(encoders(), 4, [3, 3], exchanges=2, dim=8, heads=2),
+        "cross": CrossModalFusion(encoders(), 4, [3, 3], exchanges=2, dim=8, heads=2),
         "mean": DecisionFusion(encoders(), 4, [3, 3], "mean"),
         "product": DecisionFusion(encoders(), 4, [3, 3], "product", torch.tensor([0.1, 0.2, 0.3, 0.4])),
         "weighted": DecisionFusion(encoders(), 4, [3, 3], "weighted"),
@@ -285,7 +285,7 @@ def test_loss_is_the_cross_entropy_of_the_scores(name):
     close(terms["loss"], whole)
 
 
-def test_a_branch_learns_from_the_examples_in_which_its_sense_is_there():
+def test_a_branch_learns_from_the_examples_in_which_its_modality_is_there():
     model, mask = DecisionFusion(encoders(), 4, [3, 3], "weighted").double(), torch.tensor([1, 0, 1, 1, 0, 1]).bool()
     data = {**batch(), "b_present": mask}
     terms, whole = model.loss(data), model.branches(batch_of(data, mask))[0]
@@ -310,7 +310,7 @@ def test_every_parameter_of_every_model_gets_a_gradient(name):
 
 @every_model
 def test_a_model_learns(name):
-    """The label is a simple function of both senses together; every model must fit ten examples."""
+    """The label is a simple function of both modalities together; every model must fit ten examples."""
     model, data = models()[name].double(), batch(10)
     optimizer = torch.optim.Adam(model.parameters(), 0.02)
     first = model.loss(data)["loss"].item()
@@ -323,19 +323,19 @@ def test_a_model_learns(name):
 
 
 @every_model
-def test_missing_senses_in_a_batch(name):
+def test_missing_modalities_in_a_batch(name):
     model, data = models()[name].double().eval(), batch()
     mask = torch.tensor([1, 0, 1, 1, 0, 1]).bool()
     spoiled = {**data, "b": data["b"].masked_fill(~mask[:, None], torch.nan), "b_present": mask}
     out = model(spoiled)
     assert out.isfinite().all()
     close(out[mask], model(data)[mask])
-    alone = model({"a": data["a"]})  # the sense is absent as a whole
+    alone = model({"a": data["a"]})  # the modality is absent as a whole
     close(out[~mask], alone[~mask])
     assert model.loss(spoiled)["loss"].isfinite()
 
 
-def test_a_misspelt_sense_is_not_taken_for_a_missing_one():
+def test_a_misspelt_modality_is_not_taken_for_a_missing_one():
     model = LateFusion({"handwritten": nn.Flatten(), "spoken": nn.Flatten()}, 3, Concat([4, 4]))
     with pytest.raises(ValueError, match="no 'handwritten' but 'hand_written'"):
         model({"hand_written": torch.rand(2, 4), "spoken": torch.rand(2, 4)})
@@ -349,7 +349,7 @@ def test_names_decide_not_the_order(name):
 
 
 def test_decisions_by_hand():
-    p = torch.tensor([[[0.7, 0.2, 0.1], [0.5, 0.1, 0.4]]], dtype=torch.float64)  # (1, 2 senses, 3 classes)
+    p = torch.tensor([[[0.7, 0.2, 0.1], [0.5, 0.1, 0.4]]], dtype=torch.float64)  # (1, 2 modalities, 3 classes)
     both, first = torch.tensor([[True, True]]), torch.tensor([[True, False]])
     prior = torch.tensor([0.5, 0.25, 0.25])
     make = {"a": nn.Identity(), "b": nn.Identity()}
@@ -365,8 +365,8 @@ def test_decisions_by_hand():
         close(fuse(rule, first, prior), p[0, 0], 1e-7)
 
 
-def test_the_product_is_the_exact_posterior_of_independent_senses():
-    """Two discrete senses, independent given the class: Bayes' rule by enumeration."""
+def test_the_product_is_the_exact_posterior_of_independent_modalities():
+    """Two discrete modalities, independent given the class: Bayes' rule by enumeration."""
     prior = torch.tensor([0.2, 0.3, 0.5]).double()
     x1, x2 = torch.rand(3, 4).double(), torch.rand(3, 5).double()
     x1, x2 = x1 / x1.sum(1, keepdim=True), x2 / x2.sum(1, keepdim=True)  # p(x | y)
@@ -379,11 +379,11 @@ def test_the_product_is_the_exact_posterior_of_independent_senses():
         close(fused, exact / exact.sum())
 
 
-def test_learned_weights_find_the_better_sense():
+def test_learned_weights_find_the_better_modality():
     model = DecisionFusion(encoders(), 4, [3, 3], "weighted").double()
     label = torch.arange(40) % 4
     log_p = torch.full((40, 2, 4), 0.25).double()
-    log_p[:, 0] = 0.02 + 0.92 * F.one_hot(label, 4)  # the first sense knows, the second guesses
+    log_p[:, 0] = 0.02 + 0.92 * F.one_hot(label, 4)  # the first modality knows, the second guesses
     log_p, present = log_p.log(), torch.ones(40, 2).bool()
     optimizer = torch.optim.Adam([model.weights], 0.1)
     for _ in range(100):
@@ -400,7 +400,7 @@ def test_encoders_may_read_whole_numbers_and_must_give_what_was_announced():
     words = {"text": nn.Sequential(nn.Embedding(9, 4), nn.Flatten()), "sound": nn.Linear(2, 4)}
     data = {"text": torch.arange(6).view(6, 1), "label": torch.arange(6) % 3}
     for model in (LateFusion(words, 3, Concat([4, 4])), DecisionFusion(words, 3, [4, 4])):
-        assert model.loss(data)["loss"].isfinite()  # the other sense is absent as a whole
+        assert model.loss(data)["loss"].isfinite()  # the other modality is absent as a whole
     for dims in ([5, 4], [4, 5]):
         with pytest.raises(ValueError, match="must give finite floats"):
             DecisionFusion(words, 3, dims).double()({**data, "sound": torch.rand(6, 2).double()})
@@ -409,7 +409,7 @@ def test_encoders_may_read_whole_numbers_and_must_give_what_was_announced():
         DecisionFusion(places, 3, [4, 4])(data)
 
 
-def test_no_exchange_means_no_sense_hears_another():
+def test_no_exchange_means_no_modality_hears_another():
     x, merge = features([3, 3]), CrossAttention([3, 3], 4, exchanges=0, heads=1).double()
     other = [x[0], torch.randn_like(x[1])]
     close(merge(x)[:, :4], merge(other)[:, :4])
@@ -444,7 +444,7 @@ def test_bad_masks_are_refused(make):
     for mask in (torch.ones(4, 2).bool(), torch.ones(4, 3), torch.ones(3, 3).bool(), [[True] * 3] * 4):
         with pytest.raises(ValueError, match="present must be bool"):
             merge(x, mask)
-    with pytest.raises(ValueError, match="every sense is missing in example 2"):
+    with pytest.raises(ValueError, match="every modality is missing in example 2"):
         merge(x, torch.tensor([[1, 1, 1], [1, 0, 0], [0, 0, 0], [1, 1, 1]]).bool())
 
 
@@ -452,13 +452,13 @@ def test_bad_masks_are_refused(make):
 @pytest.mark.parametrize(
     ("change", "error", "says"),
     [
-        ({"a": None, "b": None}, ValueError, "none of the senses"),
+        ({"a": None, "b": None}, ValueError, "none of the modalities"),
         ({"a": torch.zeros(5, 5).double()}, ValueError, "same number"),
         ({"a": torch.full((6, 5), torch.nan).double()}, ValueError, "'a' holds NaN"),
         ({"b": torch.full((6, 2), torch.inf).double()}, ValueError, "'b' holds NaN or inf"),
         ({"b_present": torch.ones(6)}, ValueError, "b_present must be bool"),
         ({"b_present": torch.ones(5).bool()}, ValueError, "b_present must be bool"),
-        ({"a": None, "b_present": torch.zeros(6).bool()}, ValueError, "every sense is missing in example 0"),
+        ({"a": None, "b_present": torch.zeros(6).bool()}, ValueError, "every modality is missing in example 0"),
         ({"a": torch.zeros(0, 5).double(), "b": torch.zeros(0, 2).double()}, ValueError, "at least one"),
         ({"label": None}, ValueError, "no 'label'"),
         ({"label": torch.arange(6) % 4 + 1}, ValueError, "labels from 0 to 3"),

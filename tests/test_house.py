@@ -45,12 +45,12 @@ torch.manual_seed(0)
 train(Student(), {"picture": torch.rand(8, 3, 20, 20), "sound": torch.rand(8, 1, 32, 32), "label": torch.arange(8) % 4})
 """,
     "fusion.py": """
-from fusion import CrossFusion, Gated, LateFusion
+from fusion import CrossModalFusion, Gated, LateFusion
 from torch import nn
 torch.manual_seed(0)
 batch = {"a": torch.rand(8, 5), "b": torch.rand(8, 2), "label": torch.arange(8) % 3}
 train(LateFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, Gated([4, 4], 6)), batch)
-train(CrossFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, [4, 4], dim=8), batch)
+train(CrossModalFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, [4, 4], dim=8), batch)
 """,
     "captioning.py": """
 from captioning import ShowAndTell, ShowAttendTell, beam_search, greedy
@@ -64,7 +64,7 @@ for model in (ShowAndTell(nn.Linear(5, 4), 4, 5), ShowAttendTell(nn.Linear(5, 4)
         assert model.training
 """,
     "iterative.py": """
-from iterative import Distillation, Elbo, FromSense, IterativeVAE, Refiner, Students
+from iterative import Distillation, Elbo, FromModality, IterativeVAE, Refiner, Students
 from torch import nn
 from torch.distributions import Independent, Normal
 class Teacher(IterativeVAE):
@@ -74,7 +74,7 @@ class Teacher(IterativeVAE):
 torch.manual_seed(0)
 decoders = {"a": nn.Linear(2, 5), "b": nn.Linear(2, 3)}
 elbo = Elbo(decoders, dict.fromkeys(decoders, lambda output: Independent(Normal(output, 0.5), 1)))
-teacher = Teacher(FromSense("b", nn.Linear(3, 4)), elbo, Refiner(2), steps=3)
+teacher = Teacher(FromModality("b", nn.Linear(3, 4)), elbo, Refiner(2), steps=3)
 students = Students({"a": nn.Linear(5, 4), "b": nn.Linear(3, 4)})
 batch = {"a": torch.rand(8, 5), "b": torch.rand(8, 3)}
 class Lesson(Distillation):

@@ -19,8 +19,8 @@ from mmtutor import vae
 from mmtutor.iterative import (
     Distillation,
     Elbo,
+    FromModality,
     FromPrior,
-    FromSense,
     GradientAscent,
     IterativeVAE,
     Refiner,
@@ -110,7 +110,7 @@ def bound(world, batch):
 
 
 class Beside(nn.Module):
-    """A network of all senses side by side."""
+    """A network of all modalities side by side."""
 
     def __init__(self, net):
         super().__init__()
@@ -125,7 +125,7 @@ def teacher(start="joint", features=False, linear=False, seed=0, steps=2, **opti
     torch.manual_seed(seed)
     starts = {
         "joint": lambda: Beside(nn.Linear(9, 4)),
-        "sense": lambda: FromSense("b", nn.Linear(4, 4)),
+        "modality": lambda: FromModality("b", nn.Linear(4, 4)),
         "prior": lambda: FromPrior(2),
     }
     decoders = {
@@ -603,8 +603,8 @@ def test_the_bound_of_four_chosen_draws_is_that_in_closed_form(world, batch):
     close(got, expected, 1e-10)
 
 
-def test_a_sense_that_is_masked_plays_no_part(batch):
-    """Each example's terms are those of its own senses alone; what stands in the place of others has no slope."""
+def test_a_modality_that_is_masked_plays_no_part(batch):
+    """Each example's terms are those of its own modalities alone; what stands in the place of others has no slope."""
     model, lam, eps = teacher(), some(6, 4).requires_grad_(), some(6, 2, seed=8)
     there = {"a": [1, 1, 0, 0, 1, 0], "b": [1, 0, 1, 0, 1, 0], "c": [1, 0, 0, 1, 0, 0]}
     masked = {**batch, **{f"{s}_present": torch.tensor(there[s]).bool() for s in SIZES}}
@@ -626,9 +626,9 @@ def test_a_sense_that_is_masked_plays_no_part(batch):
 
 
 @both_ways
-def test_a_sense_that_is_left_out_of_the_batch_plays_no_part(batch, one_pass):
-    """The loss is that of a model that does not know the sense, whose decoder learns nothing."""
-    model = teacher(start="sense", one_pass=one_pass)
+def test_a_modality_that_is_left_out_of_the_batch_plays_no_part(batch, one_pass):
+    """The loss is that of a model that does not know the modality, whose decoder learns nothing."""
+    model = teacher(start="modality", one_pass=one_pass)
     smaller = copy.deepcopy(model)
     del smaller.elbo.decoders["a"], smaller.elbo.likelihoods["a"]
     given = {s: batch[s] for s in "bc"}
@@ -666,7 +666,7 @@ def test_a_likelihood_may_be_any_distribution():
 
 def test_starts(batch):
     net = nn.Linear(4, 4).double()
-    start = FromSense("b", net)
+    start = FromModality("b", net)
     close(start(batch), net(batch["b"]))
     assert torch.equal(start({**batch, "a": batch["a"] + 1}), start(batch))
     zero = FromPrior(3)(batch)
@@ -706,7 +706,7 @@ def equal_ways(model, batch, still=()):
 
 @pytest.mark.parametrize("over", ["mean", "last"])
 @pytest.mark.parametrize("steps", [0, 1, 4])
-@pytest.mark.parametrize("start", ["joint", "sense", "prior"])
+@pytest.mark.parametrize("start", ["joint", "modality", "prior"])
 @pytest.mark.parametrize("features", [True, False], ids=["features", "no features"])
 def test_one_pass_has_the_gradients_of_the_textbook(batch, over, steps, start, features):
     model = teacher(start, features, steps=steps, over=over)
@@ -1050,7 +1050,7 @@ def test_a_loss_that_is_not_finite_at_its_last_step_is_named(batch, steps):
 
 
 class Exact:
-    """The teacher of a world: the exact posterior of all senses, which has independent numbers."""
+    """The teacher of a world: the exact posterior of all modalities, which has independent numbers."""
 
     def __init__(self, world):
         self.world = world
@@ -1061,7 +1061,7 @@ class Exact:
 
 
 def moments(world, n, seed=0):
-    """A batch (2 n) whose means and covariances, senses and code together, are exactly those of the world.
+    """A batch (2 n) whose means and covariances, modalities and code together, are exactly those of the world.
 
     With each example stands its mirror image, so that third moments are 0 as well.
     """
@@ -1104,23 +1104,23 @@ def test_linear_students_become_the_best_ones(straight, direction):
         assert losses[s].item() == pytest.approx(remains, abs=1e-9)
     close(losses["loss"], losses["a"] + losses["b"] + losses["c"])
     if direction == "forward":
-        for senses in SETS:
-            same(students.encode(other, senses), diagonal(straight.posterior(other, senses)), 1e-4)
+        for modalities in SETS:
+            same(students.encode(other, modalities), diagonal(straight.posterior(other, modalities)), 1e-4)
 
 
-@pytest.mark.parametrize("senses", SETS, ids="".join)
-def test_a_product_of_exact_students_is_exact(straight, senses):
+@pytest.mark.parametrize("modalities", SETS, ids="".join)
+def test_a_product_of_exact_students_is_exact(straight, modalities):
     batch = moments(straight, 40)
-    single = [diagonal(straight.posterior(batch, s)) for s in senses]
+    single = [diagonal(straight.posterior(batch, s)) for s in modalities]
     got = product_of_students(single)
     assert (got.batch_shape, got.event_shape) == ((80,), (2,))
-    same(got, diagonal(straight.posterior(batch, senses)))
+    same(got, diagonal(straight.posterior(batch, modalities)))
     same(product_of_students(single[::-1]), got)
     naive = naive_product(single)
-    same(naive, diagonal(straight.naive_product(batch, senses)))
-    off = straight.gap({s: batch[s] for s in senses}, naive).mean().item()  # a mean over the world's own moments
-    assert off == pytest.approx(straight.naive_product_gap(senses), abs=1e-10)
-    assert (off > 0.01) == (len(senses) > 1)
+    same(naive, diagonal(straight.naive_product(batch, modalities)))
+    off = straight.gap({s: batch[s] for s in modalities}, naive).mean().item()  # a mean over the world's own moments
+    assert off == pytest.approx(straight.naive_product_gap(modalities), abs=1e-10)
+    assert (off > 0.01) == (len(modalities) > 1)
 
 
 @pytest.mark.parametrize("many", [1, 2, 3])
@@ -1146,7 +1146,7 @@ def test_a_product_is_not_wider_than_the_prior():
     close(naive.variance, f64([[1 / (1 / 4 + 4 / 9), 1 / 5]]))
 
 
-def test_students_see_their_own_sense_alone(batch):
+def test_students_see_their_own_modality_alone(batch):
     students = Students({s: nn.Linear(D, 4).double() for s, D in SIZES.items()})
     each = students.each(batch)
     for s, t in itertools.product(SIZES, SIZES):
@@ -1241,7 +1241,7 @@ def test_a_vae_with_a_joint_encoder_can_be_the_teacher(straight):
 
 
 class Eye(nn.Module):
-    """An encoder of one's own: it sees only the first sense."""
+    """An encoder of one's own: it sees only the first modality."""
 
     def __init__(self):
         super().__init__()
@@ -1268,7 +1268,7 @@ class Bound(nn.Module):
 
 
 def test_parts_from_scratch_learn_and_the_gap_falls_with_the_steps(world):
-    """100 steps: the start sees one sense and misses nats, the first refinement mends most of it, the next the rest.
+    """100 steps: the start sees one modality and misses nats, the first refinement mends most of it, the next the rest.
 
     The decoders are linear, so the gap is known: what lies above the floor of the world that they make.
     """
@@ -1401,26 +1401,26 @@ def test_a_bound_needs_parts_that_fit():
     ):
         with Refused("Elbo: "):
             Elbo(decoders, kinds, weights)
-    with Refused("Elbo: a sense cannot be called 'prior', which is a term"):
+    with Refused("Elbo: a modality cannot be called 'prior', which is a term"):
         Elbo({"prior": nets["a"]}, {"prior": gaussian(1.0)})
     for value in (0, -1.0, inf, nan):
         with Refused("Elbo: the weight of 'b' must be finite and above 0, got"):
             Elbo(nets, likelihoods, {"b": value})
         with Refused("Elbo: the weight of 'beta' must be finite and above 0, got"):
             Elbo(nets, likelihoods, beta=value)
-    with Refused("Elbo: no sense 'c', only a, b"):
+    with Refused("Elbo: no modality 'c', only a, b"):
         Elbo(nets, likelihoods).decode(torch.zeros(1, 2), ["a", "c"])
 
 
 def readers():
     """What reads a batch: a name, a call, a model."""
-    model = teacher("sense")
+    model = teacher("modality")
     students = Students({s: nn.Linear(D, 4).double() for s, D in SIZES.items()})
     return [
-        ("FromSense", model.loss, model),
-        ("FromSense", model.encode, model),
-        ("FromSense", model.bounds, model),
-        ("FromSense", Distillation(model, students).loss, model),
+        ("FromModality", model.loss, model),
+        ("FromModality", model.encode, model),
+        ("FromModality", model.bounds, model),
+        ("FromModality", Distillation(model, students).loss, model),
         ("Students", students.encode, students),
         ("Students", Distillation(teacher("prior", steps=0), students).loss, students),
         ("Elbo", lambda batch: model.elbo(torch.zeros(6, 4).double(), batch), model.elbo),
@@ -1442,7 +1442,7 @@ def test_numbers_whose_sum_alone_is_infinite_are_not_refused():
     assert students.encode({"a": torch.full((4, 3), 3e38)}).mean.isfinite().all()
 
 
-def test_a_batch_without_the_sense_is_refused(batch):
+def test_a_batch_without_the_modality_is_refused(batch):
     for who, call, model in readers():
         with Refused(rf"{who}: the batch has x, b_present, none of (a, b, c|b)$", model):
             call({"x": batch["a"], "b_present": batch["a"]})
@@ -1451,7 +1451,7 @@ def test_a_batch_without_the_sense_is_refused(batch):
             call({})
 
 
-def test_senses_of_different_length_are_refused(batch):
+def test_modalities_of_different_length_are_refused(batch):
     for who, call, model in readers()[-3:]:
         with Refused(f"{who}: 'b' has 4 examples, 'a' 6", model):
             call({**batch, "b": batch["b"][:4]})
@@ -1459,7 +1459,7 @@ def test_senses_of_different_length_are_refused(batch):
 
 @both_ways
 def test_a_batch_without_examples_is_refused(batch, one_pass):
-    none = {sense: x[:0] for sense, x in batch.items()}
+    none = {modality: x[:0] for modality, x in batch.items()}
     model = teacher(one_pass=one_pass)
     for way in (model.loss, model.encode, model.bounds):
         with pytest.raises(ValueError, match="no examples"):
@@ -1498,9 +1498,9 @@ def test_students_do_not_learn_or_speak_from_what_is_absent(batch):
 
 
 @pytest.mark.parametrize("name", ["loss", "start", "end"])
-def test_a_sense_named_like_what_a_loss_says_is_refused(name):
+def test_a_modality_named_like_what_a_loss_says_is_refused(name):
     net = nn.Linear(2, 3)
-    with Refused(f"a sense cannot be called '{name}'"):
+    with Refused(f"a modality cannot be called '{name}'"):
         Elbo({name: net}, {name: gaussian(1.0)})
 
 
@@ -1516,7 +1516,7 @@ def test_a_term_named_like_what_a_loss_says_is_refused(batch, name, one_pass):
         model.loss(batch)
 
 
-def test_a_student_of_a_sense_called_loss_is_refused():
+def test_a_student_of_a_modality_called_loss_is_refused():
     net = nn.Linear(3, 4)
     with Refused("none called 'loss'"):
         Students({"loss": net})
@@ -1529,7 +1529,7 @@ def test_students_of_another_size_than_the_teacher_are_refused(batch):
 
 def test_the_textbook_leaves_the_batch_alone(batch):
     model, given = teacher(one_pass=False), {**batch, "first": torch.zeros(6, 4).double()}
-    model.start = FromSense("first", nn.Identity())
+    model.start = FromModality("first", nn.Identity())
     model.loss(given)
     assert not given["first"].requires_grad
 

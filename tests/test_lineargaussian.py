@@ -1,6 +1,6 @@
 """The linear-Gaussian world against computations that share nothing with it; float64.
 
-All senses and the code are one linear map of standard normal numbers, u = (z, ε). Its covariance is conditioned by
+All modalities and the code are one linear map of standard normal numbers, u = (z, ε). Its covariance is conditioned by
 blocks here, integrated on a grid for d = 1, or sampled; no precision is ever added up.
 """
 
@@ -18,8 +18,8 @@ from mmtutor.lineargaussian import LinearGaussian
 NOISE = {"a": 0.4, "b": 0.9, "c": 1.3}
 SIZES = {"a": 3, "b": 4, "c": 2}
 SUBSETS = [s for n in range(4) for s in itertools.combinations("abc", n)]
-every_subset = pytest.mark.parametrize("senses", SUBSETS, ids=lambda s: "".join(s) or "none")
-some = pytest.mark.parametrize("senses", [s for s in SUBSETS if s], ids="".join)
+every_subset = pytest.mark.parametrize("modalities", SUBSETS, ids=lambda s: "".join(s) or "none")
+some = pytest.mark.parametrize("modalities", [s for s in SUBSETS if s], ids="".join)
 
 
 @pytest.fixture(scope="module")
@@ -36,22 +36,22 @@ def joint(world):
     """The covariance of (z, a, b, c), and where each of them stands in it."""
     d, sizes = world.latent, [len(w) for w in world.weights.values()]
     at, start = {"z": list(range(d))}, d
-    for sense, size in zip(world.weights, sizes, strict=True):
-        at[sense] = list(range(start, start + size))
+    for modality, size in zip(world.weights, sizes, strict=True):
+        at[modality] = list(range(start, start + size))
         start += size
     M = np.zeros((start, start))
     M[:d, :d] = np.eye(d)
-    for sense, w in world.weights.items():
-        M[np.ix_(at[sense], at["z"])] = w.numpy()
-        M[at[sense], at[sense]] = world.noise[sense]
+    for modality, w in world.weights.items():
+        M[np.ix_(at[modality], at["z"])] = w.numpy()
+        M[at[modality], at[modality]] = world.noise[modality]
     return M @ M.T, at
 
 
-def conditioned(world, batch, to, senses):
-    """Mean (B, ·) and covariance of ``to`` given senses: S_to,g S_gg⁻¹ x and S_to,to − S_to,g S_gg⁻¹ S_g,to."""
+def conditioned(world, batch, to, modalities):
+    """Mean (B, ·) and covariance of ``to`` given modalities: S_to,g S_gg⁻¹ x and S_to,to − S_to,g S_gg⁻¹ S_g,to."""
     S, at = joint(world)
-    t, g = at[to], [i for sense in senses for i in at[sense]]
-    x = np.concatenate([np.zeros((len(batch["a"]), 0)), *(batch[sense].numpy() for sense in senses)], 1)
+    t, g = at[to], [i for modality in modalities for i in at[modality]]
+    x = np.concatenate([np.zeros((len(batch["a"]), 0)), *(batch[modality].numpy() for modality in modalities)], 1)
     gain = S[np.ix_(t, g)] @ np.linalg.inv(S[np.ix_(g, g)])
     return x @ gain.T, S[np.ix_(t, t)] - gain @ S[np.ix_(g, t)]
 
@@ -115,32 +115,32 @@ def test_each_number_of_a_random_picture_has_variance_one_on_average():
 
 
 @every_subset
-def test_the_posterior_is_the_joint_conditioned(world, batch, senses):
-    q = world.posterior(batch, senses)
-    mean, covariance = conditioned(world, batch, "z", senses)
+def test_the_posterior_is_the_joint_conditioned(world, batch, modalities):
+    q = world.posterior(batch, modalities)
+    mean, covariance = conditioned(world, batch, "z", modalities)
     assert isinstance(q, MultivariateNormal)
     assert (q.batch_shape, q.event_shape) == ((6,), (3,))
     close(q.mean, mean)
     for C in q.covariance_matrix:
         close(C, covariance)
-    close(world.precision(senses), np.linalg.inv(covariance), 1e-9)
+    close(world.precision(modalities), np.linalg.inv(covariance), 1e-9)
 
 
-def test_a_set_of_senses_can_be_said_in_several_ways(world, batch):
+def test_a_set_of_modalities_can_be_said_in_several_ways(world, batch):
     mean = world.posterior(batch, ["c", "a"]).mean
-    for given, senses in [
+    for given, modalities in [
         ({"a": batch["a"], "c": batch["c"]}, None),
         ({"c": batch["c"], "a": batch["a"]}, None),
         (batch, ("a", "c", "a")),
         (batch, iter(["c", "a"])),
     ]:
-        assert torch.equal(world.posterior(given, senses).mean, mean)
+        assert torch.equal(world.posterior(given, modalities).mean, mean)
     assert torch.equal(world.posterior(batch, "b").mean, world.posterior({"b": batch["b"]}).mean)
     assert torch.equal(world.posterior(batch).mean, world.posterior(batch, SIZES).mean)
     assert torch.equal(world.log_prob({"c": batch["c"], "a": batch["a"]}), world.log_prob(batch, ("a", "c")))
 
 
-def test_of_no_sense_the_posterior_is_the_prior(world, batch):
+def test_of_no_modality_the_posterior_is_the_prior(world, batch):
     q = world.posterior(batch, ())
     close(q.mean, np.zeros((6, 3)))
     close(q.covariance_matrix, np.eye(3)[None].repeat(6, 0))
@@ -149,41 +149,41 @@ def test_of_no_sense_the_posterior_is_the_prior(world, batch):
 
 
 @some
-def test_log_prob_is_that_of_the_joint(world, batch, senses):
+def test_log_prob_is_that_of_the_joint(world, batch, modalities):
     S, at = joint(world)
-    g = [i for sense in senses for i in at[sense]]
-    x = torch.cat([batch[sense] for sense in senses], 1)
+    g = [i for modality in modalities for i in at[modality]]
+    x = torch.cat([batch[modality] for modality in modalities], 1)
     expected = stats.multivariate_normal(np.zeros(len(g)), S[np.ix_(g, g)]).logpdf(x.numpy())
-    close(world.log_prob(batch, senses), expected)
-    assert world.marginal(senses).mean.tolist() == [0.0] * len(g)
-    close(world.marginal(senses).covariance_matrix, S[np.ix_(g, g)])
+    close(world.log_prob(batch, modalities), expected)
+    assert world.marginal(modalities).mean.tolist() == [0.0] * len(g)
+    close(world.marginal(modalities).covariance_matrix, S[np.ix_(g, g)])
 
 
 @every_subset
-def test_log_prob_is_what_bayes_says_at_any_code(world, batch, senses):
+def test_log_prob_is_what_bayes_says_at_any_code(world, batch, modalities):
     """The second route: log p(x_S) = log p(x_S | z) + log p(z) − log p(z | x_S), through the posterior, at any z."""
     z = some_q(6, 3).mean
     likelihood = sum(
-        (Normal(z @ world.weights[s].T, world.noise[s]).log_prob(batch[s]).sum(1) for s in senses), torch.zeros(6)
+        (Normal(z @ world.weights[s].T, world.noise[s]).log_prob(batch[s]).sum(1) for s in modalities), torch.zeros(6)
     )
-    bayes = likelihood + Normal(0, 1).log_prob(z).sum(1) - world.posterior(batch, senses).log_prob(z)
-    close(world.log_prob(batch, senses), bayes)
+    bayes = likelihood + Normal(0, 1).log_prob(z).sum(1) - world.posterior(batch, modalities).log_prob(z)
+    close(world.log_prob(batch, modalities), bayes)
 
 
 @pytest.mark.parametrize("to", "abc")
 @every_subset
-def test_prediction_is_the_joint_conditioned(world, batch, senses, to):
-    if to in senses:
+def test_prediction_is_the_joint_conditioned(world, batch, modalities, to):
+    if to in modalities:
         with pytest.raises(ValueError, match=f"to='{to}' is among what is given"):
-            world.predict(batch, to, senses)
+            world.predict(batch, to, modalities)
         return
-    predicted = world.predict(batch, to, senses)
-    mean, covariance = conditioned(world, batch, to, senses)
+    predicted = world.predict(batch, to, modalities)
+    mean, covariance = conditioned(world, batch, to, modalities)
     close(predicted.mean, mean)
     for C in predicted.covariance_matrix:
         close(C, covariance)
-    if senses:
-        both, given = world.log_prob(batch, (*senses, to)), world.log_prob(batch, senses)
+    if modalities:
+        both, given = world.log_prob(batch, (*modalities, to)), world.log_prob(batch, modalities)
         close(predicted.log_prob(batch[to]), both - given)
 
 
@@ -222,17 +222,17 @@ def test_one_dimension_is_integrated_on_a_grid():
 
 @pytest.mark.parametrize("diagonal", [True, False])
 @every_subset
-def test_the_gap_is_the_divergence_to_the_posterior(world, batch, senses, diagonal):
+def test_the_gap_is_the_divergence_to_the_posterior(world, batch, modalities, diagonal):
     """log p − ELBO, from the marginal and the ELBO, against the KL to the conditioned joint, which uses neither."""
     q = some_q(6, 3, diagonal=diagonal)
-    mean, covariance = conditioned(world, batch, "z", senses)
+    mean, covariance = conditioned(world, batch, "z", modalities)
     C = q.variance.diag_embed() if diagonal else q.covariance_matrix
     expected = [divergence(q.mean[[b]], C[b].numpy(), mean[[b]], covariance)[0] for b in range(6)]
-    gap = world.gap(batch, q, senses)
+    gap = world.gap(batch, q, modalities)
     close(gap, expected)
-    close(gap, world.log_prob(batch, senses) - world.elbo(batch, q, senses))
+    close(gap, world.log_prob(batch, modalities) - world.elbo(batch, q, modalities))
     assert (gap > 0.1).all()
-    close(world.gap(batch, world.posterior(batch, senses), senses), np.zeros(6), 1e-11)
+    close(world.gap(batch, world.posterior(batch, modalities), modalities), np.zeros(6), 1e-11)
 
 
 def test_every_kind_of_gaussian_is_taken(world, batch):
@@ -257,15 +257,15 @@ def test_the_elbo_is_a_mean_over_codes_from_q(world, batch):
 
 
 @every_subset
-def test_the_mean_field_floor(world, batch, senses):
-    q = world.mean_field(batch, senses)
+def test_the_mean_field_floor(world, batch, modalities):
+    q = world.mean_field(batch, modalities)
     assert isinstance(q, Independent)
     assert (q.batch_shape, q.event_shape) == ((6,), (3,))
-    mean, covariance = conditioned(world, batch, "z", senses)
+    mean, covariance = conditioned(world, batch, "z", modalities)
     close(q.mean, mean)
     floor = divergence(q.mean, np.diag(q.variance[0].numpy()), mean, covariance)
-    close(floor, np.full(6, world.mean_field_floor(senses)))
-    assert (world.mean_field_floor(senses) > 0.01) == bool(senses)
+    close(floor, np.full(6, world.mean_field_floor(modalities)))
+    assert (world.mean_field_floor(modalities) > 0.01) == bool(modalities)
 
 
 def test_no_diagonal_gaussian_is_better_than_mean_field(world, batch):
@@ -290,13 +290,13 @@ def test_no_diagonal_gaussian_is_better_than_mean_field(world, batch):
 
 def test_a_newton_step_on_the_mean_is_exact(world, batch):
     """∇_m ELBO = P (m* − m), whatever the covariance: one step P⁻¹∇ from anywhere ends at the posterior's mean."""
-    for senses in SUBSETS:
-        q = some_q(6, 3, seed=len(senses))
+    for modalities in SUBSETS:
+        q = some_q(6, 3, seed=len(modalities))
         mean = q.mean.clone().requires_grad_()
-        elbo = world.elbo(batch, MultivariateNormal(mean, scale_tril=q.scale_tril), senses)
+        elbo = world.elbo(batch, MultivariateNormal(mean, scale_tril=q.scale_tril), modalities)
         (gradient,) = torch.autograd.grad(elbo.sum(), mean)
-        after = mean.detach() + gradient @ torch.linalg.inv(world.precision(senses))
-        close(after, world.posterior(batch, senses).mean)
+        after = mean.detach() + gradient @ torch.linalg.inv(world.precision(modalities))
+        close(after, world.posterior(batch, modalities).mean)
 
 
 def test_gradient_ascent_on_the_elbo_from_the_prior_ends_at_the_posterior(world, batch):
@@ -319,7 +319,7 @@ def test_gradient_ascent_on_the_elbo_from_the_prior_ends_at_the_posterior(world,
     close((L.tril() @ L.tril().mT)[0], conditioned(world, batch, "z", "abc")[1], 1e-5)
 
 
-def test_gradients_flow_to_weights_and_senses():
+def test_gradients_flow_to_weights_and_modalities():
     """At q = posterior the gap is at its least, so log p and ELBO have the same gradient by the weights."""
     fixed = LinearGaussian.random(SIZES, 3, NOISE, seed=1)
     W = {s: w.clone().requires_grad_() for s, w in fixed.weights.items()}
@@ -337,7 +337,7 @@ def test_gradients_flow_to_weights_and_senses():
 
 
 @every_subset
-def test_missing_information_is_a_difference_of_entropies(world, senses):
+def test_missing_information_is_a_difference_of_entropies(world, modalities):
     """I(z; x_rest | x_S) = H(x_rest | x_S) − H(x_rest | z), from determinants of the joint; no precision."""
     S, at = joint(world)
 
@@ -345,24 +345,24 @@ def test_missing_information_is_a_difference_of_entropies(world, senses):
         g = [i for name in names for i in at[name]]
         return np.linalg.slogdet(S[np.ix_(g, g)])[1] / 2 if g else 0.0
 
-    rest = [s for s in "abc" if s not in senses]
-    expected = entropy("abc") - entropy(senses) - sum(len(at[s]) * math.log(world.noise[s]) for s in rest)
-    close(world.missing_information(senses), expected)
-    assert (world.missing_information(senses) > 0.01) == bool(rest)
+    rest = [s for s in "abc" if s not in modalities]
+    expected = entropy("abc") - entropy(modalities) - sum(len(at[s]) * math.log(world.noise[s]) for s in rest)
+    close(world.missing_information(modalities), expected)
+    assert (world.missing_information(modalities) > 0.01) == bool(rest)
 
 
-@pytest.mark.parametrize("senses", ["a", "b", ("b", "c")], ids="".join)
-def test_the_best_forward_student_is_the_posterior_and_misses_that_information(world, senses):
+@pytest.mark.parametrize("modalities", ["a", "b", ("b", "c")], ids="".join)
+def test_the_best_forward_student_is_the_posterior_and_misses_that_information(world, modalities):
     """Monte Carlo over 40,000 examples within 5 standard errors, and no disturbance of it is better."""
     _, batch = world.sample(40_000, seed=7)
-    teacher, student = world.posterior(batch), world.posterior(batch, senses)
+    teacher, student = world.posterior(batch), world.posterior(batch, modalities)
     each = kl_divergence(teacher, student)
-    assert abs(each.mean() - world.missing_information(senses)) < 5 * each.std() / 200
+    assert abs(each.mean() - world.missing_information(modalities)) < 5 * each.std() / 200
     # In closed form, from block matrices: E KL = ½ [tr C_S⁻¹ C + tr C_S⁻¹ (C_S − C) − d + log det C_S/C].
     few = {s: x[:1] for s, x in batch.items()}
-    C, C_S = conditioned(world, few, "z", "abc")[1], conditioned(world, few, "z", senses)[1]
+    C, C_S = conditioned(world, few, "z", "abc")[1], conditioned(world, few, "z", modalities)[1]
     expected = divergence(np.zeros((1, 3)), C, np.zeros((1, 3)), C_S)[0] + np.trace(np.linalg.inv(C_S) @ (C_S - C)) / 2
-    close(world.missing_information(senses), expected)
+    close(world.missing_information(modalities), expected)
     mean, covariance = student.mean, student.covariance_matrix[0]
     for other in [
         MultivariateNormal(mean + 0.1, covariance),
@@ -415,12 +415,12 @@ def test_a_fitted_student_finds_the_student_that_is_said_to_be_the_best(world, d
     assert loss().item() == pytest.approx(remains, rel=0.02)
 
 
-@pytest.mark.parametrize("senses", ["b", ("a", "c"), ()], ids=lambda s: "".join(s) or "none")
-def test_the_reverse_student_in_closed_form(world, senses):
+@pytest.mark.parametrize("modalities", ["b", ("a", "c"), ()], ids=lambda s: "".join(s) or "none")
+def test_the_reverse_student_in_closed_form(world, modalities):
     """It has the conditioned mean and the teacher's covariance, and ½ (tr P P_S⁻¹ − d) remain (5 standard errors)."""
     _, batch = world.sample(40_000, seed=6)
-    student = world.reverse_student(batch, senses)
-    mean, C_S = conditioned(world, batch, "z", senses)
+    student = world.reverse_student(batch, modalities)
+    mean, C_S = conditioned(world, batch, "z", modalities)
     C = conditioned(world, batch, "z", "abc")[1]
     close(student.mean, mean)
     close(student.covariance_matrix, np.broadcast_to(C, (40_000, 3, 3)))
@@ -430,50 +430,51 @@ def test_the_reverse_student_in_closed_form(world, senses):
 
 
 @some
-def test_posteriors_multiply_to_the_posterior_if_the_prior_is_divided_out(world, batch, senses):
+def test_posteriors_multiply_to_the_posterior_if_the_prior_is_divided_out(world, batch, modalities):
     """∏ p(z | xᵢ) / p(z)^(M−1) and p(z | x_S), as densities at 200 codes: their log-ratio is the same at each code."""
     z = some_q(200, 3).mean.unsqueeze(1)
-    one_by_one = sum(world.posterior(batch, s).log_prob(z) for s in senses)
-    product = one_by_one - (len(senses) - 1) * world.prior.log_prob(z)
-    ratio = product - world.posterior(batch, senses).log_prob(z)
+    one_by_one = sum(world.posterior(batch, s).log_prob(z) for s in modalities)
+    product = one_by_one - (len(modalities) - 1) * world.prior.log_prob(z)
+    ratio = product - world.posterior(batch, modalities).log_prob(z)
     close(ratio - ratio[:1], np.zeros((200, 6)), 1e-9)
-    naive = one_by_one - world.naive_product(batch, senses).log_prob(z)
+    naive = one_by_one - world.naive_product(batch, modalities).log_prob(z)
     close(naive - naive[:1], np.zeros((200, 6)), 1e-9)
-    if len(senses) == 1:
-        close(world.naive_product(batch, senses).mean, world.posterior(batch, senses).mean)
+    if len(modalities) == 1:
+        close(world.naive_product(batch, modalities).mean, world.posterior(batch, modalities).mean)
     else:
-        wrong = one_by_one - world.posterior(batch, senses).log_prob(z)
+        wrong = one_by_one - world.posterior(batch, modalities).log_prob(z)
         assert (wrong - wrong[:1]).abs().max() > 1
         assert (
-            world.naive_product(batch, senses).mean.norm(dim=1) < world.posterior(batch, senses).mean.norm(dim=1)
+            world.naive_product(batch, modalities).mean.norm(dim=1)
+            < world.posterior(batch, modalities).mean.norm(dim=1)
         ).all()
-        assert (world.naive_product(batch, senses).variance < world.posterior(batch, senses).variance).all()
+        assert (world.naive_product(batch, modalities).variance < world.posterior(batch, modalities).variance).all()
 
 
 @some
-def test_the_gap_of_the_naive_product(world, senses):
+def test_the_gap_of_the_naive_product(world, modalities):
     """Its expectation: exactly, with the covariance of x_S, and as the mean gap of 40,000 examples (5 errors)."""
     S, at = joint(world)
-    each = [conditioned(world, world.sample(1, 0)[1], "z", (s,))[1] for s in senses]
+    each = [conditioned(world, world.sample(1, 0)[1], "z", (s,))[1] for s in modalities]
     naive = np.linalg.inv(sum(np.linalg.inv(C) for C in each))
-    exact = conditioned(world, world.sample(1, 0)[1], "z", senses)[1]
-    g = [i for s in senses for i in at[s]]
+    exact = conditioned(world, world.sample(1, 0)[1], "z", modalities)[1]
+    g = [i for s in modalities for i in at[s]]
     # Both means are linear in x_S: K x for the exact one, and the weighted mean of the single ones for the naive one.
     K = S[np.ix_(at["z"], g)] @ np.linalg.inv(S[np.ix_(g, g)])
-    single = [S[np.ix_(at["z"], at[s])] @ np.linalg.inv(S[np.ix_(at[s], at[s])]) for s in senses]
+    single = [S[np.ix_(at["z"], at[s])] @ np.linalg.inv(S[np.ix_(at[s], at[s])]) for s in modalities]
     K_naive = np.concatenate([naive @ np.linalg.inv(C) @ k for C, k in zip(each, single, strict=True)], 1)
     apart = (K_naive - K) @ S[np.ix_(g, g)] @ (K_naive - K).T
     zero = np.zeros((1, 3))
     expected = divergence(zero, naive, zero, exact)[0] + np.trace(np.linalg.inv(exact) @ apart) / 2
-    close(world.naive_product_gap(senses), expected)
-    assert (world.naive_product_gap(senses) > 0.01) == (len(senses) > 1)
+    close(world.naive_product_gap(modalities), expected)
+    assert (world.naive_product_gap(modalities) > 0.01) == (len(modalities) > 1)
     _, batch = world.sample(40_000, seed=9)
-    gaps = world.gap(batch, world.naive_product(batch, senses), senses)
+    gaps = world.gap(batch, world.naive_product(batch, modalities), modalities)
     assert abs(gaps.mean().item() - expected) < 5 * gaps.std().item() / 200 + 1e-10
 
 
-def test_noisier_senses_make_the_naive_product_worse():
-    """What it costs to count the prior M times is more where the senses say little and the prior much."""
+def test_noisier_modalities_make_the_naive_product_worse():
+    """What it costs to count the prior M times is more where the modalities say little and the prior much."""
     gaps = [LinearGaussian.random(SIZES, 3, noise, seed=1).naive_product_gap() for noise in (0.1, 0.3, 1.0)]
     assert gaps == sorted(gaps)
 
@@ -486,7 +487,7 @@ W = torch.ones(2, 3)
 @pytest.mark.parametrize(
     ("weights", "noise", "message"),
     [
-        ({}, 1.0, "weights must name at least one sense"),
+        ({}, 1.0, "weights must name at least one modality"),
         ({"a": torch.ones(3)}, 1.0, r"weights\['a'\] must be float \(Dᵢ, d\), got torch.float32 \(3,\)"),
         ({"a": torch.ones(2, 0)}, 1.0, r"weights\['a'\] must be float"),
         ({"a": torch.ones(2, 3).long()}, 1.0, r"weights\['a'\] must be float .* got torch.int64"),
@@ -520,26 +521,26 @@ def test_a_random_world_that_cannot_be(sizes, latent, message):
 
 GOOD = torch.ones(5, 3, dtype=torch.float64)
 CALLS = {
-    "posterior": lambda world, batch, senses: world.posterior(batch, senses),
-    "log_prob": lambda world, batch, senses: world.log_prob(batch, senses),
-    "predict": lambda world, batch, senses: world.predict(batch, "c", senses),
-    "elbo": lambda world, batch, senses: world.elbo(batch, some_q(5, 3), senses),
-    "gap": lambda world, batch, senses: world.gap(batch, some_q(5, 3), senses),
-    "mean_field": lambda world, batch, senses: world.mean_field(batch, senses),
-    "reverse_student": lambda world, batch, senses: world.reverse_student(batch, senses),
-    "naive_product": lambda world, batch, senses: world.naive_product(batch, senses),
+    "posterior": lambda world, batch, modalities: world.posterior(batch, modalities),
+    "log_prob": lambda world, batch, modalities: world.log_prob(batch, modalities),
+    "predict": lambda world, batch, modalities: world.predict(batch, "c", modalities),
+    "elbo": lambda world, batch, modalities: world.elbo(batch, some_q(5, 3), modalities),
+    "gap": lambda world, batch, modalities: world.gap(batch, some_q(5, 3), modalities),
+    "mean_field": lambda world, batch, modalities: world.mean_field(batch, modalities),
+    "reverse_student": lambda world, batch, modalities: world.reverse_student(batch, modalities),
+    "naive_product": lambda world, batch, modalities: world.naive_product(batch, modalities),
 }
 
 
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 @pytest.mark.parametrize(
-    ("given", "senses", "message"),
+    ("given", "modalities", "message"),
     [
         ({}, None, "at least one of a, b, c must be given, got none"),
         ({}, (), "at least one of a, b, c must be given, got none"),
         ({"a": GOOD}, ["b"], "'b' is not in the batch, only a"),
-        ({"a": GOOD}, ["a", "x"], "unknown sense 'x'; expected one of a, b, c"),
-        ({"a": GOOD, "a_present": GOOD}, None, "unknown sense 'a_present'; masks are not read"),
+        ({"a": GOOD}, ["a", "x"], "unknown modality 'x'; expected one of a, b, c"),
+        ({"a": GOOD, "a_present": GOOD}, None, "unknown modality 'a_present'; masks are not read"),
         ({"a": GOOD[:, :2]}, None, r"'a' must be \(B, 3\), got \(5, 2\)"),
         ({"a": GOOD[0]}, None, r"'a' must be \(B, 3\), got \(3,\)"),
         ({"a": GOOD[0, 0]}, None, r"'a' must be \(B, 3\), got \(\)"),
@@ -550,23 +551,23 @@ CALLS = {
         ({"a": GOOD / 0}, None, "'a' has NaN or infinite values"),
     ],
 )
-def test_a_batch_that_does_not_fit(world, call, given, senses, message):
+def test_a_batch_that_does_not_fit(world, call, given, modalities, message):
     with pytest.raises(ValueError, match=message):
-        call(world, given, senses)
+        call(world, given, modalities)
 
 
-def test_an_unknown_sense_is_answered_with_the_nearest():
+def test_an_unknown_modality_is_answered_with_the_nearest():
     world = LinearGaussian.random({"picture": 2, "sound": 2}, 2)
-    with pytest.raises(ValueError, match="unknown sense 'pictures'; did you mean 'picture'"):
+    with pytest.raises(ValueError, match="unknown modality 'pictures'; did you mean 'picture'"):
         world.precision(["pictures"])
     for wrong in (world.mean_field_floor, world.missing_information, world.naive_product_gap, world.marginal):
-        with pytest.raises(ValueError, match="unknown sense 'soud'; did you mean 'sound'"):
+        with pytest.raises(ValueError, match="unknown modality 'soud'; did you mean 'sound'"):
             wrong(["soud"])
-    with pytest.raises(ValueError, match="unknown sense 'soud'; did you mean 'sound'"):
+    with pytest.raises(ValueError, match="unknown modality 'soud'; did you mean 'sound'"):
         world.predict({"picture": torch.ones(1, 2)}, "soud")
 
 
-def test_what_has_no_meaning_without_a_sense(world, batch):
+def test_what_has_no_meaning_without_a_modality(world, batch):
     for wrong in (
         lambda: world.marginal(()),
         lambda: world.naive_product_gap(()),

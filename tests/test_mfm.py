@@ -16,9 +16,9 @@ from mmtutor.mfm import (
     ORIGINAL,
     VARIANTS,
     Factor,
+    FromModality,
     LSTMDecoder,
     LSTMEncoder,
-    Of,
     Surrogate,
     hsic,
     mmd,
@@ -31,7 +31,7 @@ FEATURES = {"words": 3, "voice": 2}
 HIDDEN, STEPS, CLASSES = {"words": 3, "voice": 2}, 4, 3
 Z, CODES = {"label": 3, "words": 2, "voice": 4}, {"label": 3, "words": 2, "voice": 4, "style": 6}
 F = {"label": 4, "words": 5, "voice": 3}
-# From which codes are the label and the senses made? From the paper's figure, not from the code.
+# From which codes are the label and the modalities made? From the paper's figure, not from the code.
 MADE_FROM = {
     "M_A": {"label": {"words", "voice"}},
     "M_B": {"label": {"label"}},
@@ -70,7 +70,7 @@ def model_of(variant="MFM", **options):
 
 
 def sequences(b=5, steps=STEPS):
-    batch = {sense: torch.randn(b, steps, d, dtype=torch.float64) for sense, d in FEATURES.items()}
+    batch = {modality: torch.randn(b, steps, d, dtype=torch.float64) for modality, d in FEATURES.items()}
     return {**batch, "label": torch.arange(b) % CLASSES}
 
 
@@ -79,8 +79,8 @@ def masked(b=5):
     batch = {**sequences(b), "length": torch.tensor([4, 1, 2, 3, 4])}
     batch["voice_present"] = torch.tensor([True, False, True, True, True])
     batch["words_present"] = torch.tensor([True, True, True, True, False])
-    for sense in FEATURES:
-        batch[sense] = batch[sense] * batch[f"{sense}_present"][:, None, None]
+    for modality in FEATURES:
+        batch[modality] = batch[modality] * batch[f"{modality}_present"][:, None, None]
     return batch
 
 
@@ -130,15 +130,15 @@ def softmax(x):
     return torch.stack([v / sum(e) for v in e])
 
 
-def mfn_alone(model, senses):
-    """The MFN's output for one example, (T, d) of each sense, step by step."""
+def mfn_alone(model, modalities):
+    """The MFN's output for one example, (T, d) of each modality, step by step."""
     h = {s: torch.zeros(lstm.hidden_size).double() for s, lstm in model.lstms.items()}
     c = dict(h)
     u = torch.zeros(model.keep.out_features).double()
-    for t in range(len(next(iter(senses.values())))):
+    for t in range(len(next(iter(modalities.values())))):
         before = list(c.values())
         for s, lstm in model.lstms.items():
-            h[s], c[s] = cell(lstm, senses[s][t], h[s], c[s])
+            h[s], c[s] = cell(lstm, modalities[s][t], h[s], c[s])
         both = torch.cat([*before, *c.values()])
         seen = softmax(network(model.attention, both)) * both
         inner = linear(model.gates, torch.cat([seen, u])).clamp_min(0)
@@ -166,10 +166,10 @@ def decoded(decoder, factors):
 def encoded(encoder, batch, i):
     """What the encoder says about the real steps of example i alone."""
     real = int(batch["length"][i]) if "length" in batch else STEPS
-    senses = {s: batch[s][i, STEPS - real :] for s in FEATURES}
+    modalities = {s: batch[s][i, STEPS - real :] for s in FEATURES}
     if isinstance(encoder, MFN):
-        return mfn_alone(encoder, senses)
-    return lstm_alone(encoder.lstm, senses[encoder.sense])[-1]
+        return mfn_alone(encoder, modalities)
+    return lstm_alone(encoder.lstm, modalities[encoder.modality])[-1]
 
 
 def kernel_mean(z, other, h, skip):
@@ -189,7 +189,7 @@ def kl_by_formula(means, log_stds):
 
 
 def terms_by_hand(model, variant, batch, penalty):
-    """Equation 4 of a model in evaluation, example by example; label by cross-entropy, senses by squared error."""
+    """Equation 4 of a model in evaluation, example by example; label by cross-entropy, modalities by squared error."""
     b = len(batch["label"])
     labels, errors, penalties = [], {s: [] for s in MADE_FROM[variant] if s != "label"}, {}
     factors = [{} for _ in range(b)]
@@ -225,7 +225,7 @@ def mfn(**options):
 
 
 @pytest.mark.parametrize(("b", "steps"), [(3, 5), (1, 4), (3, 1), (1, 1)])
-def test_the_mfn_against_a_loop_over_examples_steps_and_senses(b, steps):
+def test_the_mfn_against_a_loop_over_examples_steps_and_modalities(b, steps):
     model, batch = mfn(), sequences(b, steps)
     out = model(batch)
     naive = torch.stack([mfn_alone(model, {s: batch[s][i] for s in FEATURES}) for i in range(b)])
@@ -261,7 +261,7 @@ def test_an_mfn_that_reads_padding_reads_zeros():
 
 
 @pytest.mark.parametrize("padding", ["skip", "read"])
-def test_permuting_a_batch_permutes_the_output_and_an_absent_sense_is_not_read(padding):
+def test_permuting_a_batch_permutes_the_output_and_an_absent_modality_is_not_read(padding):
     model, batch = mfn(padding=padding), masked()
     order = [3, 0, 4, 2, 1]
     out = model(batch)
@@ -390,8 +390,8 @@ def test_mmd_needs_a_width(width):
         mmd(torch.zeros(3, 2), width)
 
 
-def encoder_of(sense="words", size=3):
-    return Of(sense, nn.Sequential(nn.Flatten(), nn.Linear(STEPS * FEATURES[sense], size)))
+def encoder_of(modality="words", size=3):
+    return FromModality(modality, nn.Sequential(nn.Flatten(), nn.Linear(STEPS * FEATURES[modality], size)))
 
 
 def test_the_kl_penalty_against_its_formula_and_torch():
@@ -481,10 +481,10 @@ def test_each_code_acts_on_what_the_table_says_and_on_nothing_else(variant):
 def test_each_code_is_inferred_from_what_the_table_says(variant):
     model, batch = model_of(variant), sequences(8)
     codes = model.infer(batch)
-    for sense in FEATURES:
-        other = model.infer({**batch, sense: batch[sense] + 1})
+    for modality in FEATURES:
+        other = model.infer({**batch, modality: batch[modality] + 1})
         changed = {n for n in codes if not torch.equal(other[n], codes[n])}
-        assert changed == {n for n in codes if n in ("label", "style", sense)}
+        assert changed == {n for n in codes if n in ("label", "style", modality)}
     other = model.infer({**batch, "label": 2 - batch["label"]})
     assert all(torch.equal(other[n], codes[n]) for n in codes)
 
@@ -518,7 +518,7 @@ def test_the_joint_penalty_is_that_of_all_codes_side_by_side(variant):
 def test_only_the_joint_penalty_sees_that_codes_depend_on_each_other():
     def cost(joint, alike):
         nets = {name: nn.Sequential(nn.Flatten()) for name in ("words", "voice")}
-        factors = {name: Factor(Of(name, net), 3, z=3, f=2) for name, net in nets.items()}
+        factors = {name: Factor(FromModality(name, net), 3, z=3, f=2) for name, net in nets.items()}
         model = MFM(2, None, factors, None, joint=joint).double()
         for factor in factors.values():
             factor.to_z.weight.data, factor.to_z.bias.data = torch.eye(3).double(), torch.zeros(3).double()
@@ -557,7 +557,7 @@ def test_the_sizes_of_the_released_code_and_their_number_of_parameters():
     assert sum(p.numel() for p in model.parameters()) == count == 551_958
     assert model.weights == {"label": 1, "language": 1, "acoustic": 0.01, "visual": 0.5}
     assert model.prior == 1
-    batch = {sense: torch.randn(8, steps, d) for sense, d in features.items()}
+    batch = {modality: torch.randn(8, steps, d) for modality, d in features.items()}
     terms = model.loss({**batch, "label": torch.randn(8)})
     assert without_gradient(model, terms["loss"]) == []
     for variant in VARIANTS:
@@ -592,8 +592,8 @@ def picture_model(**options):
     tag = nn.Sequential(nn.Linear(7, 8), nn.Unflatten(1, (2, 4)))
     tag.steps = 2
     options = {"costs": {"tag": "cross-entropy"}, "prior": 0.0, **options}
-    style = {name: Factor(Of("picture", nn.Flatten()), 6, 2, 3) for name in ("picture", "tag")}
-    label = Factor(Of("picture", see), 5, 3, 4)
+    style = {name: Factor(FromModality("picture", nn.Flatten()), 6, 2, 3) for name in ("picture", "tag")}
+    label = Factor(FromModality("picture", see), 5, 3, 4)
     return shaken(MFM(options.pop("classes", 3), label, style, {"picture": paint, "tag": tag}, **options).double())
 
 
@@ -650,7 +650,7 @@ def sequences_like(batch):
     return {name: x for name, x in batch.items() if not name.endswith("_present")}
 
 
-def test_a_sense_that_is_nowhere_in_a_batch_costs_nothing_and_gives_no_nan():
+def test_a_modality_that_is_nowhere_in_a_batch_costs_nothing_and_gives_no_nan():
     model, batch = model_of(), {**sequences(4), "voice_present": torch.zeros(4, dtype=torch.bool)}
     terms = model.loss(batch)
     assert terms["voice"] == 0
@@ -789,7 +789,7 @@ def test_the_surrogate_learns_the_codes_of_the_whole_and_the_model_learns_nothin
 
 
 @pytest.mark.parametrize("variant", INFERRED)
-def test_the_surrogate_takes_the_other_styles_from_the_model_and_never_reads_the_missing_sense(variant):
+def test_the_surrogate_takes_the_other_styles_from_the_model_and_never_reads_the_missing_modality(variant):
     model, batch = model_of(variant, dropout=0.5).eval(), sequences()
     surrogate = surrogate_of(model)
     whole = model.infer(batch)
@@ -821,7 +821,7 @@ def test_a_surrogate_passes_the_length_on():
     assert all(torch.equal(one[n], other[n]) for n in one)
 
 
-def test_the_encoder_of_a_surrogate_is_not_even_given_the_missing_sense_and_its_mask():
+def test_the_encoder_of_a_surrogate_is_not_even_given_the_missing_modality_and_its_mask():
     class Reader(nn.Module):
         def forward(self, batch):
             self.given = set(batch)
@@ -833,7 +833,7 @@ def test_the_encoder_of_a_surrogate_is_not_even_given_the_missing_sense_and_its_
         assert surrogate.encoder.given == {"words", "words_present", "label", "length"}
 
 
-def test_a_surrogate_of_a_sense_that_the_model_does_not_know():
+def test_a_surrogate_of_a_modality_that_the_model_does_not_know():
     for variant, missing in [("MFM", "odour"), ("M_B", "voice"), ("M_C", "voices")]:
         with pytest.raises(ValueError, match=f"knows no '{missing}'"):
             Surrogate(model_of(variant), missing, nn.Identity(), 3)
@@ -876,11 +876,13 @@ def test_sensitivity_against_jacobians_and_finite_differences(variant, dtype, tr
     assert (raw > 1e-3).all()
 
 
-@pytest.mark.parametrize(("variant", "sense"), [("M_A", "words"), ("M_B", "words"), ("M_C", "words"), ("MFM", "odour")])
-def test_sensitivity_needs_a_sense_that_is_made_from_the_label_factor(variant, sense):
+@pytest.mark.parametrize(
+    ("variant", "modality"), [("M_A", "words"), ("M_B", "words"), ("M_C", "words"), ("MFM", "odour")]
+)
+def test_sensitivity_needs_a_modality_that_is_made_from_the_label_factor(variant, modality):
     model = model_of(variant)
-    with pytest.raises(ValueError, match=f"does not make '{sense}' from F_y"):
-        sensitivity(model, model.infer(sequences()), sense)
+    with pytest.raises(ValueError, match=f"does not make '{modality}' from F_y"):
+        sensitivity(model, model.infer(sequences()), modality)
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -949,11 +951,11 @@ BAD_BATCHES = {
     "length of int32": (lambda: spoilt("length", torch.tensor([4, 1, 2, 3, 4]).int()), '"length" must be int64'),
     "length shape": (lambda: spoilt("length", torch.ones(5, 1).long()), r'"length" must be int64 \(5,\)'),
     "too few lengths": (lambda: spoilt("length", torch.ones(4).long()), r'"length" must be int64 \(5,\)'),
-    "no sense": (lambda: spoilt("voice", None), "no 'voice', only words, label"),
-    "no first sense": (lambda: spoilt("words", None), "no 'words', only voice, label"),
+    "no modality": (lambda: spoilt("voice", None), "no 'voice', only words, label"),
+    "no first modality": (lambda: spoilt("words", None), "no 'words', only voice, label"),
     "nothing there": (
         lambda: {**masked(), "voice_present": torch.tensor([True, False, True, True, False])},
-        "an example has no sense at all",
+        "an example has no modality at all",
     ),
 }
 STATE = [pytest.param(*x, id=name) for name, x in BAD_BATCHES.items()]
@@ -976,7 +978,7 @@ def test_what_the_loss_and_the_codes_need():
     with pytest.raises(ValueError, match="no code 'voice', only label, words"):
         model.generate({n: z for n, z in codes.items() if n != "voice"})
     with pytest.raises(ValueError, match="no 'odour', only words, voice, label"):
-        Of("odour", nn.Identity())(batch)
+        FromModality("odour", nn.Identity())(batch)
     with pytest.raises(ValueError, match=r"must give \(B, 4\), got \(5, 3\)"):
         Factor(encoder_of().double(), 4, 2, 2).double().infer(batch)
 
@@ -1010,7 +1012,7 @@ BAD_MODELS = {
     "padding": (lambda: model_of(padding="drop"), "padding must be 'skip' or 'read', got 'drop'"),
     "variant": (lambda: model_of("M_F"), "variant must be one of M_A, .*MFM, got 'M_F'"),
     "hidden": (lambda: model_of(hidden={"words": 3}), "need as many hidden sizes"),
-    "no sense": (lambda: MFN({}), "hidden sizes"),
+    "no modality": (lambda: MFN({}), "hidden sizes"),
     "weights": (lambda: model_of(weights={"odour": 1.0}), "no decoder makes 'odour'"),
 }
 
@@ -1023,7 +1025,7 @@ def test_a_bad_model_is_refused_with_what_is_wrong(make, message):
 
 def test_the_penalty_of_a_factor_has_its_own_weight():
     batch = pictures()
-    seen = [Factor(Of("picture", nn.Flatten()), 6, 2, 3, penalty=kind).double() for kind in ("mmd", "kl")]
+    seen = [Factor(FromModality("picture", nn.Flatten()), 6, 2, 3, penalty=kind).double() for kind in ("mmd", "kl")]
     for factor in seen:
         z, q = factor.eval().infer(batch)
         once = factor.penalty(z, q)
@@ -1059,7 +1061,7 @@ def test_sensitivity_does_not_hang_on_dropout():
     assert torch.equal(sensitivity(model, codes, "words"), sensitivity(model, codes, "words"))
 
 
-def test_a_surrogate_reads_a_sense_whose_name_starts_like_the_missing_one():
+def test_a_surrogate_reads_a_modality_whose_name_starts_like_the_missing_one():
     model = sequence_mfm({"voice": 2, "voices": 3}, 4, 3)
     surrogate = Surrogate(model, "voice", LSTMEncoder("voices", 3, 5), 5)
     assert surrogate.infer({"voices": torch.randn(2, 4, 3)})["voice"].shape == (2, 32)
@@ -1090,22 +1092,22 @@ def test_a_surrogate_is_not_for_the_label_or_the_style(variant, missing):
 @pytest.mark.parametrize(
     ("name", "variant"), [("label", "M_D"), ("label", "M_E"), ("style", "M_E"), ("loss", "MFM"), ("prior", "MFM")]
 )
-def test_a_sense_cannot_have_a_name_that_has_another_meaning(name, variant):
+def test_a_modality_cannot_have_a_name_that_has_another_meaning(name, variant):
     with pytest.raises(ValueError, match=f"cannot be called '{name}'"):
         sequence_mfm({name: 3, "voice": 2}, STEPS, CLASSES, variant)
 
 
 @every_variant
-def test_an_example_without_any_sense_is_refused_whether_or_not_the_label_has_a_mask(variant):
+def test_an_example_without_any_modality_is_refused_whether_or_not_the_label_has_a_mask(variant):
     batch = {**masked(), "voice_present": torch.tensor([True, False, True, True, False])}
     if variant != "M_B":
         batch["label_present"] = torch.ones(5, dtype=torch.bool)
-    with pytest.raises(ValueError, match="no sense at all"):
+    with pytest.raises(ValueError, match="no modality at all"):
         model_of(variant).loss(batch)
 
 
 @pytest.mark.parametrize("variant", ["M_A", "M_C", "M_D", "M_E", "MFM"])
-def test_an_example_that_lacks_one_sense_and_the_label_is_not_refused(variant):
+def test_an_example_that_lacks_one_modality_and_the_label_is_not_refused(variant):
     some = torch.tensor([True, True, False, True, True])
     assert model_of(variant).loss({**sequences(), "voice_present": some, "label_present": some})["loss"].isfinite()
 
@@ -1118,7 +1120,7 @@ def test_the_padding_of_a_sequence_of_classes_costs_nothing():
     close(model.loss(batch)["tag"], (each[0][1] + sum(each[1]) / 2 + sum(each[2]) / 2 + each[3][1]) / 4)
 
 
-def test_the_length_of_another_sense_does_not_mask_a_picture():
+def test_the_length_of_another_modality_does_not_mask_a_picture():
     model, batch = picture_model(), pictures(4)
     series = {"series": torch.randn(4, 9, 1).double(), "length": torch.tensor([1, 1, 9, 5])}
     close(model.loss({**batch, **series})["picture"], model.loss(batch)["picture"])
@@ -1144,7 +1146,7 @@ def test_sizes_given_by_name_must_have_all_names(sizes, lacks):
 
 
 @pytest.mark.parametrize("name", ["picture", "label"])
-def test_nan_in_a_sense_that_is_no_sequence_or_in_the_label_is_refused(name):
+def test_nan_in_a_modality_that_is_no_sequence_or_in_the_label_is_refused(name):
     batch = {**pictures(), "label": torch.randn(4).double()}
     batch[name] = torch.full_like(batch[name], math.nan)
     with pytest.raises(ValueError, match=f"'{name}'"):

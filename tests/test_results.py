@@ -1,4 +1,4 @@
-"""Verdicts are computed from the figures, and an experiment resumes where it was stopped."""
+"""Verdicts are computed from the numbers, and an experiment resumes where it was stopped."""
 
 import json
 from pathlib import Path

@@ -208,9 +208,9 @@ def test_claims_page(tmp_path: Path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"verdict": "undecided"}, "its figures give holds"),
-        ({"difference": [0.5, 0.4, 0.6]}, "its figures give holds"),
-        ({"margin": 0.09}, "its figures give undecided"),
+        ({"verdict": "undecided"}, "its numbers give holds"),
+        ({"difference": [0.5, 0.4, 0.6]}, "its numbers give holds"),
+        ({"margin": 0.09}, "its numbers give undecided"),
         ({"larger": "nobody"}, "KeyError"),
         ({"values": {"late": [1.0], "early": [0.5]}}, "one value for each of 3 seeds"),
     ],
@@ -225,11 +225,15 @@ def test_gate_verdict_that_its_figures_do_not_give(tmp_path: Path, changes: dict
 
 
 def vae_file(folder: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> Path:
-    """Three seeds; the n-th model's figure in the k-th column is n + k/10, one hundredth less and more."""
+    """Three seeds; the n-th model's number in the k-th column is n + k/10, one hundredth less and more."""
     models = ("JMVAE", "TELBO", "MVAE", "MMVAE", "MoPoE", "MVTCAE", "MMVAE+", "Coordinated", "Coordinated, cross")
-    names = ("coherence, one sense given: {}", "coherence, two senses given: {}", "coherence, from the prior: {}")
-    names += ("FD from the word: {}", "FD from the prior: {}", "log-likelihood: {}", "world: {}, one sense")
-    figures = {
+    names = (
+        "coherence, one modality given: {}",
+        "coherence, two modalities given: {}",
+        "coherence, from the prior: {}",
+    )
+    names += ("FD from the word: {}", "FD from the prior: {}", "log-likelihood: {}", "world: {}, one modality")
+    numbers = {
         str(seed): {
             name.format(model): (-1000 if "like" in name else 1) * (n + k / 10 + (seed - 1) / 100)
             for n, model in enumerate(models)
@@ -238,7 +242,7 @@ def vae_file(folder: Path, change: Callable[[dict[str, Any]], object] = lambda c
         }
         for seed in range(3)
     }
-    content = {"date": "2026-01-02", "device": "a CPU", "seeds": [0, 1, 2], "figures": figures}
+    content = {"date": "2026-01-02", "device": "a CPU", "seeds": [0, 1, 2], "numbers": numbers}
     change(content)
     path = folder / "vae.json"
     path.write_text(json.dumps(content))
@@ -247,8 +251,8 @@ def vae_file(folder: Path, change: Callable[[dict[str, Any]], object] = lambda c
 
 def test_vae_table_has_each_figure_in_its_place(tmp_path: Path):
     head, rule, *rows, empty, measured = vae_map.vae_table(vae_file(tmp_path)).split("\n")
-    columns = "one sense given | two senses given | from the prior | FD from the word | FD from the prior"
-    assert head == f"| model | {columns} | log-likelihood | world: one sense |"
+    columns = "one modality given | two modalities given | from the prior | FD from the word | FD from the prior"
+    assert head == f"| model | {columns} | log-likelihood | world: one modality |"
     assert rule == "|" + " --- |" * 8
     assert [row.split(" | ")[0] for row in rows] == [f"| {model}" for model in vae_map.MODELS]
     assert (*vae.JOINT, "Coordinated", "Coordinated, cross") == vae_map.MODELS
@@ -262,18 +266,18 @@ def test_vae_table_has_each_figure_in_its_place(tmp_path: Path):
 
 
 def drop(seed: str, name: str) -> Callable[[dict[str, Any]], object]:
-    return lambda content: content["figures"][seed].pop(name)
+    return lambda content: content["numbers"][seed].pop(name)
 
 
 def put(value: object) -> Callable[[dict[str, Any]], object]:
-    return lambda content: content["figures"]["1"].update({"log-likelihood: MoPoE": value})
+    return lambda content: content["numbers"]["1"].update({"log-likelihood: MoPoE": value})
 
 
 def lose(word: str) -> Callable[[dict[str, Any]], object]:
     def change(content: dict[str, Any]) -> None:
-        content["figures"] = {
-            seed: {name: value for name, value in figures.items() if word not in name}
-            for seed, figures in content["figures"].items()
+        content["numbers"] = {
+            seed: {name: value for name, value in numbers.items() if word not in name}
+            for seed, numbers in content["numbers"].items()
         }
 
     return change
@@ -282,20 +286,20 @@ def lose(word: str) -> Callable[[dict[str, Any]], object]:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.pop("figures"), "KeyError 'figures'"),
+        (lambda content: content.pop("numbers"), "KeyError 'numbers'"),
         (lambda content: content.pop("date"), "KeyError 'date'"),
         (lambda content: content.pop("device"), "KeyError 'device'"),
         (lambda content: content.pop("seeds"), "KeyError 'seeds'"),
-        (lambda content: content.update(figures=[0, 1, 2]), "AttributeError"),
-        (lambda content: content.update(seeds=[0, 1]), "figures are of seeds 0, 1, 2"),
-        (lambda content: content.update(seeds=[0], figures={"0": content["figures"]["0"]}), "StatisticsError"),
+        (lambda content: content.update(numbers=[0, 1, 2]), "AttributeError"),
+        (lambda content: content.update(seeds=[0, 1]), "numbers are of seeds 0, 1, 2"),
+        (lambda content: content.update(seeds=[0], numbers={"0": content["numbers"]["0"]}), "StatisticsError"),
         (drop("2", "FD from the word: MVAE"), "'FD from the word: MVAE' needs a finite number for each of 3 seeds"),
         (put(float("nan")), "'log-likelihood: MoPoE' needs a finite number"),
         (put(float("inf")), "'log-likelihood: MoPoE' needs a finite number"),
         (put("high"), "TypeError"),
         (put(None), "TypeError"),
-        (lose("FD from the prior"), "no model has a figure 'FD from the prior'"),
-        (lose("world"), "no model has a figure 'world: one sense'"),
+        (lose("FD from the prior"), "no model has a number 'FD from the prior'"),
+        (lose("world"), "no model has a number 'world: one modality'"),
     ],
 )
 def test_gate_vae_table_that_its_file_does_not_give(tmp_path: Path, change: Any, message: str):
@@ -312,7 +316,7 @@ def test_a_model_without_figures_has_dashes(tmp_path: Path):
 def test_a_page_asks_for_the_vae_table(tmp_path: Path):
     (tmp_path / "results").mkdir()
     config: Any = SimpleNamespace(docs_dir=str(tmp_path))
-    page = "before\n\n<!-- vae figures -->\n\nafter"
+    page = "before\n\n<!-- vae numbers -->\n\nafter"
     assert site.on_page_markdown(page, config=config) == "before\n\nNothing has been measured yet.\n\nafter"
     path = vae_file(tmp_path / "results")
     assert site.on_page_markdown(page, config=config) == f"before\n\n{vae_map.vae_table(path)}\n\nafter"
@@ -324,6 +328,6 @@ def test_a_page_asks_for_the_vae_table(tmp_path: Path):
 
 def test_the_map_is_on_the_site(built_site: Path):
     text = (built_site / "map" / "index.html").read_text()
-    assert "vae figures" not in text
-    assert "Nothing has been measured yet." in text or "<th>world: one sense</th>" in text
+    assert "vae numbers" not in text
+    assert "Nothing has been measured yet." in text or "<th>world: one modality</th>" in text
     assert 'href="map/"' in (built_site / "index.html").read_text()

@@ -1,4 +1,4 @@
-"""The slides' figures beside ours, as a table made from the stored file."""
+"""The slides' numbers beside ours, as a table made from the stored file."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ WORTH = {"MoPoE, long": 3.0, "joint VAE": 2.0, "joint VAE, equal time": 1.5, "it
 def stored(folder: Path, change: Callable[[dict[str, Any]], object] = lambda content: None) -> Path:
     """Three seeds in each file; distances and divergences of the iterative student are smaller, its probes too."""
     for name in ("iterative.json", "iterative_scenes.json"):
-        figures = {
+        numbers = {
             str(seed): {
-                f"{row.figure}: {model}": exp(value) + seed / 100 if row.figure.startswith("FD") else value + seed / 100
+                f"{row.number}: {model}": exp(value) + seed / 100 if row.number.startswith("FD") else value + seed / 100
                 for row in slides.ROWS
                 for model, value in WORTH.items()
             }
             for seed in range(3)
         }
-        content = {"date": "2026-01-02", "device": "a CPU", "figures": figures}
+        content = {"date": "2026-01-02", "device": "a CPU", "numbers": numbers}
         if name == "iterative.json":
             change(content)
         (folder / name).write_text(json.dumps(content))
@@ -69,7 +69,7 @@ def test_what_was_not_measured_has_dashes(tmp_path: Path):
 
 def test_a_row_that_seeds_disagree_on_is_undecided(tmp_path: Path):
     def disagree(content: dict[str, Any]) -> None:
-        content["figures"]["1"]["KL, word: iterative"] = 4.0
+        content["numbers"]["1"]["KL, word: iterative"] = 4.0
 
     rows = slides.slides_table(stored(tmp_path, disagree)).split("\n")
     assert [cells(line)[8:] for line in rows if line.startswith("| KL to the student, Text")] == [
@@ -81,7 +81,7 @@ def test_every_figure_of_the_table_is_one_that_its_experiment_measures():
     for row in slides.ROWS:
         experiment = iterative_scenes if row.what.startswith("CUB") else iterative
         measured = {name for claim in experiment.CLAIMS for name in (claim.larger, claim.smaller, *claim.show)}
-        asked = {f"{row.figure}: {name}" for name in ("iterative", "joint VAE")}
+        asked = {f"{row.number}: {name}" for name in ("iterative", "joint VAE")}
         several = row.what.startswith("linear probe") and " and " in row.what  # measured, without a row of their own
         assert several or asked <= {name.removeprefix("log ") for name in measured}
 
@@ -89,11 +89,11 @@ def test_every_figure_of_the_table_is_one_that_its_experiment_measures():
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda content: content.pop("figures"), "KeyError 'figures'"),
+        (lambda content: content.pop("numbers"), "KeyError 'numbers'"),
         (lambda content: content.pop("date"), "KeyError 'date'"),
-        (lambda content: content.update(figures={"0": content["figures"]["0"]}), "at least 2 seeds, it has 1"),
-        (lambda content: content["figures"]["2"].pop("KL, word: iterative"), "needs a finite number"),
-        (lambda content: content["figures"]["2"].update({"KL, word: iterative": float("nan")}), "needs a finite"),
+        (lambda content: content.update(numbers={"0": content["numbers"]["0"]}), "at least 2 seeds, it has 1"),
+        (lambda content: content["numbers"]["2"].pop("KL, word: iterative"), "needs a finite number"),
+        (lambda content: content["numbers"]["2"].update({"KL, word: iterative": float("nan")}), "needs a finite"),
     ],
 )
 def test_gate_a_file_that_lacks_something(tmp_path: Path, change: Any, message: str):

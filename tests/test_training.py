@@ -25,7 +25,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.training import ClaimError, History, budget, claim, evaluate, fit, seed_everything
 from mmtutor.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -80,14 +80,14 @@ class Noisy(nn.Module):
         return {"loss": loss + noise * self.net[0].weight.square().mean(), "noise": noise}
 
 
-def senses(n: int = 22, seed: int = 0) -> Senses:
+def modalities(n: int = 22, seed: int = 0) -> MultimodalDataset:
     g = torch.Generator().manual_seed(seed)
     x = torch.randn(n, 4, generator=g)
-    return Senses({"x": x, "label": (x.sum(1) > 0).long()})
+    return MultimodalDataset({"x": x, "label": (x.sum(1) > 0).long()})
 
 
-def numbers(*values: float) -> Senses:
-    return Senses({"x": torch.tensor(values, dtype=torch.float64)})
+def numbers(*values: float) -> MultimodalDataset:
+    return MultimodalDataset({"x": torch.tensor(values, dtype=torch.float64)})
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
@@ -220,7 +220,7 @@ def test_the_global_generators_are_left_as_they_were() -> None:
     seed_everything(11)
     expected = draw()
     seed_everything(11)
-    model, data = Noisy(), senses()
+    model, data = Noisy(), modalities()
     seed_everything(11)
     fit(model, data, data, epochs=2)
     evaluate(model, data)
@@ -239,15 +239,15 @@ def test_validation_and_callbacks_change_nothing() -> None:
         history.train["loss"].append(0.0)
 
     alone, watched = Noisy(), Noisy()
-    first = fit(alone, senses(), epochs=3, batch_size=8)
-    second = fit(watched, senses(), senses(9, 1), epochs=3, batch_size=8, callbacks=[disturb])
+    first = fit(alone, modalities(), epochs=3, batch_size=8)
+    second = fit(watched, modalities(), modalities(9, 1), epochs=3, batch_size=8, callbacks=[disturb])
     assert same(state(alone), state(watched))
     assert first.train == second.train
 
 
 def test_validation_draws_the_same_noise_in_every_epoch() -> None:
     model = Noisy()
-    history = fit(model, senses(), senses(9, 1), epochs=3)
+    history = fit(model, modalities(), modalities(9, 1), epochs=3)
     assert len(set(history.valid["noise"])) == 1
     assert len(set(history.train["noise"])) == 3
 
@@ -266,7 +266,7 @@ def test_modes_frozen_parts_and_gradients() -> None:
     model.eval()
     model.net[1].train()
     frozen = state(model.frozen)
-    fit(model, senses(), senses(), epochs=1)
+    fit(model, modalities(), modalities(), epochs=1)
     assert [m.training for m in (model, model.net, model.net[1], model.net[2])] == [False, False, True, False]
     assert same(state(model.frozen), frozen)
     assert all(p.grad is None for p in model.parameters())
@@ -286,7 +286,7 @@ def test_no_state_of_accelerate_remains(monkeypatch: pytest.MonkeyPatch) -> None
 def test_the_forward_of_the_model_stays_its_own() -> None:
     model = Noisy()
     before = set(vars(model))
-    fit(model, senses(), epochs=1)
+    fit(model, modalities(), epochs=1)
     assert set(vars(model)) == before
     assert isinstance(pickle.loads(pickle.dumps(model)), Noisy)
 
@@ -314,7 +314,7 @@ def test_the_bar_is_on_stderr_and_only_for_long_runs(capsys: pytest.CaptureFixtu
 
 
 class Plain(Dataset[dict[str, Tensor]]):
-    """A map-style dataset that is not a `Senses`, and draws from the global generator."""
+    """A map-style dataset that is not a `MultimodalDataset`, and draws from the global generator."""
 
     def __init__(self, n: int = 10, noise: float = 0.0) -> None:
         self.n, self.noise = n, noise
@@ -327,7 +327,7 @@ class Plain(Dataset[dict[str, Tensor]]):
         return {"x": x + self.noise * torch.rand((), dtype=torch.float64)}
 
 
-def test_any_map_style_dataset_is_shuffled_like_senses() -> None:
+def test_any_map_style_dataset_is_shuffled_like_modalities() -> None:
     assert batches_seen(5, Plain()) == batches_seen(5)
 
 
@@ -437,7 +437,7 @@ def test_bad_losses_leave_the_model_untouched(loss: Any, error: type[Exception],
     model = with_loss(loss)
     before = copy.deepcopy(state(model))
     with pytest.raises(error, match=words):
-        fit(model, senses(), epochs=1)
+        fit(model, modalities(), epochs=1)
     assert same(state(model), before)
 
 
@@ -475,7 +475,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     path = tmp_path / "run"
     model = Exploding()
     with pytest.raises(FloatingPointError, match=r"epoch 2 of 5, step 2 of 3: the term 'kl' is inf.*run"):
-        fit(model, senses(), epochs=5, batch_size=8, checkpoint=path, checkpoint_every=1)
+        fit(model, modalities(), epochs=5, batch_size=8, checkpoint=path, checkpoint_every=1)
     tensors, record = read_checkpoint(path)
     assert (record["progress"]["epoch"], record["progress"]["step"]) == (1, 1)
     trained = [name for name, _ in model.named_parameters()]
@@ -518,8 +518,8 @@ def train(model: Noisy, path: Path | None, **options: Any) -> History:
     return fit(
         model,
         **{
-            "train": senses(),
-            "valid": senses(9, 1),
+            "train": modalities(),
+            "valid": modalities(9, 1),
             "epochs": EPOCHS,
             "batch_size": 8,
             "lr": 0.05,
@@ -537,7 +537,10 @@ def train(model: Noisy, path: Path | None, **options: Any) -> History:
         {"checkpoint_every": 2, "schedule": "one-cycle", "clip_norm": 0.1},
         {"optimizer": functools.partial(SGD, momentum=0.9, nesterov=True)},
         {"optimizer": SGD},
-        {"optimizer": functools.partial(torch.optim.AdamW, amsgrad=True), "train": senses().loader(8, shuffle=True)},
+        {
+            "optimizer": functools.partial(torch.optim.AdamW, amsgrad=True),
+            "train": modalities().loader(8, shuffle=True),
+        },
     ],
     ids=["each step", "one-cycle", "momentum", "stateless", "loader"],
 )
@@ -628,8 +631,8 @@ class Wider(Noisy):
         (Noisy, {"monitor": "data"}, "monitor"),
         (Noisy, {"optimizer": SGD}, "optimizer"),
         (Noisy, {"optimizer": functools.partial(torch.optim.Adam, weight_decay=0.1)}, "optimizer"),
-        (Noisy, {"train": senses(21)}, "examples"),
-        (Noisy, {"valid": senses(10)}, "examples"),
+        (Noisy, {"train": modalities(21)}, "examples"),
+        (Noisy, {"valid": modalities(10)}, "examples"),
         (Wider, {}, "another model: 'frozen.bias'"),
         (lambda: Noisy().double(), {"train": None}, "another model"),
         (lambda: Noisy().requires_grad_(True), {}, "trained|optimizer"),
@@ -642,8 +645,8 @@ def test_another_run_is_refused_and_nothing_changes(
     train(Noisy(), path)
     content, model = path.read_bytes(), make()
     if options.get("train", 0) is None:
-        x = {name: v.double() if v.is_floating_point() else v for name, v in senses().tensors.items()}
-        options = {"train": Senses(x), "valid": Senses({name: v[:9] for name, v in x.items()})}
+        x = {name: v.double() if v.is_floating_point() else v for name, v in modalities().tensors.items()}
+        options = {"train": MultimodalDataset(x), "valid": MultimodalDataset({name: v[:9] for name, v in x.items()})}
     before = state(model)
     with pytest.raises(ValueError, match=words):
         train(model, path, **options)
@@ -763,7 +766,7 @@ def test_thirty_kills_at_random_moments(tmp_path: Path) -> None:
 
 
 def test_history_is_plain_data() -> None:
-    history = fit(Noisy(), senses(), senses(), epochs=2)
+    history = fit(Noisy(), modalities(), modalities(), epochs=2)
     assert History(**json.loads(json.dumps(dataclasses.asdict(history)))) == history
     assert len(history.seconds) == 2
     assert all(s > 0 for s in history.seconds)
@@ -774,13 +777,13 @@ def test_history_is_plain_data() -> None:
 def test_evaluate_changes_nothing() -> None:
     model = Noisy()
     before = state(model)
-    first = evaluate(model, senses(), batch_size=5)
+    first = evaluate(model, modalities(), batch_size=5)
     assert same(state(model), before)
     assert model.training
-    assert evaluate(model, senses(), batch_size=5) == first
-    assert evaluate(model.requires_grad_(False), senses(), batch_size=5) == first
+    assert evaluate(model, modalities(), batch_size=5) == first
+    assert evaluate(model.requires_grad_(False), modalities(), batch_size=5) == first
     with pytest.raises(ValueError, match="batch_size"):
-        evaluate(model, senses(), batch_size=0)
+        evaluate(model, modalities(), batch_size=0)
 
 
 def test_budget(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,8 +13,8 @@ ROOT = Path(__file__).parents[1]
 CODE = """
 import mmtutor, sys
 assert mmtutor.__file__.startswith(sys.argv[1]), mmtutor.__file__
-from mmtutor.data import SENSES, digits, smartwatch
-print(len(digits(*SENSES, split="test", n=3, cache=False)), len(smartwatch("valid")) > 0)
+from mmtutor.data import MODALITIES, digits, smartwatch
+print(len(digits(*MODALITIES, split="test", n=3, cache=False)), len(smartwatch("valid")) > 0)
 """
 
 

@@ -166,7 +166,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status is 0 if all is well."""
     parser = argparse.ArgumentParser(prog="python -m tools.notebooks", description="Run or check the notebooks.")
     parser.add_argument("command", choices=["run", "check"])
-    parser.add_argument("names", nargs="*", help="such as 01_one_world; all if none is given")
+    parser.add_argument("names", nargs="*", help="such as 01_digit_world; all if none is given")
     parser.add_argument("--folder", type=Path, default=NOTEBOOKS, help="where the pairs are")
     args = parser.parse_args(argv)
     faults = []

@@ -1,7 +1,7 @@
 """What MkDocs builds beyond the files in ``docs/``: chapters, the page of claims, the library's pages, MathJax.
 
 A hook of MkDocs (see ``mkdocs.yml``). It only puts files and text where MkDocs expects them; the chapters are made by
-`tools.pages`, the page of claims by `tools.verdicts`, tables of figures by `tools.vae_map` and `tools.slides`.
+`tools.pages`, the page of claims by `tools.verdicts`, tables of numbers by `tools.vae_map` and `tools.slides`.
 """
 
 from __future__ import annotations
@@ -78,11 +78,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 
 def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
-    """Put chapters, their first figure and tables of figures where a page asks; link objects to the library's pages."""
+    """Put chapters, their first figure and tables of numbers where a page asks; link objects to the library's pages."""
     markdown = markdown.replace("<!-- chapters -->", chapter_table()).replace("<!-- figure -->", first_figure())
     results = Path(config.docs_dir) / "results"
     for mark, table, where in (
-        ("<!-- vae figures -->", vae_map.vae_table, results / "vae.json"),
+        ("<!-- vae numbers -->", vae_map.vae_table, results / "vae.json"),
         ("<!-- slides -->", slides.slides_table, results),
     ):
         if mark in markdown:

@@ -1,4 +1,4 @@
-"""The slides' figures of iterative inference beside ours, from what two experiments stored.
+"""The slides' numbers of iterative inference beside ours, from what two experiments stored.
 
 The triples are in ``iterative.json``, the pairs that stand for CUB in ``iterative_scenes.json``.
 """
@@ -15,20 +15,20 @@ from experiments.results import difference, verdict
 from tools.vae_map import cell
 
 OURS = ("MoPoE, long", "joint VAE", "joint VAE, equal time", "iterative")
-HEAD = ["figure of the slides", "MoPoE", "JMVAE student", "iterative student", "ours: MoPoE, long",
+HEAD = ["number of the slides", "MoPoE", "JMVAE student", "iterative student", "ours: MoPoE, long",
         "ours: joint VAE's student", "… equal time", "ours: iterative student",
         "better (KL: smaller) than the joint VAE's?", "… equal time?"]  # fmt: skip
 
 
 class Row(NamedTuple):
-    """A row of the slides: what, where; MoPoE, JMVAE student and iterative student there; our figure's name."""
+    """A row of the slides: what, where; MoPoE, JMVAE student and iterative student there; our number's name."""
 
     what: str
     where: str
     mopoe: str
     jmvae: str
     iterative: str
-    figure: str
+    number: str
 
 
 ROWS = [
@@ -54,7 +54,7 @@ ROWS = [
 
 
 def slides_table(folder: Path) -> str:
-    """Markdown: a row of the slides, our figures for the same, and whether our iterative student is the better one.
+    """Markdown: a row of the slides, our numbers for the same, and whether our iterative student is the better one.
 
     Args:
         folder: of the files that the experiments wrote; they may be missing.
@@ -70,12 +70,12 @@ def slides_table(folder: Path) -> str:
             continue
         try:
             content = json.loads(path.read_text(encoding="utf-8"))
-            figures: dict[str, Mapping[str, float]] = content["figures"]
-            if len(figures) < 2:
-                raise ValueError(f"an interval needs at least 2 seeds, it has {len(figures)}")
-            lines += [_line(row, figures) for row in rows]
+            numbers: dict[str, Mapping[str, float]] = content["numbers"]
+            if len(numbers) < 2:
+                raise ValueError(f"an interval needs at least 2 seeds, it has {len(numbers)}")
+            lines += [_line(row, numbers) for row in rows]
             data = "scenes with captions" if cub else "digits"
-            measured.append(f"{data}: {len(figures)} seeds, {content['date']}, {content['device']}")
+            measured.append(f"{data}: {len(numbers)} seeds, {content['date']}, {content['device']}")
         except (AttributeError, KeyError, TypeError, ValueError) as error:
             raise ValueError(f"{name}: {type(error).__name__} {error}") from error
     return "\n".join(f"| {' | '.join(line)} |" for line in lines) + (
@@ -91,14 +91,14 @@ def _published(row: Row) -> list[str]:
     return [f"{row.what} <small>({row.where})</small>", row.mopoe, row.jmvae, row.iterative]
 
 
-def _line(row: Row, figures: Mapping[str, Mapping[str, float]]) -> list[str]:
+def _line(row: Row, numbers: Mapping[str, Mapping[str, float]]) -> list[str]:
     """One row, computed."""
-    ours, judged = [cell(f"{row.figure}: {name}", figures) for name in OURS], []
+    ours, judged = [cell(f"{row.number}: {name}", numbers) for name in OURS], []
     for other in ("joint VAE", "joint VAE, equal time"):
-        pair = [[seed[f"{row.figure}: {name}"] for seed in figures.values()] for name in ("iterative", other)]
-        if row.figure.startswith("FD"):
+        pair = [[seed[f"{row.number}: {name}"] for seed in numbers.values()] for name in ("iterative", other)]
+        if row.number.startswith("FD"):
             pair = [[-log(value) for value in values] for values in pair]
-        elif row.figure.startswith("KL"):
+        elif row.number.startswith("KL"):
             pair = [[-value for value in values] for values in pair]
         words = {"holds": "**yes**", "does not hold": "**no**", "undecided": "undecided"}
         judged.append(words[verdict(difference(*pair))])

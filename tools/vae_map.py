@@ -1,4 +1,4 @@
-"""The table of measured figures on the map of multimodal VAEs, from what ``experiments/vae.py`` stored."""
+"""The table of measured numbers on the map of multimodal VAEs, from what ``experiments/vae.py`` stored."""
 
 from __future__ import annotations
 
@@ -11,40 +11,40 @@ from statistics import fmean, stdev
 from tools.verdicts import number
 
 MODELS = ("JMVAE", "TELBO", "MVAE", "MMVAE", "MoPoE", "MVTCAE", "MMVAE+", "Coordinated", "Coordinated, cross")
-COLUMNS = {  # head of the column to the figure's name in the file
-    "one sense given": "coherence, one sense given: {}",
-    "two senses given": "coherence, two senses given: {}",
+COLUMNS = {  # head of the column to the number's name in the file
+    "one modality given": "coherence, one modality given: {}",
+    "two modalities given": "coherence, two modalities given: {}",
     "from the prior": "coherence, from the prior: {}",
     "FD from the word": "FD from the word: {}",
     "FD from the prior": "FD from the prior: {}",
     "log-likelihood": "log-likelihood: {}",
-    "world: one sense": "world: {}, one sense",
+    "world: one modality": "world: {}, one modality",
 }
 
 
 def vae_table(path: Path) -> str:
-    """Markdown: one row per model, each figure as mean ± standard deviation over seeds, then how it was measured.
+    """Markdown: one row per model, each number as mean ± standard deviation over seeds, then how it was measured.
 
     Args:
         path: the file that the experiment wrote; it may be missing.
 
     Raises:
-        ValueError: the file lacks something, or none of its figures belongs into one of the columns.
+        ValueError: the file lacks something, or none of its numbers belongs into one of the columns.
     """
     if not path.exists():
         return "Nothing has been measured yet."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        figures: dict[str, Mapping[str, float]] = content["figures"]
-        if [int(seed) for seed in figures] != content["seeds"]:
-            raise ValueError(f"its figures are of seeds {', '.join(figures)}, its seeds are {content['seeds']}")
-        names = [figure.format(model) for model in MODELS for figure in COLUMNS.values()]
-        cells = {name: cell(name, figures) for name in names}
-        for head, figure in COLUMNS.items():
-            if all(cells[figure.format(model)] == "–" for model in MODELS):
-                raise ValueError(f"no model has a figure '{head}'")
-        rows = [[model, *(cells[figure.format(model)] for figure in COLUMNS.values())] for model in MODELS]
-        measured = f"over {len(figures)} seeds, measured on {content['date']} on {content['device']}"
+        numbers: dict[str, Mapping[str, float]] = content["numbers"]
+        if [int(seed) for seed in numbers] != content["seeds"]:
+            raise ValueError(f"its numbers are of seeds {', '.join(numbers)}, its seeds are {content['seeds']}")
+        names = [number.format(model) for model in MODELS for number in COLUMNS.values()]
+        cells = {name: cell(name, numbers) for name in names}
+        for head, number in COLUMNS.items():
+            if all(cells[number.format(model)] == "–" for model in MODELS):
+                raise ValueError(f"no model has a number '{head}'")
+        rows = [[model, *(cells[number.format(model)] for number in COLUMNS.values())] for model in MODELS]
+        measured = f"over {len(numbers)} seeds, measured on {content['date']} on {content['device']}"
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
     lines = [["model", *COLUMNS], ["---"] * (1 + len(COLUMNS)), *rows]
@@ -55,11 +55,11 @@ def vae_table(path: Path) -> str:
     )
 
 
-def cell(name: str, figures: Mapping[str, Mapping[str, float]]) -> str:
-    """A figure's mean and standard deviation over seeds; a dash where no seed has it."""
-    values = [seed[name] for seed in figures.values() if name in seed]
+def cell(name: str, numbers: Mapping[str, Mapping[str, float]]) -> str:
+    """A number's mean and standard deviation over seeds; a dash where no seed has it."""
+    values = [seed[name] for seed in numbers.values() if name in seed]
     if not values:
         return "–"
-    if len(values) != len(figures) or not all(isfinite(value) for value in values):
-        raise ValueError(f"'{name}' needs a finite number for each of {len(figures)} seeds, got {values}")
+    if len(values) != len(numbers) or not all(isfinite(value) for value in values):
+        raise ValueError(f"'{name}' needs a finite number for each of {len(numbers)} seeds, got {values}")
     return f"{number(fmean(values))}\u00a0±\u00a0{number(stdev(values))}"

@@ -1,6 +1,7 @@
-"""One small world of digits, seen through many senses, and a smartwatch's two."""
+"""One small world of digits, seen through many modalities, and a smartwatch's two."""
 
-from .compose import SENSES, digits
+from .compose import MODALITIES, digits
+from .dataset import MultimodalDataset
 from .fsdd import fsdd
 from .glove import glove
 from .items import SPLITS, Items, Source
@@ -9,7 +10,6 @@ from .monologue import Monologues, information, monologues
 from .mosi import Mosi, convert_mosi, mosi
 from .photos import Photos, flickr8k, photos
 from .scene import COLOURS, Pairs, Scenes, scenes
-from .senses import Senses
 from .smartwatch import EXERCISES, smartwatch
 from .svhn import svhn
 from .vocabulary import Vocabulary
@@ -17,15 +17,15 @@ from .vocabulary import Vocabulary
 __all__ = [
     "COLOURS",
     "EXERCISES",
-    "SENSES",
+    "MODALITIES",
     "SPLITS",
     "Items",
     "Monologues",
     "Mosi",
+    "MultimodalDataset",
     "Pairs",
     "Photos",
     "Scenes",
-    "Senses",
     "Source",
     "Vocabulary",
     "convert_mosi",

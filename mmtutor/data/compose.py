@@ -1,4 +1,4 @@
-"""``digits``: one world of digits, composed from the items of a split and seen through several senses."""
+"""``digits``: one world of digits, composed from the items of a split and seen through several modalities."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .cache import cached
+from .dataset import MultimodalDataset
 from .download import cache_folder
 from .handwritten import handwritten
 from .items import Source, check_split, example_rng, rows_by_digit
-from .senses import Senses
 from .shape import shape
 from .spoken import add_noise, log_mel, spoken
 from .street import street
 from .word import word
 
-# A sense that is derived from another one shows the same source item: the geometry of *this* handwritten digit.
+# A modality that is derived from another one shows the same source item: the geometry of *this* handwritten digit.
 OWNER = {
     "handwritten": "handwritten",
     "street": "street",
@@ -32,7 +32,7 @@ OWNER = {
     "shape": "handwritten",
     "waveform": "spoken",
 }
-SENSES = tuple(OWNER)
+MODALITIES = tuple(OWNER)
 _CACHED = ("street", "spoken", "waveform", "shape")  # the others are made as fast as they are read
 _NUMBER = (int, float, np.integer, np.floating)
 Maker = Callable[[int, np.random.Generator], NDArray[Any]]
@@ -40,7 +40,7 @@ _FORMAT = 1  # part of the cache's key: raise it when the same arguments give ot
 
 
 def digits(
-    *senses: str,
+    *modalities: str,
     split: str,
     n: int = 1000,
     seed: int = 0,
@@ -52,13 +52,13 @@ def digits(
     sources: Mapping[str, Source] | None = None,
     cache: bool = True,
     progress: bool = True,
-) -> Senses:
-    """Examples of digits, each seen through the senses named.
+) -> MultimodalDataset:
+    """Examples of digits, each seen through the modalities named.
 
     Items are split before examples are composed: no image, voice family or font of one split is in another.
-    Example k depends on ``seed``, ``split`` and k alone, not on ``n`` or on which other senses are asked for.
+    Example k depends on ``seed``, ``split`` and k alone, not on ``n`` or on which other modalities are asked for.
 
-    | sense | shape, float32 | what it is |
+    | modality | shape, float32 | what it is |
     | --- | --- | --- |
     | handwritten | (1, 28, 28) | real MNIST digit, in [0, 1] |
     | street | (3, 32, 32) | rendered house number, in [0, 1] |
@@ -68,20 +68,20 @@ def digits(
     | shape | (16,) | geometry of `handwritten`: the same digit, measured |
 
     Args:
-        senses: one or more of the names above.
+        modalities: one or more of the names above.
         split: ``"train"``, ``"valid"`` or ``"test"``.
         n: how many examples.
         seed: of everything drawn at random, at least 0.
-        relation: ``"same"``: all senses show the same digit, which is the label. ``"sum"``: each sense shows
-            its own digit (``"<sense>_label"``) and the label is their sum modulo 10. ``shape`` shows the digit
+        relation: ``"same"``: all modalities show the same digit, which is the label. ``"sum"``: each modality shows
+            its own digit (``"<modality>_label"``) and the label is their sum modulo 10. ``shape`` shows the digit
             of ``handwritten``, and ``waveform`` that of ``spoken``; it counts once, under the latter's name.
-        drop: probability that a sense is missing for an example, for all or by name. One sense always stays.
-            A sense that may be missing comes with a mask ``"<sense>_present"``, bool (n,), and zeros where it is.
+        drop: probability that a modality is missing for an example, for all or by name. One modality always stays.
+            A modality that may be missing comes with a mask ``"<modality>_present"``, bool (n,), and zeros where it is.
         street_difficulty: 0 (clean) to 1 (dark, bent, blurred).
         snr_db: range of the signal-to-noise ratio of ``spoken``, in decibels, -100 to 100;
             ``(inf, inf)`` is clean.
         typos: probability that a letter of ``word`` is wrong.
-        sources: other items for a sense, for example ``{"handwritten": mnist}``: a function of the split.
+        sources: other items for a modality, for example ``{"handwritten": mnist}``: a function of the split.
         cache: keep what is slow to make in the user's cache folder (``MMTUTOR_DATA`` names another one).
         progress: show a bar when making takes longer than two seconds.
 
@@ -89,7 +89,7 @@ def digits(
         A dataset of dicts of tensors, with ``"label"`` int64 (n,).
 
     Raises:
-        ValueError: an unknown sense, split or relation, or a number out of its range.
+        ValueError: an unknown modality, split or relation, or a number out of its range.
         TypeError: an argument of the wrong kind.
 
     Examples:
@@ -97,108 +97,108 @@ def digits(
         >>> {name: tuple(value.shape) for name, value in data[:].items()}
         {'handwritten': (8, 1, 28, 28), 'word': (8, 8, 27), 'label': (8,)}
     """
-    _check(senses, split, n, seed, relation)
+    _check(modalities, split, n, seed, relation)
     difficulty, typos = _share("street_difficulty", street_difficulty), _share("typos", typos)
     snr_db = _decibels(snr_db)
     sources = {} if sources is None else sources
     _check_sources(sources)
-    chances = _chances(senses, drop)
+    chances = _chances(modalities, drop)
 
     drawn = {
         owner: np.array([example_rng(seed, split, k, stream).integers(10) for k in range(n)])
-        for owner in dict.fromkeys(OWNER[s] for s in senses)
+        for owner in dict.fromkeys(OWNER[s] for s in modalities)
         for stream in ["label" if relation == "same" else f"label {owner}"]
     }
     label = sum(drawn.values()) % 10 if relation == "sum" else next(iter(drawn.values()))
 
     settings = {"street": [difficulty], "spoken": list(snr_db), "waveform": list(snr_db)}
     tensors: dict[str, Tensor] = {}
-    for sense in senses:
-        owner = OWNER[sense]
+    for modality in modalities:
+        owner = OWNER[modality]
         source = sources.get(owner)
-        make = _maker(sense, split, source, difficulty, snr_db, typos)
+        make = _maker(modality, split, source, difficulty, snr_db, typos)
 
-        def compose(sense: str = sense, make: Maker = make) -> Tensor:
-            return _compose(sense, make, drawn[OWNER[sense]], partial(example_rng, seed, split), progress)
+        def compose(modality: str = modality, make: Maker = make) -> Tensor:
+            return _compose(modality, make, drawn[OWNER[modality]], partial(example_rng, seed, split), progress)
 
-        if cache and source is None and sense in _CACHED:
-            key = [sense, split, n, seed, relation, settings.get(sense), _FORMAT, _versions()]
-            stored = cached(sense, key, compose, cache_folder() / "digits")
+        if cache and source is None and modality in _CACHED:
+            key = [modality, split, n, seed, relation, settings.get(modality), _FORMAT, _versions()]
+            stored = cached(modality, key, compose, cache_folder() / "digits")
         else:
             stored = compose()
-        tensors[sense] = stored.float() / 255 if stored.dtype == torch.uint8 else stored.float()
+        tensors[modality] = stored.float() / 255 if stored.dtype == torch.uint8 else stored.float()
 
     tensors |= _dropped(tensors, chances, partial(example_rng, seed, split))
     if relation == "sum":
         tensors |= {f"{owner}_label": torch.from_numpy(d) for owner, d in drawn.items()}
-    return Senses({**tensors, "label": torch.from_numpy(label)})
+    return MultimodalDataset({**tensors, "label": torch.from_numpy(label)})
 
 
 def _maker(
-    sense: str,
+    modality: str,
     split: str,
     source: Source | None,
     difficulty: float,
     snr_db: tuple[float, float],
     typos: float,
 ) -> Maker:
-    """A function of a digit and random numbers that gives one sense of one example."""
-    if sense == "word":
+    """A function of a digit and random numbers that gives one modality of one example."""
+    if modality == "word":
         return lambda label, rng: word(label, rng, typos).astype(np.float32)
-    if sense == "street" and source is None:
+    if modality == "street" and source is None:
         return lambda label, rng: street(label, split, rng, difficulty)
-    items = (source or {"handwritten": handwritten, "spoken": spoken}[OWNER[sense]])(split)
-    by_label = rows_by_digit(items, split, f"digits: the source of {OWNER[sense]!r}")
+    items = (source or {"handwritten": handwritten, "spoken": spoken}[OWNER[modality]])(split)
+    by_label = rows_by_digit(items, split, f"digits: the source of {OWNER[modality]!r}")
 
     def make(label: int, rng: np.random.Generator) -> NDArray[Any]:
         value: NDArray[Any] = items.values[rng.choice(by_label[label])]
-        if sense == "shape":
+        if modality == "shape":
             return shape(value[0] if value.dtype == np.uint8 else np.rint(255 * value[0]).astype(np.uint8))
-        if sense in ("spoken", "waveform"):
+        if modality in ("spoken", "waveform"):
             wave = add_noise(value, snr_db, rng)
-            return (log_mel(wave) if sense == "spoken" else wave).astype(np.float16)
+            return (log_mel(wave) if modality == "spoken" else wave).astype(np.float16)
         return value
 
     return make
 
 
 def _compose(
-    sense: str,
+    modality: str,
     make: Maker,
     labels: NDArray[np.int64],
     rng: Callable[[int, str], np.random.Generator],
     progress: bool,
 ) -> Tensor:
-    """All examples of one sense, (n, ...); the digit of example k decides the class, its own seed the rest."""
+    """All examples of one modality, (n, ...); the digit of example k decides the class, its own seed the rest."""
     from tqdm import tqdm
 
     steps: Iterable[tuple[int, np.int64]] = enumerate(labels)
-    bar = tqdm(steps, f"making {sense}", len(labels), leave=False, delay=2, disable=not progress)
-    values = np.stack([make(int(label), rng(k, OWNER[sense])) for k, label in bar])
+    bar = tqdm(steps, f"making {modality}", len(labels), leave=False, delay=2, disable=not progress)
+    values = np.stack([make(int(label), rng(k, OWNER[modality])) for k, label in bar])
     if not np.isfinite(values).all():
-        raise ValueError(f"digits: the source of {OWNER[sense]!r} has NaN or infinite values")
+        raise ValueError(f"digits: the source of {OWNER[modality]!r} has NaN or infinite values")
     return torch.from_numpy(values)
 
 
 def _dropped(
     tensors: dict[str, Tensor], chances: dict[str, float], rng: Callable[[int, str], np.random.Generator]
 ) -> dict[str, Tensor]:
-    """The masks of the senses that may be missing; what is missing is set to zero in ``tensors``."""
-    names = [sense for sense in tensors if chances[sense]]
+    """The masks of the modalities that may be missing; what is missing is set to zero in ``tensors``."""
+    names = [modality for modality in tensors if chances[modality]]
     if not names:
         return {}
-    chance = np.array([chances[sense] for sense in names])
+    chance = np.array([chances[modality] for modality in names])
     n = len(tensors[names[0]])
-    draws = np.array([[rng(k, f"drop {sense}").random() for sense in names] for k in range(n)])
+    draws = np.array([[rng(k, f"drop {modality}").random() for modality in names] for k in range(n)])
     present = draws >= chance
     if len(names) == len(tensors):  # where all would be missing one stays, each as likely as the others
         none = np.flatnonzero(~present.any(1))
         present[none, (draws[none] / chance).argmax(1)] = True
     masks = {}
-    for sense, column in zip(names, present.T, strict=True):
+    for modality, column in zip(names, present.T, strict=True):
         mask = torch.from_numpy(column.copy())
-        tensors[sense] = torch.where(mask.view(-1, *[1] * (tensors[sense].ndim - 1)), tensors[sense], 0.0)
-        masks[f"{sense}_present"] = mask
+        tensors[modality] = torch.where(mask.view(-1, *[1] * (tensors[modality].ndim - 1)), tensors[modality], 0.0)
+        masks[f"{modality}_present"] = mask
     return masks
 
 
@@ -218,18 +218,18 @@ def _known(name: object, names: tuple[str, ...], what: str) -> None:
 
 
 def _check(
-    senses: tuple[str, ...],
+    modalities: tuple[str, ...],
     split: str,
     n: int,
     seed: int,
     relation: str,
 ) -> None:
-    if not senses:
-        raise ValueError(f"digits: name at least one sense: {', '.join(SENSES)}")
-    for sense in senses:
-        _known(sense, SENSES, "sense")
-    if len(set(senses)) < len(senses):
-        raise ValueError(f"digits: a sense is named twice: {senses}")
+    if not modalities:
+        raise ValueError(f"digits: name at least one modality: {', '.join(MODALITIES)}")
+    for modality in modalities:
+        _known(modality, MODALITIES, "modality")
+    if len(set(modalities)) < len(modalities):
+        raise ValueError(f"digits: a modality is named twice: {modalities}")
     check_split(split)
     _known(relation, ("same", "sum"), "relation")
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
@@ -269,10 +269,10 @@ def _check_sources(sources: Mapping[str, Source]) -> None:
             raise TypeError(f"digits: sources[{name!r}] must be a function of the split, got {source!r}")
 
 
-def _chances(senses: tuple[str, ...], drop: float | Mapping[str, float]) -> dict[str, float]:
-    """The probability of missing for each sense."""
+def _chances(modalities: tuple[str, ...], drop: float | Mapping[str, float]) -> dict[str, float]:
+    """The probability of missing for each modality."""
     if not isinstance(drop, Mapping):
-        return dict.fromkeys(senses, _share("drop", drop))
+        return dict.fromkeys(modalities, _share("drop", drop))
     for name in drop:
-        _known(name, senses, "sense in drop")
-    return {sense: _share(f"drop of {sense!r}", drop.get(sense, 0.0)) for sense in senses}
+        _known(name, modalities, "modality in drop")
+    return {modality: _share(f"drop of {modality!r}", drop.get(modality, 0.0)) for modality in modalities}

@@ -1,4 +1,4 @@
-"""Where a sense comes from: source items, split before anything is composed from them."""
+"""Where a modality comes from: source items, split before anything is composed from them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SPLITS = ("train", "valid", "test")
 
 @dataclass(frozen=True)
 class Items:
-    """The source items of one sense in one split.
+    """The source items of one modality in one split.
 
     Attributes:
         values: (N, ...); uint8 images stand for their value divided by 255.

@@ -1,6 +1,6 @@
 """Monologues: people say what they think of a thing, in words, voice and face, and some of them are ironic.
 
-Hidden bits are shown by three senses (⊕ is exclusive or):
+Hidden bits are shown by three modalities (⊕ is exclusive or):
 
     sentiment y ~ Bernoulli(1/2), the label        irony i ~ Bernoulli(0.3)
     language: words w = y ⊕ i
@@ -8,7 +8,7 @@ Hidden bits are shown by three senses (⊕ is exclusive or):
     visual:   face f, which is y or (0.25) not
 
 Words mislead where irony is; only words and tone together undo it. All else (speaker, topic, intensity, time) is
-independent of the bits, and they can be read almost without error, so what senses know is a sum over 32 cases.
+independent of the bits, and they can be read almost without error, so what modalities know is a sum over 32 cases.
 
 Voice and face never rest: where they say nothing, breath and gaze move as strongly, so that the size of a step does not
 tell whether something happens there.
@@ -28,8 +28,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .dataset import MultimodalDataset
 from .items import check_split, example_rng
-from .senses import Senses
 
 STEPS = 20  # one per word; shorter monologues stand at the end
 SIZES = {"language": 32, "acoustic": 12, "visual": 16}  # features per step
@@ -63,13 +63,13 @@ _POSE, _BRIGHTNESS = slice(12, 15), 15
 _NOISE = {"language": 0.05, "acoustic": 0.1, "visual": 0.1}  # standard deviations
 
 
-class Monologues(Senses):
-    """Monologues with their sentences and with the steps at which each sense carries its bits.
+class Monologues(MultimodalDataset):
+    """Monologues with their sentences and with the steps at which each modality carries its bits.
 
     Attributes:
         sentences: the words of each example, 8 to 20.
         events: ``"language"``, ``"acoustic"``, ``"visual"``, and the two parts of acoustic, ``"voice"`` and ``"tone"``:
-            bool (N, 20), true at the steps that carry the bits of that sense.
+            bool (N, 20), true at the steps that carry the bits of that modality.
     """
 
     def __init__(self, tensors: dict[str, Tensor], sentences: list[list[str]], events: dict[str, Tensor]) -> None:
@@ -78,7 +78,7 @@ class Monologues(Senses):
 
 
 class Information(NamedTuple):
-    """What senses know of the label: mutual information in bits, and the best accuracy that any reader can have."""
+    """What modalities know of the label: mutual information in bits, and the best accuracy that any reader can have."""
 
     bits: float
     accuracy: float
@@ -110,13 +110,13 @@ def monologues(
         progress: show a bar when making takes longer than two seconds.
 
     Returns:
-        The senses, float32 in arbitrary units: ``"language"`` (n, 20, 32), each word's `word_vector` and a little
+        The modalities, float32 in arbitrary units: ``"language"`` (n, 20, 32), each word's `word_vector` and a little
         noise; ``"acoustic"`` (n, 20, 12); ``"visual"`` (n, 20, 16). ``"length"``, the number of real steps, 8 to 20,
         which stand at the end. The bits, 0 or 1: ``"label"``, the sentiment, ``"irony_label"``, ``"words_label"``,
         ``"voice_label"``, ``"tone_label"`` and ``"face_label"``. ``"score_label"``, float32: its sign is the sentiment,
         its size the intensity, uniform in [0.5, 3]. Style: ``"topic_label"``, a place in ``TOPICS``, and, float32, the
         voice's baseline ``"pitch_label"`` in [-1, 1] and the swing of the head ``"pose_label"`` in [0.2, 1.2]. All but
-        the senses are of shape (n,), and int64 where not said otherwise.
+        the modalities are of shape (n,), and int64 where not said otherwise.
 
     Raises:
         ValueError: an argument out of range, an unknown name, or both irony and dominant.
@@ -124,7 +124,7 @@ def monologues(
 
     Examples:
         >>> data = monologues("train", 3)
-        >>> {name: tuple(data.tensors[name].shape) for name in data.senses}
+        >>> {name: tuple(data.tensors[name].shape) for name in data.modalities}
         {'language': (3, 20, 32), 'acoustic': (3, 20, 12), 'visual': (3, 20, 16)}
         >>> " ".join(data.sentences[1]), data[1]["label"].item()
         ('now i have to say the main actor was shallow actually', 0)
@@ -195,37 +195,37 @@ def _random_vector(name: str) -> NDArray[np.float32]:
 
 
 def information(
-    senses: Sequence[str] = tuple(SIZES), *, irony: float | None = None, dominant: str | None = None
+    modalities: Sequence[str] = tuple(SIZES), *, irony: float | None = None, dominant: str | None = None
 ) -> Information:
-    """Exactly what one who reads the bits of these senses without error knows of the label.
+    """Exactly what one who reads the bits of these modalities without error knows of the label.
 
-    With x all that the senses show: I(y; x) = Σ p(y, x) log₂ [p(y, x) / (p(y) p(x))], and the best accuracy is
+    With x all that the modalities show: I(y; x) = Σ p(y, x) log₂ [p(y, x) / (p(y) p(x))], and the best accuracy is
     Σₓ max_y p(y, x).
 
     Args:
-        senses: any of ``"language"``, ``"acoustic"`` and ``"visual"``.
+        modalities: any of ``"language"``, ``"acoustic"`` and ``"visual"``.
         irony: as for `monologues`.
         dominant: as for `monologues`.
 
     Raises:
-        ValueError: an unknown sense, or irony or dominant out of range.
+        ValueError: an unknown modality, or irony or dominant out of range.
         TypeError: an argument of the wrong kind.
 
     Examples:
-        >>> for senses in (["language"], ["acoustic"], ["language", "acoustic"]):
-        ...     print("{:.3f} bit, accuracy {:.3f}".format(*information(senses)))
+        >>> for modalities in (["language"], ["acoustic"], ["language", "acoustic"]):
+        ...     print("{:.3f} bit, accuracy {:.3f}".format(*information(modalities)))
         0.119 bit, accuracy 0.700
         0.066 bit, accuracy 0.650
         0.597 bit, accuracy 0.900
     """
-    joint = _joint("information", senses, irony, dominant).reshape(2, -1)
+    joint = _joint("information", modalities, irony, dominant).reshape(2, -1)
     ratio = joint / np.maximum(joint.sum(1, keepdims=True) * joint.sum(0), 1e-300)
     bits = (joint * np.log2(np.where(joint > 0, ratio, 1))).sum()
     return Information(max(0.0, float(bits)), float(joint.max(0).sum()))
 
 
 def additive_accuracy(
-    senses: Sequence[str] = tuple(SIZES), *, irony: float | None = None, dominant: str | None = None
+    modalities: Sequence[str] = tuple(SIZES), *, irony: float | None = None, dominant: str | None = None
 ) -> float:
     """The best accuracy of additive late fusion: positive where g_l(w) + g_a(v, t) + g_f(f) > 0, for any functions g.
 
@@ -233,7 +233,7 @@ def additive_accuracy(
     all; g_a cuts this order once for each acoustic reading, positive above the cut, and the best cut is taken.
 
     Acoustic may overrule the words where the tone is ironic, so 0.851 is possible, though not what is usual: the logits
-    of each sense by itself add up to 0.785, and to that also leads training the three g together by cross-entropy.
+    of each modality by itself add up to 0.785, and to that also leads training the three g together by cross-entropy.
 
     Arguments and errors are those of `information`.
 
@@ -241,7 +241,7 @@ def additive_accuracy(
         >>> f"{additive_accuracy():.4f} of {information().accuracy:.4f}"
         '0.8510 of 0.9105'
     """
-    joint = _joint("additive_accuracy", senses, irony, dominant).transpose(0, 1, 3, 2)  # y, w, f, (v, t)
+    joint = _joint("additive_accuracy", modalities, irony, dominant).transpose(0, 1, 3, 2)  # y, w, f, (v, t)
     _, words, faces, voices = joint.shape
     best = 0.0
     for a, c in ((2, 1), (2, -1), (-2, 1), (-2, -1), (1, 2), (1, -2), (-1, 2), (-1, -2)):
@@ -252,15 +252,15 @@ def additive_accuracy(
     return best
 
 
-def _joint(caller: str, senses: Sequence[str], irony: float | None, dominant: str | None) -> NDArray[np.float64]:
-    """P(y, readings), of shape (2, 2, 4, 2): y, w, 2 v + t, f; the axis of a sense that is not there is 1 long."""
-    if isinstance(senses, str) or not isinstance(senses, Sequence):
-        raise TypeError(f"{caller}: senses must be a list of names, got {senses!r}")
-    for name in senses:
+def _joint(caller: str, modalities: Sequence[str], irony: float | None, dominant: str | None) -> NDArray[np.float64]:
+    """P(y, readings), of shape (2, 2, 4, 2): y, w, 2 v + t, f; the axis of a modality that is not there is 1 long."""
+    if isinstance(modalities, str) or not isinstance(modalities, Sequence):
+        raise TypeError(f"{caller}: modalities must be a list of names, got {modalities!r}")
+    for name in modalities:
         if name not in SIZES:
             near = difflib.get_close_matches(str(name), SIZES, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"{caller}: senses must be of {', '.join(SIZES)}, got {name!r}{hint}")
+            raise ValueError(f"{caller}: modalities must be of {', '.join(SIZES)}, got {name!r}{hint}")
     y, i, v, t, f = np.indices((2,) * 5)
     p = 0.5 * np.ones((2,) * 5)
     ironic = _probability(caller, irony, dominant)
@@ -269,7 +269,7 @@ def _joint(caller: str, senses: Sequence[str], irony: float | None, dominant: st
     joint = np.zeros((2, 2, 4, 2))
     np.add.at(joint, (y, y ^ i, 2 * v + t, f), p)
     for axis, name in enumerate(SIZES, 1):
-        joint = joint if name in senses else joint.sum(axis, keepdims=True)
+        joint = joint if name in modalities else joint.sum(axis, keepdims=True)
     return joint
 
 

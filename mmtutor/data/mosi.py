@@ -20,21 +20,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .dataset import MultimodalDataset
 from .download import cache_folder
 from .items import SPLITS, check_split
-from .senses import Senses
 
 KEYS = {"language": "text", "acoustic": "audio", "visual": "vision"}  # our names, and those of the files
 _KEPT = {*KEYS, "length", "score", "repaired"}
 
 
-class Mosi(Senses):
+class Mosi(MultimodalDataset):
     """CMU-MOSI with what is no tensor; `mosi` makes it.
 
     Attributes:
         sentences: what is said in each example; None where the file does not have it.
         ids: the name of each example, its parts with a space between them; None where the file does not have it.
-        repaired: how many numbers of each sense in the whole split were infinite or none, and are 0 now.
+        repaired: how many numbers of each modality in the whole split were infinite or none, and are 0 now.
     """
 
     def __init__(
@@ -69,9 +69,9 @@ def mosi(
         folder: the cache folder; see ``cache_folder``.
 
     Returns:
-        Senses of N examples: ``"language"``, ``"acoustic"`` and ``"visual"`` are float32 (N, T, features);
+        Modalities of N examples: ``"language"``, ``"acoustic"`` and ``"visual"`` are float32 (N, T, features);
         ``"length"`` int64 (N,) from 1 to T, the real steps. They always stand at the end, after zeros, wherever the
-        file has them. Zeros in all three senses at the beginning or end of an example are taken for padding; one of
+        file has them. Zeros in all three modalities at the beginning or end of an example are taken for padding; one of
         zeros alone has length 1. ``"label"`` is int64 (N,), 1 where the score is above 0, else 0; ``"score_label"`` is
         the score, float32 (N,) from -3 to 3.
 
@@ -81,7 +81,7 @@ def mosi(
 
     Examples:
         >>> train = mosi("aligned_50.pkl", "train")  # doctest: +SKIP
-        >>> {name: tuple(value.shape) for name, value in train[0].items() if name in train.senses}  # doctest: +SKIP
+        >>> {name: tuple(value.shape) for name, value in train[0].items() if name in train.modalities}  # doctest: +SKIP
         {'language': (50, 768), 'acoustic': (50, 5), 'visual': (50, 20)}
     """
     check_split(split)
@@ -170,10 +170,10 @@ def _get(content: Any, key: str, where: str) -> Any:
 
 def _checked(part: Any, where: str) -> dict[str, NDArray[Any]]:
     """The arrays of one split, as they are written."""
-    found = {sense: _array(_get(part, key, where), f"{where}, {key!r}", "f", 3) for sense, key in KEYS.items()}
+    found = {modality: _array(_get(part, key, where), f"{where}, {key!r}", "f", 3) for modality, key in KEYS.items()}
     if len({array.shape[:2] for array in found.values()}) > 1:
-        shapes = ", ".join(f"{KEYS[sense]} {array.shape}" for sense, array in found.items())
-        raise ValueError(f"{where}: all senses should have the same N and steps (aligned features), got {shapes}")
+        shapes = ", ".join(f"{KEYS[modality]} {array.shape}" for modality, array in found.items())
+        raise ValueError(f"{where}: all modalities should have the same N and steps (aligned features), got {shapes}")
     n = len(found["language"])
     key = "regression_labels" if "regression_labels" in part else "labels"
     score = _array(_get(part, key, where), f"{where}, {key!r}", "fiu")
@@ -182,13 +182,13 @@ def _checked(part: Any, where: str) -> dict[str, NDArray[Any]]:
     if not ((score >= -3) & (score <= 3)).all():  # nor is it true of what is no number
         raise ValueError(f"{where}, {key!r}: scores should be from -3 to 3, found {score.min()} to {score.max()}")
     repaired = []
-    for sense, array in found.items():
+    for modality, array in found.items():
         with np.errstate(over="ignore"):
             values = array.astype(np.float32)
         bad = ~np.isfinite(values)
         values[bad] = 0
         repaired.append(int(bad.sum()))
-        found[sense] = values
+        found[modality] = values
     arrays = _pad_left(found)
     arrays |= {"score": score.reshape(n).astype(np.float32), "repaired": np.array(repaired)}
     for name, key in (("sentences", "raw_text"), ("ids", "id")):
@@ -197,14 +197,14 @@ def _checked(part: Any, where: str) -> dict[str, NDArray[Any]]:
     return arrays
 
 
-def _pad_left(senses: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _pad_left(modalities: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     """Turn each example round until its last real step is at the end, and count from its first one."""
-    real = np.any([(array != 0).any(2) for array in senses.values()], 0)  # (N, T)
+    real = np.any([(array != 0).any(2) for array in modalities.values()], 0)  # (N, T)
     steps = real.shape[1]
     real[~real.any(1), -1] = True
     first, end = real.argmax(1), steps - real[:, ::-1].argmax(1)
     source = (np.arange(steps) + end[:, None]) % steps  # (N, T)
-    turned = {sense: np.take_along_axis(array, source[:, :, None], 1) for sense, array in senses.items()}
+    turned = {modality: np.take_along_axis(array, source[:, :, None], 1) for modality, array in modalities.items()}
     return turned | {"length": end - first}
 
 

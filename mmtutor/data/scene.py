@@ -14,9 +14,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from .dataset import MultimodalDataset
 from .handwritten import handwritten
 from .items import Source, check_split, example_rng, rows_by_digit
-from .senses import Senses
 from .vocabulary import Vocabulary
 from .word import WORDS
 
@@ -64,7 +64,7 @@ class Thing:
         return (left + right) / 2, (top + bottom) / 2
 
 
-class Scenes(Senses):
+class Scenes(MultimodalDataset):
     """Scenes with their sentences: a dataset of dicts of tensors, plus the captions as text.
 
     Attributes:
@@ -102,7 +102,7 @@ class Scenes(Senses):
         tensors = {**self.tensors, "caption": caption, "about_label": about}
         return Scenes(tensors, self.captions, self.objects, self._about)
 
-    def crops(self, size: int = 32, shift: int = 6, seed: int = 0) -> Senses:
+    def crops(self, size: int = 32, shift: int = 6, seed: int = 0) -> MultimodalDataset:
         """Each object by itself, as pictures to learn from what one object looks like.
 
         Args:
@@ -130,10 +130,10 @@ class Scenes(Senses):
                 pictures.append(wide[:, down : down + size, across : across + size])
         shown = self.tensors["digit_label"] >= 0
         labels = {name: self.tensors[name][shown] for name in ("digit_label", "colour_label")}
-        return Senses({"scene": torch.stack(pictures), **labels})
+        return MultimodalDataset({"scene": torch.stack(pictures), **labels})
 
 
-class Pairs(Senses):
+class Pairs(MultimodalDataset):
     """Pictures with several captions as pairs of a picture and one caption: R examples for each picture.
 
     Args:
@@ -199,7 +199,7 @@ def scenes(
         >>> train.captions[0][0]
         'there is an orange six right of a blue three'
         >>> train = train.tokenised(Vocabulary.from_captions(c for three in train.captions for c in three))
-        >>> {name: tuple(train[:][name].shape) for name in train.senses}
+        >>> {name: tuple(train[:][name].shape) for name in train.modalities}
         {'scene': (4, 3, 64, 64), 'caption': (4, 3, 24)}
     """
     from tqdm import tqdm

@@ -1,4 +1,4 @@
-"""The geometry of a handwritten digit as sixteen numbers: the tabular sense."""
+"""The geometry of a handwritten digit as sixteen numbers: the tabular modality."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import torch
 
+from .dataset import MultimodalDataset
 from .items import check_split, packaged
-from .senses import Senses
 
 PEOPLE = 10
 FOLDS = 5
@@ -38,7 +38,7 @@ def people(split: str, fold: int) -> tuple[int, ...]:
     return tuple(sorted(order[start:stop]))
 
 
-def smartwatch(split: str, *, fold: int = 0, hop: int = _LENGTH) -> Senses:
+def smartwatch(split: str, *, fold: int = 0, hop: int = _LENGTH) -> MultimodalDataset:
     """Windows of two seconds from recordings of seven exercises; no person is in two splits.
 
     Args:
@@ -70,7 +70,7 @@ def smartwatch(split: str, *, fold: int = 0, hop: int = _LENGTH) -> Senses:
             labels.append(int(data["labels"][i]))
             recordings.append(int(i))
     x = torch.from_numpy(np.stack(windows))
-    return Senses(
+    return MultimodalDataset(
         {
             "accelerometer": x[..., :3].contiguous(),
             "gyroscope": x[..., 3:].contiguous(),

@@ -1,4 +1,4 @@
-"""What is measured, each figure defined once.
+"""What is measured, each number defined once.
 
 | file | what is in it |
 | --- | --- |
@@ -20,7 +20,7 @@ from mmtutor.metrics.captions import (
     write,
 )
 from mmtutor.metrics.generation import (
-    Judge,
+    EvaluationClassifier,
     coherence,
     frechet_distance,
     image_style,
@@ -38,8 +38,8 @@ from mmtutor.metrics.reading import (
 )
 
 __all__ = [
+    "EvaluationClassifier",
     "Interval",
-    "Judge",
     "Mention",
     "Pointing",
     "bleu",

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from mmtutor.data import COLOURS, Scenes, Senses, Vocabulary
+from mmtutor.data import COLOURS, MultimodalDataset, Scenes, Vocabulary
 from mmtutor.data.scene import RELATIONS, SIZES, holds
 from mmtutor.data.word import WORDS
 
@@ -70,12 +70,12 @@ def caption_facts(written: Sequence[str], data: Scenes) -> dict[str, float]:
         ``"digit"`` and ``"colour"``: the share of such words that are true of an object in the scene. ``"size"`` and
         ``"relation"``: the share that are true of the objects with the digits that are named; where there is no such
         object, the word is wrong. ``"binding"``: of the mentions with a colour, the share whose colour and digit belong
-        to *one* object; ``"paired"``: the same of those whose digit is in the scene; ``"paired by lot"``: what that
+        to *one* object; ``"paired"``: the same of those whose digit is in the scene; ``"paired at random"``: what that
         would be if the colour were taken from one of the scene's objects. ``"found"``: the share of objects that are
         named with colour and digit, see `named`. A class of which no word was written has 0.
     """
     _per_scene("caption_facts", written, data)
-    kinds = ("digit", "colour", "size", "relation", "binding", "paired", "paired by lot")
+    kinds = ("digit", "colour", "size", "relation", "binding", "paired", "paired at random")
     facts: dict[str, list[float]] = {name: [] for name in kinds}
     for sentence, things in zip(written, data.objects, strict=True):
         by_digit = {thing.digit: thing for thing in things}
@@ -88,7 +88,7 @@ def caption_facts(written: Sequence[str], data: Scenes) -> dict[str, float]:
                 facts["binding"].append(thing is not None and thing.colour == m.colour)
                 if thing is not None:
                     facts["paired"].append(thing.colour == m.colour)
-                    facts["paired by lot"].append(float(np.mean([thing.colour == other.colour for other in things])))
+                    facts["paired at random"].append(float(np.mean([thing.colour == other.colour for other in things])))
             if m.size is not None:
                 facts["size"].append(thing is not None and thing.size == m.size)
         for first, second in itertools.pairwise(said):
@@ -238,7 +238,7 @@ def bleu(written: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[f
 
 def write(
     model: nn.Module,
-    data: Senses,
+    data: MultimodalDataset,
     vocabulary: Vocabulary,
     decode: Callable[..., Any],
     length: int,
@@ -272,7 +272,7 @@ def write(
 def evenness(written: Sequence[str], alpha: Tensor, data: Scenes) -> float:
     """How evenly attention is shared out among the objects while a sentence is written.
 
-    The attention on each object is added up over the words. The figure is the least of these sums over their mean, for
+    The attention on each object is added up over the words. The number is the least of these sums over their mean, for
     the scenes with at least two objects: 1 if all get the same, 0 if one gets nothing.
 
     Args:

@@ -9,76 +9,78 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.metrics.reading import predict
 
-Judge = Callable[[dict[str, Tensor]], Tensor]
+EvaluationClassifier = Callable[[dict[str, Tensor]], Tensor]
 """A classifier, from a batch such as ``{"image": (B, ...)}`` to scores (B, classes): a module, or any function."""
 
 
-def coherence(judge: Judge, sense: str, made: Tensor, labels: ArrayLike) -> NDArray[np.bool_]:
+def coherence(classifier: EvaluationClassifier, modality: str, made: Tensor, labels: ArrayLike) -> NDArray[np.bool_]:
     """Which of the things made a classifier reads as the class that they should show: bool (n,).
 
     Its mean is the coherence (Shi and others, 2019, arXiv:1911.03393), with `share_interval`; two models
-    that were asked for the same things are compared with `paired_interval`. It is bounded by what the judge gets right
-    on real examples, and the judge should not have been trained on anything that the model made.
+    that were asked for the same things are compared with `paired_interval`. It is bounded by what the classifier gets right
+    on real examples, and the classifier should not have been trained on anything that the model made.
 
     Args:
-        judge: a classifier of this one sense; a module is put into evaluation mode and back.
-        sense: under which name the judge expects what was made.
+        classifier: a classifier of this one modality; a module is put into evaluation mode and back.
+        modality: under which name the classifier expects what was made.
         made: (n, ...), finite, for example pictures made from sounds. Without gradients, on any device; where the
-            judge is no module, it is called on the CPU.
+            classifier is no module, it is called on the CPU.
         labels: the class of what each was made from, whole numbers (n,) from 0 to classes - 1.
 
     Raises:
         TypeError: ``made`` is not a tensor.
-        ValueError: there is nothing or NaN in it, the labels do not fit, or the judge gives no finite scores (n,
+        ValueError: there is nothing or NaN in it, the labels do not fit, or the classifier gives no finite scores (n,
             classes).
 
     Examples:
         >>> coherence(lambda batch: batch["image"], "image", torch.eye(3), [0, 1, 1]).tolist()
         [True, True, False]
     """
-    scores = _scores("coherence", judge, sense, made)
+    scores = _scores("coherence", classifier, modality, made)
     truth = _whole("coherence", "labels", labels, len(scores))
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
         raise ValueError(
-            f"coherence: labels must be from 0 to {scores.shape[1] - 1}, the judge's classes, "
+            f"coherence: labels must be from 0 to {scores.shape[1] - 1}, the classifier's classes, "
             f"got {truth.min()} to {truth.max()}"
         )
     return np.asarray(scores.argmax(1).numpy() == truth)
 
 
-def joint_coherence(judges: Mapping[str, Judge], made: Mapping[str, Tensor]) -> NDArray[np.bool_]:
-    """Which of the examples drawn from the prior show the same class in all senses: bool (n,).
+def joint_coherence(classifiers: Mapping[str, EvaluationClassifier], made: Mapping[str, Tensor]) -> NDArray[np.bool_]:
+    """Which of the examples drawn from the prior show the same class in all modalities: bool (n,).
 
     Which class it is does not matter, so no label is needed (Shi and others, 2019, arXiv:1911.03393). Its mean has a
-    chance level: 0.1 for two senses that know nothing of each other and ten equally frequent classes. It is 1 for a
+    chance level: 0.1 for two modalities that know nothing of each other and ten equally frequent classes. It is 1 for a
     model that draws the same digit always, so look at the classes too.
 
     Args:
-        judges: a classifier for each sense, as in `coherence`, all with the same classes.
-        made: what was drawn, sense name to (n, ...), at least two senses; row k of each belongs to one draw.
+        classifiers: a classifier for each modality, as in `coherence`, all with the same classes.
+        made: what was drawn, modality name to (n, ...), at least two modalities; row k of each belongs to one draw.
 
     Raises:
         TypeError: what was drawn is not a tensor.
-        ValueError: fewer than two senses, judges of other senses, different n or different classes, nothing or NaN.
+        ValueError: fewer than two modalities, classifiers of other modalities, different n or different classes, nothing or NaN.
 
     Examples:
         >>> reads = {"image": lambda batch: batch["image"], "sound": lambda batch: batch["sound"]}
         >>> joint_coherence(reads, {"image": torch.eye(3), "sound": torch.eye(3)[[0, 2, 2]]}).tolist()
         [True, False, True]
     """
-    if len(made) < 2 or judges.keys() != made.keys():
+    if len(made) < 2 or classifiers.keys() != made.keys():
         raise ValueError(
-            f"joint_coherence: judges and made must have the same senses, at least two, "
-            f"got {sorted(judges)} and {sorted(made)}"
+            f"joint_coherence: classifiers and made must have the same modalities, at least two, "
+            f"got {sorted(classifiers)} and {sorted(made)}"
         )
-    scores = {sense: _scores("joint_coherence", judges[sense], sense, made[sense]) for sense in made}
+    scores = {
+        modality: _scores("joint_coherence", classifiers[modality], modality, made[modality]) for modality in made
+    }
     if len({value.shape for value in scores.values()}) > 1:
-        shapes = {sense: tuple(value.shape) for sense, value in scores.items()}
-        raise ValueError(f"joint_coherence: all senses must have the same (n, classes), got {shapes}")
-    classes = torch.stack([value.argmax(1) for value in scores.values()])  # (senses, n)
+        shapes = {modality: tuple(value.shape) for modality, value in scores.items()}
+        raise ValueError(f"joint_coherence: all modalities must have the same (n, classes), got {shapes}")
+    classes = torch.stack([value.argmax(1) for value in scores.values()])  # (modalities, n)
     return np.asarray((classes == classes[0]).all(0).numpy())
 
 
@@ -90,7 +92,7 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
     Dowson and Landau, 1982; known as FID where the features are those of the Inception network (Heusel and others,
     2017, arXiv:1706.08500). For our digits that network says little: hand in the features of a classifier's
     penultimate layer. So its size can be compared only where the classifier is the same. It also depends on how many
-    examples there are, the fewer the larger: compare figures at equal n and m (Chong and Forsyth, 2020,
+    examples there are, the fewer the larger: compare numbers at equal n and m (Chong and Forsyth, 2020,
     arXiv:1911.07023). With n ≤ d the covariance is singular; the distance is still defined, and far too large.
 
     Args:
@@ -194,23 +196,25 @@ def image_style(pictures: Tensor) -> Tensor:
 class _Module(nn.Module):
     """A function as a module."""
 
-    def __init__(self, function: Judge) -> None:
+    def __init__(self, function: EvaluationClassifier) -> None:
         super().__init__()
         self.forward = function
 
 
-def _scores(what: str, judge: Judge, sense: str, made: Tensor) -> Tensor:
-    """The judge's finite scores of what was made, (n, classes) on the CPU."""
+def _scores(what: str, classifier: EvaluationClassifier, modality: str, made: Tensor) -> Tensor:
+    """The classifier's finite scores of what was made, (n, classes) on the CPU."""
     if not isinstance(made, Tensor):
-        raise TypeError(f"{what}: made must be a tensor of {sense!r}, got {type(made).__name__}")
+        raise TypeError(f"{what}: made must be a tensor of {modality!r}, got {type(made).__name__}")
     if made.ndim == 0 or 0 in made.shape:
-        raise ValueError(f"{what}: made must be (n, ...) of {sense!r}, n at least 1, got {tuple(made.shape)}")
+        raise ValueError(f"{what}: made must be (n, ...) of {modality!r}, n at least 1, got {tuple(made.shape)}")
     if not made.isfinite().all():
-        raise ValueError(f"{what}: made must be finite, got NaN or infinity in {sense!r}")
-    scores = predict(judge if isinstance(judge, nn.Module) else _Module(judge), Senses({sense: made}))
+        raise ValueError(f"{what}: made must be finite, got NaN or infinity in {modality!r}")
+    scores = predict(
+        classifier if isinstance(classifier, nn.Module) else _Module(classifier), MultimodalDataset({modality: made})
+    )
     if scores.ndim != 2 or len(scores) != len(made) or not scores.shape[1] or scores.isnan().any():
         raise ValueError(
-            f"{what}: the judge of {sense!r} must give scores ({len(made)}, classes) without NaN, "
+            f"{what}: the classifier of {modality!r} must give scores ({len(made)}, classes) without NaN, "
             f"got {tuple(scores.shape)}"
         )
     return scores

@@ -1,4 +1,4 @@
-"""What a classifier reads: its scores, which examples it gets right, and how sure a figure is."""
+"""What a classifier reads: its scores, which examples it gets right, and how sure a number is."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from torch import Tensor, nn
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.training.loss import modes_restored
 
 
@@ -25,7 +25,7 @@ class Interval(NamedTuple):
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def predict(model: nn.Module, data: Senses, batch_size: int = 512) -> Tensor:
+def predict(model: nn.Module, data: MultimodalDataset, batch_size: int = 512) -> Tensor:
     """The scores of a classifier for every example, in evaluation mode, without gradients.
 
     Args:
@@ -43,7 +43,7 @@ def predict(model: nn.Module, data: Senses, batch_size: int = 512) -> Tensor:
         return torch.cat([model({k: v.to(device) for k, v in b.items()}).cpu() for b in batches])
 
 
-def correct(model: nn.Module, data: Senses) -> NDArray[np.bool_]:
+def correct(model: nn.Module, data: MultimodalDataset) -> NDArray[np.bool_]:
     """Which examples a classifier gets right: bool (N,). Its mean is the accuracy.
 
     Raises:
@@ -103,7 +103,7 @@ def paired_interval(
     recording) are not independent: give their group, and whole groups are drawn.
 
     Args:
-        a: a figure for each item, for example whether the first model is right, (N,).
+        a: a number for each item, for example whether the first model is right, (N,).
         b: the same for the second model.
         groups: what each item belongs to, (N,); by default each item stands alone.
         draws: bootstrap samples.

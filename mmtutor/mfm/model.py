@@ -19,7 +19,7 @@ class Factor(nn.Module):
     """One code and the factor made from it: Z = Q(X), F = G(Z).
 
     Args:
-        encoder: from a batch to (B, size); any multimodal network, or one sense by `Of` or `LSTMEncoder`.
+        encoder: from a batch to (B, size); any multimodal network, or one modality by `FromModality` or `LSTMEncoder`.
         size: what the encoder gives.
         z: size of the code. It comes from a linear layer, for the output of an LSTM lies between −1 and 1 and could
             not be normally distributed.
@@ -69,23 +69,23 @@ class Factor(nn.Module):
         return self.weight * kl_divergence(q, Normal(torch.zeros_like(z), torch.ones_like(z))).sum(1).mean()
 
 
-class Of(nn.Module):
-    """An encoder of one sense as an encoder of a batch.
+class FromModality(nn.Module):
+    """An encoder of one modality as an encoder of a batch.
 
     Args:
-        sense: its name.
+        modality: its name.
         encoder: from (B, …) to (B, size).
     """
 
-    def __init__(self, sense: str, encoder: nn.Module) -> None:
+    def __init__(self, modality: str, encoder: nn.Module) -> None:
         super().__init__()
-        self.sense, self.encoder = sense, encoder
+        self.modality, self.encoder = modality, encoder
 
     def forward(self, batch: Batch) -> Tensor:
-        """The sense's encoding, (B, size)."""
-        if self.sense not in batch:
-            raise ValueError(f"Of: the batch has no {self.sense!r}, only {', '.join(batch)}")
-        x: Tensor = self.encoder(batch[self.sense])
+        """The modality's encoding, (B, size)."""
+        if self.modality not in batch:
+            raise ValueError(f"FromModality: the batch has no {self.modality!r}, only {', '.join(batch)}")
+        x: Tensor = self.encoder(batch[self.modality])
         return x
 
 
@@ -95,12 +95,12 @@ class MFM(nn.Module):
     Args:
         classes: number of classes; with another cost than cross-entropy, of numbers.
         label: the factor F_y; None: the label is made from the styles.
-        style: a factor for each sense by name, one factor for all, or None.
-        decoders: for each sense that is made again a network from all its factors, (B, Σ f), to the shape of the sense;
-            None: no sense is made. A decoder with an attribute ``steps`` makes sequences (B, T, …).
-        costs: for each sense ``"squared"`` (default), ``"absolute"`` or ``"cross-entropy"`` (the sense has numbers of
+        style: a factor for each modality by name, one factor for all, or None.
+        decoders: for each modality that is made again a network from all its factors, (B, Σ f), to the shape of the modality;
+            None: no modality is made. A decoder with an attribute ``steps`` makes sequences (B, T, …).
+        costs: for each modality ``"squared"`` (default), ``"absolute"`` or ``"cross-entropy"`` (the modality has numbers of
             classes (B, …), the decoder gives scores (B, …, classes)).
-        weights: λᵢ of each sense, 1 where none is given. A cost is a mean over a sense's numbers.
+        weights: λᵢ of each modality, 1 where none is given. A cost is a mean over a modality's numbers.
         label_cost: likewise for the label.
         label_weight: of the label's cost.
         prior: λ.
@@ -109,8 +109,8 @@ class MFM(nn.Module):
         dropout: within D, in training.
 
     Examples:
-        >>> eye = Factor(Of("picture", nn.Flatten()), 12, z=4, f=8)
-        >>> both = Factor(Of("picture", nn.Flatten()), 12, z=4, f=8)
+        >>> eye = Factor(FromModality("picture", nn.Flatten()), 12, z=4, f=8)
+        >>> both = Factor(FromModality("picture", nn.Flatten()), 12, z=4, f=8)
         >>> model = MFM(
         ...     3, both, {"picture": eye}, {"picture": nn.Sequential(nn.Linear(16, 12), nn.Unflatten(1, (3, 4)))}
         ... )
@@ -143,9 +143,9 @@ class MFM(nn.Module):
             factors[name] = factor
         for name in [*(style if isinstance(style, Mapping) else ()), *(decoders or {})]:
             if name in ("label", "style", "loss", "prior", "length"):
-                raise ValueError(f"MFM: a sense cannot be called {name!r}")
+                raise ValueError(f"MFM: a modality cannot be called {name!r}")
         if not factors or (label is None and isinstance(style, Factor)):
-            raise ValueError("MFM: needs the label's factor, or one factor for each sense")
+            raise ValueError("MFM: needs the label's factor, or one factor for each modality")
         self.costs = {"label": label_cost, **dict.fromkeys(decoders or {}, "squared"), **(costs or {})}
         self.weights = {"label": label_weight, **dict.fromkeys(decoders or {}, 1.0), **(weights or {})}
         for given in (self.costs, self.weights):
@@ -173,14 +173,14 @@ class MFM(nn.Module):
         return part
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
-        """The codes of a batch: ``"label"`` for Z_y, a sense's name for its Z_a, each (B, z)."""
+        """The codes of a batch: ``"label"`` for Z_y, a modality's name for its Z_a, each (B, z)."""
         return {name: z for name, (z, _) in self._infer(batch).items()}
 
     def _infer(self, batch: Batch) -> dict[str, tuple[Tensor, Normal | None]]:
-        senses = [n for n in batch if n not in ("label", "length") and not n.endswith(("_present", "_label"))]
-        masks = [batch[f"{sense}_present"] for sense in senses if f"{sense}_present" in batch]
-        if masks and len(masks) == len(senses) and not torch.stack(masks).any(0).all():
-            raise ValueError("MFM: an example has no sense at all; leave it out")
+        modalities = [n for n in batch if n not in ("label", "length") and not n.endswith(("_present", "_label"))]
+        masks = [batch[f"{modality}_present"] for modality in modalities if f"{modality}_present" in batch]
+        if masks and len(masks) == len(modalities) and not torch.stack(masks).any(0).all():
+            raise ValueError("MFM: an example has no modality at all; leave it out")
         return {name: self._factor(name).infer(batch) for name in self.parts}
 
     def factors(self, codes: Batch) -> dict[str, Tensor]:
@@ -195,10 +195,10 @@ class MFM(nn.Module):
         return scores
 
     def decode(self, factors: Batch) -> dict[str, Tensor]:
-        """X̂ᵢ = Fᵢ(F_y, F_aᵢ) of each sense."""
+        """X̂ᵢ = Fᵢ(F_y, F_aᵢ) of each modality."""
         return {
-            sense: decoder(torch.cat([factors[n] for n in ("label", "style", sense) if n in factors], 1))
-            for sense, decoder in self.decoders.items()
+            modality: decoder(torch.cat([factors[n] for n in ("label", "style", modality) if n in factors], 1))
+            for modality, decoder in self.decoders.items()
         }
 
     def forward(self, batch: Batch) -> Tensor:
@@ -206,7 +206,7 @@ class MFM(nn.Module):
         return self.scores(self.factors(self.infer(batch)))
 
     def generate(self, codes: Batch) -> dict[str, Tensor]:
-        """The senses of some codes and, as ``"label"``, the scores of their label."""
+        """The modalities of some codes and, as ``"label"``, the scores of their label."""
         factors = self.factors(codes)
         return {"label": self.scores(factors), **self.decode(factors)}
 
@@ -219,10 +219,10 @@ class MFM(nn.Module):
         """Equation 4, the mean over examples.
 
         Args:
-            batch: the senses, ``"label"``, and perhaps ``"length"`` and masks; an absent sense is not to be made again.
+            batch: the modalities, ``"label"``, and perhaps ``"length"`` and masks; an absent modality is not to be made again.
 
         Returns:
-            ``"loss"``; ``"label"``, a cost for each sense and ``"prior"``, all without their weights. With λ = 0 the
+            ``"loss"``; ``"label"``, a cost for each modality and ``"prior"``, all without their weights. With λ = 0 the
             penalty is not computed.
         """
         inferred = self._infer(batch)
@@ -242,7 +242,7 @@ class MFM(nn.Module):
         return {"loss": loss, **terms}
 
     def _target(self, name: str, made: Tensor, batch: Batch) -> Tensor:
-        """What a sense or the label should have been, checked and in the shape of what was made."""
+        """What a modality or the label should have been, checked and in the shape of what was made."""
         x = batch[name]
         shape = made.shape[:-1] if self.costs[name] == "cross-entropy" else made.shape
         if name == "label" and x.shape == (len(made),) and shape == (len(made), 1):
@@ -254,7 +254,7 @@ class MFM(nn.Module):
         return x if self.costs[name] == "cross-entropy" else x.to(made.dtype)
 
     def _real(self, name: str, batch: Batch) -> Tensor | None:
-        """Which numbers of a sense are there, (B, 1) or (B, T); None: all."""
+        """Which numbers of a modality are there, (B, 1) or (B, T); None: all."""
         x, present = batch[name], batch.get(f"{name}_present")
         real = None if present is None else present.unsqueeze(1)
         if name in self.decoders and hasattr(self.decoders[name], "steps") and "length" in batch:

@@ -18,17 +18,17 @@ from .model import MFM, Batch, Factor
 
 
 class MFN(nn.Module):
-    """The Memory Fusion Network: an LSTM for each sense, and a memory of what they do together.
+    """The Memory Fusion Network: an LSTM for each modality, and a memory of what they do together.
 
-        c*ₜ = [cₜ₋₁; cₜ] of all senses,  ĉₜ = softmax(NN_a(c*ₜ)) ⊙ c*ₜ            what changes, and matters
+        c*ₜ = [cₜ₋₁; cₜ] of all modalities,  ĉₜ = softmax(NN_a(c*ₜ)) ⊙ c*ₜ            what changes, and matters
         uₜ = γ₁ ⊙ uₜ₋₁ + γ₂ ⊙ tanh(NN_u(ĉₜ)),  γ = σ(NN_γ([ĉₜ; uₜ₋₁]))          the memory
-        output = [h_T of all senses; u_T]
+        output = [h_T of all modalities; u_T]
 
     Only the gates γ need the memory of the step before. All else is computed for all steps at once.
 
     Args:
-        features: numbers at each step of each sense.
-        hidden: units of each sense's LSTM, or of all alike.
+        features: numbers at each step of each modality.
+        hidden: units of each modality's LSTM, or of all alike.
         memory: size of u.
         attend: units within the networks NN.
         dropout: within them, in training.
@@ -81,7 +81,7 @@ class MFN(nn.Module):
         return torch.cat([h[rows, last], u[rows, last]], 1)
 
     def _cells(self, xs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """All h and c of all senses after each step, (B, T, S) with S their units together.
+        """All h and c of all modalities after each step, (B, T, S) with S their units together.
 
         What the inputs say to the gates is computed for all steps at once; `nn.LSTM` keeps its c to itself.
         """
@@ -113,22 +113,22 @@ class MFN(nn.Module):
 
 
 class LSTMEncoder(nn.Module):
-    """What an LSTM has read after the last step of one sense, (B, hidden).
+    """What an LSTM has read after the last step of one modality, (B, hidden).
 
     Args:
-        sense: its name; the batch has (B, T, features).
+        modality: its name; the batch has (B, T, features).
         features: numbers at each step.
         hidden: units.
     """
 
-    def __init__(self, sense: str, features: int, hidden: int) -> None:
+    def __init__(self, modality: str, features: int, hidden: int) -> None:
         super().__init__()
-        self.sense = sense
+        self.modality = modality
         self.lstm = nn.LSTM(features, hidden, batch_first=True)
 
     def forward(self, batch: Batch) -> Tensor:
         """The last hidden state, (B, hidden)."""
-        (x,), last = _sequences("LSTMEncoder", batch, {self.sense: self.lstm.input_size})
+        (x,), last = _sequences("LSTMEncoder", batch, {self.modality: self.lstm.input_size})
         h: Tensor = self.lstm(x)[0]
         return h[torch.arange(len(h), device=h.device), last]
 
@@ -155,27 +155,27 @@ class LSTMDecoder(nn.Module):
 
 
 def _sequences(who: str, batch: Batch, features: Mapping[str, int]) -> tuple[list[Tensor], Tensor]:
-    """The senses with their real steps at the front, (B, T, d) each; and where the last of them is, (B,).
+    """The modalities with their real steps at the front, (B, T, d) each; and where the last of them is, (B,).
 
     Raises:
-        ValueError: a sense is missing, has another shape than promised, is not finite, or has not as many steps as the
+        ValueError: a modality is missing, has another shape than promised, is not finite, or has not as many steps as the
             others; or a length is not from 1 to T.
     """
     xs = []
-    for sense, d in features.items():
-        if sense not in batch:
-            raise ValueError(f"{who}: the batch has no {sense!r}, only {', '.join(batch)}")
-        x = batch[sense]
+    for modality, d in features.items():
+        if modality not in batch:
+            raise ValueError(f"{who}: the batch has no {modality!r}, only {', '.join(batch)}")
+        x = batch[modality]
         if x.ndim != 3 or x.shape[2] != d or 0 in x.shape:
-            raise ValueError(f"{who}: {sense!r} must be (B, T, {d}), got {tuple(x.shape)}")
+            raise ValueError(f"{who}: {modality!r} must be (B, T, {d}), got {tuple(x.shape)}")
         if x.shape[:2] != batch[next(iter(features))].shape[:2]:
             raise ValueError(
-                f"{who}: all senses must have as many steps, got {tuple(x.shape)} for {sense!r}; pad the shorter ones "
+                f"{who}: all modalities must have as many steps, got {tuple(x.shape)} for {modality!r}; pad the shorter ones "
                 'at the front and give "length", the number of real steps'
             )
         if not all(v.isfinite() for v in x.detach().aminmax()):
-            raise ValueError(f"{who}: {sense!r} has NaN or infinite values")
-        present = batch.get(f"{sense}_present")
+            raise ValueError(f"{who}: {modality!r} has NaN or infinite values")
+        present = batch.get(f"{modality}_present")
         xs.append(x if present is None else x * present[:, None, None])
     B, T, _ = xs[0].shape
     length = batch.get("length")
@@ -213,17 +213,17 @@ def sequence_mfm(
     sizes of the released code for CMU-MOSI.
 
     Args:
-        features: numbers at each step of each sense.
+        features: numbers at each step of each modality.
         steps: T.
         classes: of the label.
         variant: ``"M_A"`` to ``"M_E"`` or ``"MFM"``, by the paper's letters.
-        hidden: units of the LSTMs within the MFN, by sense or of all.
+        hidden: units of the LSTMs within the MFN, by modality or of all.
         memory: of the MFN.
         attend: units of the MFN's small networks.
-        z: sizes of the codes, by ``"label"`` and sense, or of all. The one style of M_E is as large as those
-            of all senses together.
+        z: sizes of the codes, by ``"label"`` and modality, or of all. The one style of M_E is as large as those
+            of all modalities together.
         f: sizes of the factors, likewise.
-        width: units of the LSTMs that make the senses; None: as many as their factors have numbers, as in the released
+        width: units of the LSTMs that make the modalities; None: as many as their factors have numbers, as in the released
             code, where the decoders of M_E are then wider than those of M_D.
         penalty: see `Factor`.
         weights: see `MFM`.
@@ -243,31 +243,33 @@ def sequence_mfm(
     for letter, sizes in (("z", zs), ("f", fs)):
         if sizes.keys() != {"label", *features}:
             raise ValueError(f"sequence_mfm: {letter} needs sizes for label, {', '.join(features)}, got {list(sizes)}")
-        sizes["style"] = sum(sizes[sense] for sense in features)
+        sizes["style"] = sum(sizes[modality] for modality in features)
 
     def fused(name: str) -> Factor:
         encoder = MFN(features, hidden, memory, attend, dropout, padding)
         return Factor(encoder, encoder.size, zs[name], fs[name], penalty=penalty, dropout=dropout)
 
-    def alone(sense: str) -> Factor:
-        encoder = LSTMEncoder(sense, features[sense], zs[sense])
-        return Factor(encoder, zs[sense], zs[sense], fs[sense], penalty=penalty, dropout=dropout)
+    def alone(modality: str) -> Factor:
+        encoder = LSTMEncoder(modality, features[modality], zs[modality])
+        return Factor(encoder, zs[modality], zs[modality], fs[modality], penalty=penalty, dropout=dropout)
 
     label = fused("label") if shared else None
     style: Mapping[str, Factor] | Factor | None = None
     if kind is not None:
-        style = fused("style") if kind == "one" else {sense: alone(sense) for sense in features}
+        style = fused("style") if kind == "one" else {modality: alone(modality) for modality in features}
     decoders = None
     if makes:
         size = {s: fs["label"] * shared + {None: 0, "one": fs["style"], "each": fs[s]}[kind] for s in features}
-        decoders = {sense: LSTMDecoder(size[sense], d, steps, width or size[sense]) for sense, d in features.items()}
+        decoders = {
+            modality: LSTMDecoder(size[modality], d, steps, width or size[modality]) for modality, d in features.items()
+        }
     return MFM(
         classes, label, style, decoders, weights=weights if makes else None, label_cost=label_cost,
         prior=float(makes) if prior is None else prior, joint=joint, dropout=dropout,
     )  # fmt: skip
 
 
-# Is there an F_y? Which styles? Are the senses made again?
+# Is there an F_y? Which styles? Are the modalities made again?
 VARIANTS: dict[str, tuple[bool, str | None, bool]] = {
     "M_A": (False, "each", False),
     "M_B": (True, None, False),

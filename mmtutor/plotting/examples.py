@@ -1,4 +1,4 @@
-"""Examples of the data, and what a model made of them: senses, scenes, pictures, words."""
+"""Examples of the data, and what a model made of them: modalities, scenes, pictures, words."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
-from mmtutor.data import Scenes, Senses
+from mmtutor.data import MultimodalDataset, Scenes
 from mmtutor.data.word import read_word
 from mmtutor.plotting.style import COLOURS, STYLE
 
 
-def world(data: Senses, examples: Sequence[int], title: str) -> Figure:
-    """One row per example, one column per sense.
+def world(data: MultimodalDataset, examples: Sequence[int], title: str) -> Figure:
+    """One row per example, one column per modality.
 
     Args:
-        data: from `mmtutor.data.digits`, with any of its senses.
+        data: from `mmtutor.data.digits`, with any of its modalities.
         examples: which ones.
         title: the message.
 
@@ -29,33 +29,33 @@ def world(data: Senses, examples: Sequence[int], title: str) -> Figure:
         A matplotlib figure.
 
     Raises:
-        ValueError: the data have no sense or no label, or there is no such example.
+        ValueError: the data have no modality or no label, or there is no such example.
     """
-    senses = data.senses
-    if not senses or "label" not in data.tensors:
-        raise ValueError(f"world: data must have a sense and a 'label', got {', '.join(data.tensors)}")
+    modalities = data.modalities
+    if not modalities or "label" not in data.tensors:
+        raise ValueError(f"world: data must have a modality and a 'label', got {', '.join(data.tensors)}")
     if not len(examples) or not all(-len(data) <= k < len(data) for k in examples):
         raise ValueError(f"world: examples must be some of the {len(data)}, got {examples!r}")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            len(examples), len(senses), figsize=(1.7 * len(senses), 1.55 * len(examples) + 0.5), squeeze=False
+            len(examples), len(modalities), figsize=(1.7 * len(modalities), 1.55 * len(examples) + 0.5), squeeze=False
         )
         for row, k in zip(axes, examples, strict=True):
             example = data[k]
-            for axis, sense in zip(row, senses, strict=True):
-                _draw(axis, sense, example[sense].numpy())
+            for axis, modality in zip(row, modalities, strict=True):
+                _draw(axis, modality, example[modality].numpy())
             row[0].set_ylabel(str(int(example["label"])), rotation=0, size=16, labelpad=16, va="center")
-        for axis, sense in zip(axes[0], senses, strict=True):
-            axis.set_title(sense, loc="center")
+        for axis, modality in zip(axes[0], modalities, strict=True):
+            axis.set_title(modality, loc="center")
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
-def _draw(axis: Any, sense: str, value: np.ndarray) -> None:
-    """One sense of one example."""
+def _draw(axis: Any, modality: str, value: np.ndarray) -> None:
+    """One modality of one example."""
     axis.set_xticks([])
     axis.set_yticks([])
-    if sense == "word":
+    if modality == "word":
         axis.spines[:].set_visible(False)
         axis.text(0.5, 0.5, read_word(value), ha="center", va="center", size=14, family="monospace")
         axis.set(xlim=(0, 1), ylim=(0, 1))
@@ -69,7 +69,7 @@ def _draw(axis: Any, sense: str, value: np.ndarray) -> None:
         axis.imshow(value.transpose(1, 2, 0))
     else:
         axis.imshow(
-            value[0], cmap="magma" if sense == "spoken" else "gray", origin="lower" if sense == "spoken" else None
+            value[0], cmap="magma" if modality == "spoken" else "gray", origin="lower" if modality == "spoken" else None
         )
 
 
@@ -174,23 +174,23 @@ def grid(pictures: ArrayLike, rows: Sequence[str], columns: Sequence[str], title
 def shares(
     words: Sequence[str], values: Mapping[str, ArrayLike], events: Mapping[str, ArrayLike], title: str
 ) -> Figure:
-    """A sentence whose words are coloured by a share, one row for each sense; known events have a frame.
+    """A sentence whose words are coloured by a share, one row for each modality; known events have a frame.
 
     Args:
         words: T words.
-        values: for each sense a number of at least 0 for each word, (T,); a row is coloured relative to its largest.
-        events: for each sense whether something happens at that word, bool (T,).
+        values: for each modality a number of at least 0 for each word, (T,); a row is coloured relative to its largest.
+        events: for each modality whether something happens at that word, bool (T,).
         title: the message.
     """
     if not values or values.keys() != events.keys() or not words:
-        raise ValueError("shares: needs words, and values and events of the same senses")
+        raise ValueError("shares: needs words, and values and events of the same modalities")
     with plt.rc_context(STYLE):
         size = (0.62 * len(words) + 1.3, 0.5 * len(values) + 1.5)
         figure, axis = plt.subplots(figsize=size)
-        for row, (sense, value) in enumerate(values.items()):
-            numbers, framed = np.asarray(value, float), np.asarray(events[sense], bool)
+        for row, (modality, value) in enumerate(values.items()):
+            numbers, framed = np.asarray(value, float), np.asarray(events[modality], bool)
             if numbers.shape != (len(words),) or framed.shape != (len(words),):
-                raise ValueError(f"shares: {sense!r} must have {len(words)} numbers and events, got {numbers.shape}")
+                raise ValueError(f"shares: {modality!r} must have {len(words)} numbers and events, got {numbers.shape}")
             for step, number in enumerate(numbers / max(numbers.max(), 1e-12)):
                 axis.add_patch(Rectangle((step, -row), 0.94, 0.88, color=plt.get_cmap("Blues")(0.05 + 0.8 * number)))
                 if framed[step]:

@@ -41,16 +41,16 @@ def history(past: History, title: str, term: str = "loss", unit: str = "nats") -
 
 
 def bars(values: Mapping[str, float], title: str, unit: str, chance: float | None = None) -> Figure:
-    """Named figures as horizontal bars with their numbers.
+    """Named numbers as horizontal bars.
 
     Args:
-        values: name to figure.
+        values: name to number.
         title: the message.
         unit: what the axis shows.
         chance: draws a dashed line there.
 
     Raises:
-        ValueError: there is no figure, or one is not finite.
+        ValueError: there is no number, or one is not finite.
     """
     if not values or not np.isfinite(list(values.values())).all():
         raise ValueError(f"bars: values must be finite, at least one, got {dict(values)}")
@@ -71,10 +71,10 @@ def curves(x: ArrayLike, values: Mapping[str, ArrayLike], title: str, xlabel: st
 
     Args:
         x: the places, (n,).
-        values: name to figures (n,), or to those of k runs (k, n).
+        values: name to numbers (n,), or to those of k runs (k, n).
         title: the message.
         xlabel: what x is, with its unit.
-        ylabel: what the figures are, with their unit.
+        ylabel: what the numbers are, with their unit.
 
     Raises:
         ValueError: there is no line, the shapes do not fit, or a number is not finite.

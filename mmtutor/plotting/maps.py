@@ -17,8 +17,8 @@ BLUE, ORANGE = COLOURS[:2]
 
 
 def fusion_map() -> Figure:
-    """Where three senses can meet: early, late, and in between."""
-    senses = ("image", "sound", "table")
+    """Where three modalities can meet: early, late, and in between."""
+    modalities = ("image", "sound", "table")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.1))
         for axis, title in zip(
@@ -26,7 +26,7 @@ def fusion_map() -> Figure:
         ):
             axis.set(xlim=(0, 10), ylim=(0, 6.6), title=title)
             axis.axis("off")
-            for k, name in enumerate(senses):
+            for k, name in enumerate(modalities):
                 _box(axis, 1.3, 5.5 - 2.2 * k, name, GREY, BLACK)
         early, late, between = axes
         _box(early, 5.2, 3.3, "learner", BLUE, WHITE, height=5.4)
@@ -48,12 +48,12 @@ def fusion_map() -> Figure:
     return figure
 
 
-# The map of VAEs is laid out in inches: where its diagrams stand, and how far apart senses and rows of a diagram are.
+# The map of VAEs is laid out in inches: where its diagrams stand, and how far apart modalities and rows of a diagram are.
 LEFT, MIDDLE, RIGHT = 1.15, 3.25, 5.35
 ACROSS, DOWN = 0.62, 0.49
 HALF = 0.145  # of a box's height
-PLACES = ((-1, "₁"), (0, "₂"), (1, "₃"))  # of the senses, and their numbers
-SETS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))  # of senses
+PLACES = ((-1, "₁"), (0, "₂"), (1, "₃"))  # of the modalities, and their numbers
+SETS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))  # of modalities
 
 
 def vae_map() -> Figure:
@@ -64,7 +64,7 @@ def vae_map() -> Figure:
         axis.set_title("Multimodal VAEs differ in how q(z|X) comes about", size=13, weight="bold")
         axis.axis("off")
         _coordinated(axis, 9.38)
-        _area(axis, 7.52, 0.02, "Joint: one q(z|X) for all senses", tint="#fdf0d9")
+        _area(axis, 7.52, 0.02, "Joint: one q(z|X) for all modalities", tint="#fdf0d9")
         _surrogate(axis, 7.14)
         _aggregation(axis, 5.34)
         _private(axis, 1.86)
@@ -72,8 +72,8 @@ def vae_map() -> Figure:
 
 
 def _coordinated(axis: Any, top: float) -> None:
-    """A VAE for each sense; arrows between the inferences."""
-    _area(axis, top, top - 1.76, "Coordinated: a VAE for each sense", tint="#e4eef7")
+    """A VAE for each modality; arrows between the inferences."""
+    _area(axis, top, top - 1.76, "Coordinated: a VAE for each modality", tint="#e4eef7")
     y = top - 0.56
     _words(
         axis,
@@ -81,7 +81,7 @@ def _coordinated(axis: Any, top: float) -> None:
         y,
         "The inferences of one example are drawn",
         "together (↔). None of them reads several",
-        "senses: there is no q(z|X).",
+        "modalities: there is no q(z|X).",
     )
     _experts(axis, LEFT, y)
     for k, _ in PLACES:
@@ -91,10 +91,10 @@ def _coordinated(axis: Any, top: float) -> None:
 
 
 def _surrogate(axis: Any, top: float) -> None:
-    """An encoder of all senses; dashed, one for each."""
+    """An encoder of all modalities; dashed, one for each."""
     _area(axis, top, top - 1.72, "Surrogate: JMVAE, TELBO")
     y = top - 0.54
-    _words(axis, 4.5, y, "One encoder reads", "all senses. Stand-ins", "(dashed) serve when", "some are missing.")
+    _words(axis, 4.5, y, "One encoder reads", "all modalities. Stand-ins", "(dashed) serve when", "some are missing.")
     for k, number in PLACES:
         _small(axis, LEFT + k * ACROSS, y, f"x{number}", GREY)
         _arrow(axis, (LEFT + k * ACROSS, y - HALF), (LEFT + k * ACROSS, y - DOWN + HALF))
@@ -155,7 +155,7 @@ def _curves(axis: Any, x: float, y: float, members: Sequence[Sequence[int]]) -> 
 
 
 def _private(axis: Any, top: float) -> None:
-    """A mixture for z, and a w of each sense beside it."""
+    """A mixture for z, and a w of each modality beside it."""
     _area(axis, top, top - 1.76, "Private latents: MMVAE+")
     y, middle = top - 0.54, 2.15
     _words(
@@ -164,8 +164,8 @@ def _private(axis: Any, top: float) -> None:
         y,
         "z is shared, as in a",
         "mixture. Beside it each",
-        "sense has a wᵢ for what",
-        "no other sense can tell.",
+        "modality has a wᵢ for what",
+        "no other modality can tell.",
     )
     for k, number in PLACES:
         x = middle + 1.3 * k
@@ -193,7 +193,7 @@ def _words(axis: Any, x: float, y: float, *lines: str) -> None:
 
 
 def _experts(axis: Any, x: float, y: float, line: str = "-") -> None:
-    """Three senses, and one row below an encoder for each; dashed, it stands in for another."""
+    """Three modalities, and one row below an encoder for each; dashed, it stands in for another."""
     face, ink = (BLUE, WHITE) if line == "-" else (WHITE, BLACK)
     for k, number in PLACES:
         at = x + k * ACROSS

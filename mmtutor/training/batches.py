@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.training.seeds import ORDER, mix, private_rng
 
 Batch = dict[str, Tensor]
@@ -53,7 +53,7 @@ class Examples:
             for generator in [getattr(sampler, "generator", None) for sampler in samplers]:
                 if generator is not None:
                     generator.manual_seed(key)
-            # A loader with batch_size=None has a sampler that makes whole batches, as in `Senses.loader`.
+            # A loader with batch_size=None has a sampler that makes whole batches, as in `MultimodalDataset.loader`.
             plan = list(samplers[0] if samplers[0] is not None else self.loader.sampler)
         if not all(isinstance(batch, list | tuple) for batch in plan):
             raise TypeError(f"{self.name}: its DataLoader must make batches, not single examples")
@@ -62,7 +62,7 @@ class Examples:
     def batches(self, plan: list[list[int]], epoch: int, device: torch.device) -> Iterator[Batch]:
         """The batches of a plan, on the device."""
         loaded: Iterable[Any]
-        if isinstance(self.dataset, Senses):
+        if isinstance(self.dataset, MultimodalDataset):
             loaded = (self.dataset[torch.tensor(index)] for index in plan)
         else:
             # Its own generator, or starting to load would draw from the stream that the model draws from.

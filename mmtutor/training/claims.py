@@ -43,13 +43,13 @@ class ClaimError(AssertionError):
     """A claim of a chapter does not hold."""
 
 
-def claim(sentence: str, holds: object, figures: str = "") -> None:
+def claim(sentence: str, holds: object, numbers: str = "") -> None:
     """State what was shown: print the sentence with a tick, or stop.
 
     Args:
         sentence: what is claimed, in words that are true on every device.
         holds: whether it is; a bool, a numpy bool or a boolean tensor of shape ``()``.
-        figures: the numbers behind it. Printed only when the claim fails, for they differ between devices.
+        numbers: the numbers behind it. Printed only when the claim fails, for they differ between devices.
 
     Raises:
         ClaimError: it does not hold.
@@ -57,8 +57,8 @@ def claim(sentence: str, holds: object, figures: str = "") -> None:
 
     Examples:
         >>> late, best = 0.97, 0.95
-        >>> claim("late fusion beats the best single sense", late > best, f"{late:.3f} against {best:.3f}")
-        ✓ late fusion beats the best single sense
+        >>> claim("late fusion beats the best single modality", late > best, f"{late:.3f} against {best:.3f}")
+        ✓ late fusion beats the best single modality
     """
     if isinstance(holds, Tensor | np.ndarray):
         single = holds.ndim == 0 and holds.dtype in (torch.bool, np.dtype(bool))
@@ -67,5 +67,5 @@ def claim(sentence: str, holds: object, figures: str = "") -> None:
     if not single:
         raise TypeError(f"claim: holds must be one boolean, got {type(holds).__name__} {reprlib.repr(holds)}")
     if not holds:
-        raise ClaimError(f"does not hold: {sentence}" + (f" ({figures})" if figures else ""))
+        raise ClaimError(f"does not hold: {sentence}" + (f" ({numbers})" if numbers else ""))
     print(f"✓ {sentence}")

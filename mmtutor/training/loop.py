@@ -79,7 +79,7 @@ def fit(
 
     Args:
         model: has ``loss(batch) -> dict[str, Tensor]``: scalar terms, ``"loss"`` among them.
-        train: a map-style dataset of dicts of tensors, such as `mmtutor.data.Senses`, shuffled anew in every
+        train: a map-style dataset of dicts of tensors, such as `mmtutor.data.MultimodalDataset`, shuffled anew in every
             epoch; or a `DataLoader`, whose own batches are kept (its generators are set from ``seed``).
         valid: the same, in its own order; the mean terms are measured after every epoch.
         epochs: passes over the training examples, at least 1.
@@ -112,7 +112,7 @@ def fit(
             checkpoint is kept.
 
     Examples:
-        >>> from mmtutor.data import Senses
+        >>> from mmtutor.data import MultimodalDataset
         >>> class Mean(nn.Module):
         ...     def __init__(self):
         ...         super().__init__()
@@ -120,7 +120,7 @@ def fit(
         ...
         ...     def loss(self, batch):
         ...         return {"loss": ((batch["x"] - self.mean) ** 2).mean()}
-        >>> model, data = Mean(), Senses({"x": torch.tensor([1.0, 2.0, 3.0])})
+        >>> model, data = Mean(), MultimodalDataset({"x": torch.tensor([1.0, 2.0, 3.0])})
         >>> history = fit(model, data, epochs=50, lr=0.2, optimizer=torch.optim.SGD)
         >>> print(f"{model.mean.item():.3f} {history.train['loss'][-1]:.3f}")
         2.000 0.667

@@ -26,7 +26,7 @@ def own_accelerator() -> Iterator[Any]:
 
     shared = [(cls, dict(cls._shared_state)) for cls in (AcceleratorState, GradientState, PartialState)]
     try:
-        # A batch without some sense leaves that sense's encoder unused; averaging must not wait for it.
+        # A batch without some modality leaves that modality's encoder unused; averaging must not wait for it.
         accelerator = Accelerator(kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=True)])
         kind = accelerator.distributed_type.value
         if kind != "NO" and not kind.startswith("MULTI_"):

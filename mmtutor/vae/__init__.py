@@ -1,7 +1,7 @@
 """Multimodal variational autoencoders: one map, one interface, one file a model.
 
 All models have encoders qᵢ(z|xᵢ), decoders pᵢ(xᵢ|z) and a prior p(z) = N(0, I). They differ in how a posterior comes
-about when several senses are there, or some are not, and in what is asked of it. The map is that of the survey of
+about when several modalities are there, or some are not, and in what is asked of it. The map is that of the survey of
 Suzuki and Matsuo (2022, arXiv:2207.02127):
 
 | model | kind | q(z|X) | asked besides the ELBO | file |
@@ -9,21 +9,21 @@ Suzuki and Matsuo (2022, arXiv:2207.02127):
 | `Coordinated` | coordinated | none, qᵢ(z|xᵢ) alone | qᵢ near each other, or cross-generation | ``coordinated.py`` |
 | `JMVAE` | joint, surrogate | a joint encoder | surrogates qᵢ near it | ``jmvae.py`` |
 | `TELBO` | joint, surrogate | a joint encoder | an ELBO of each surrogate | ``telbo.py`` |
-| `MVAE` | joint, aggregation | p(z) ∏ q̃ᵢ(z|xᵢ) | ELBOs of some sets of senses | ``mvae.py`` |
+| `MVAE` | joint, aggregation | p(z) ∏ q̃ᵢ(z|xᵢ) | ELBOs of some sets of modalities | ``mvae.py`` |
 | `MMVAE` | joint, aggregation | 1/M Σ qᵢ(z|xᵢ) | IWAE or DReG in its place | ``mmvae.py`` |
 | `MoPoE` | joint, aggregation | mixture of the products of all sets | – | ``mopoe.py`` |
 | `MVTCAE` | joint, aggregation | ∏ qᵢ(z|xᵢ) | qᵢ near it, total correlation | ``mvtcae.py`` |
-| `MMVAEPlus` | aggregation, private latents | 1/M Σ qᵢ(z|xᵢ), q(wᵢ|xᵢ) | senses made without own w | ``mmvaeplus.py`` |
+| `MMVAEPlus` | aggregation, private latents | 1/M Σ qᵢ(z|xᵢ), q(wᵢ|xᵢ) | modalities made without own w | ``mmvaeplus.py`` |
 
 | symbol | in the code | shape |
 | --- | --- | --- |
-| xᵢ, X | ``batch[sense]``, ``batch`` | (B, …) |
+| xᵢ, X | ``batch[modality]``, ``batch`` | (B, …) |
 | z | ``z`` | (…, B, latent) |
-| qᵢ(z|xᵢ) | ``encoders[sense]``; all as ``experts`` | batch (M, B), event (latent,) |
-| pᵢ(xᵢ|z) | ``decoders[sense]`` and ``likelihoods[sense]`` | |
-| wᵢ, β | ``weights[sense]``, ``beta`` | |
+| qᵢ(z|xᵢ) | ``encoders[modality]``; all as ``experts`` | batch (M, B), event (latent,) |
+| pᵢ(xᵢ|z) | ``decoders[modality]`` and ``likelihoods[modality]`` | |
+| wᵢ, β | ``weights[modality]``, ``beta`` | |
 
-All have ``encode(batch, senses)``, ``decode(z, senses)``, ``generate(given, to, n)``, ``loss(batch)`` and
+All have ``encode(batch, modalities)``, ``decode(z, modalities)``, ``generate(given, to, n)``, ``loss(batch)`` and
 ``log_likelihood(batch, k)``; see `MultimodalVAE`. Encoders and decoders are handed in.
 
 Examples:

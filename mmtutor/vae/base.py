@@ -20,19 +20,19 @@ TERMS = {"loss", "kl", "surrogates", "experts", "apart", "cross", "private"}  # 
 class MultimodalVAE(nn.Module):
     """Encoders qᵢ(z|xᵢ), decoders pᵢ(xᵢ|z), and a prior p(z) = N(0, I). Each model says how they play together.
 
-    A batch is a dict of senses (B, ...). A sense that is not there is left out; one that is missing for some examples
-    comes with ``"<sense>_present"``, bool (B,). Other keys are not read.
+    A batch is a dict of modalities (B, ...). A modality that is not there is left out; one that is missing for some examples
+    comes with ``"<modality>_present"``, bool (B,). Other keys are not read.
 
     Args:
-        encoders: for each sense a network to (B, 2 latent), the mean and log σ of qᵢ.
-        decoders: for each sense a network from (N, latent) to what its likelihood reads.
-        likelihoods: for each sense what the decoder's output means, see ``likelihoods.py``.
+        encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ.
+        decoders: for each modality a network from (N, latent) to what its likelihood reads.
+        likelihoods: for each modality what the decoder's output means, see ``likelihoods.py``.
         latent: d, the size of z.
-        weights: of each sense's log-likelihood in training, 1 where none is given. Evaluation does not use them.
+        weights: of each modality's log-likelihood in training, 1 where none is given. Evaluation does not use them.
         beta: β, of the divergence from the prior in training.
 
     Raises:
-        ValueError: the senses of two arguments differ, or a number is out of range.
+        ValueError: the modalities of two arguments differ, or a number is out of range.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class MultimodalVAE(nn.Module):
                     f"{who}: encoders are of {list(encoders)}, {name} of {list(given)}; both need the same"
                 )
         if taken := sorted(TERMS & encoders.keys()):
-            raise ValueError(f"{who}: a sense cannot be called {taken[0]!r}, which is a term of the loss")
+            raise ValueError(f"{who}: a modality cannot be called {taken[0]!r}, which is a term of the loss")
         if not isinstance(latent, int) or latent < 1:
             raise ValueError(f"{who}: latent must be a whole number above 0, got {latent!r}")
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
@@ -66,8 +66,8 @@ class MultimodalVAE(nn.Module):
 
     # ---- what a model defines
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> Distribution:
-        """q(z|x): from the named senses, or from all that are in the batch. Of batch shape (B,), event (d,)."""
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Distribution:
+        """q(z|x): from the named modalities, or from all that are in the batch. Of batch shape (B,), event (d,)."""
         raise NotImplementedError
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -80,26 +80,26 @@ class MultimodalVAE(nn.Module):
         """The means of `terms` over the examples."""
         return {name: term.mean() for name, term in self.terms(batch).items()}
 
-    def decode(self, z: Tensor, senses: Sequence[str] | None = None) -> dict[str, Distribution]:
-        """p(xᵢ|z) of the named senses or of all, for z (N, d)."""
+    def decode(self, z: Tensor, modalities: Sequence[str] | None = None) -> dict[str, Distribution]:
+        """p(xᵢ|z) of the named modalities or of all, for z (N, d)."""
         if z.ndim != 2 or z.shape[1] != self.latent:
             raise ValueError(f"{type(self).__name__}: z must be (N, {self.latent}), got {tuple(z.shape)}")
-        return {s: self._likelihood(s, z) for s in self._known(senses)}
+        return {s: self._likelihood(s, z) for s in self._known(modalities)}
 
-    def _likelihood(self, sense: str, z: Tensor) -> Distribution:
-        return self.likelihoods[sense](self.decoders[sense](z))
+    def _likelihood(self, modality: str, z: Tensor) -> Distribution:
+        return self.likelihoods[modality](self.decoders[modality](z))
 
     @torch.no_grad()
     def generate(self, given: Batch | None = None, to: Sequence[str] | None = None, n: int = 1) -> dict[str, Tensor]:
-        """Senses made from senses: z from q(z|given), or from the prior, and the mean of p(xᵢ|z).
+        """Modalities made from modalities: z from q(z|given), or from the prior, and the mean of p(xᵢ|z).
 
         Args:
-            given: a batch of those senses that are to be known; None: nothing is known, and z is from the prior.
-            to: the senses to make; None: all.
+            given: a batch of those modalities that are to be known; None: nothing is known, and z is from the prior.
+            to: the modalities to make; None: all.
             n: how many for each example; without ``given``, how many at all.
 
         Returns:
-            For each sense (n, B, ...), without ``given`` (n, ...). A categorical sense has probabilities.
+            For each modality (n, B, ...), without ``given`` (n, ...). A categorical modality has probabilities.
         """
         self._known(to)
         if n < 1:
@@ -113,22 +113,22 @@ class MultimodalVAE(nn.Module):
 
     @torch.no_grad()
     def log_likelihood(
-        self, batch: Batch, k: int = 100, senses: Sequence[str] | None = None, chunk: int = 10000
+        self, batch: Batch, k: int = 100, modalities: Sequence[str] | None = None, chunk: int = 10000
     ) -> Tensor:
-        """The log-likelihood of all senses in the batch, estimated from below, in nats: log 1/k Σ p(x, z)/q(z|x).
+        """The log-likelihood of all modalities in the batch, estimated from below, in nats: log 1/k Σ p(x, z)/q(z|x).
 
         Args:
-            batch: the senses whose probability is asked.
+            batch: the modalities whose probability is asked.
             k: draws of z for each example; the more, the closer.
-            senses: from which z is inferred; None: all in the batch.
+            modalities: from which z is inferred; None: all in the batch.
             chunk: how many z to decode at a time.
 
         Returns:
-            (B,). The weights of the senses and β play no part.
+            (B,). The weights of the modalities and β play no part.
         """
         if k < 1:
             raise ValueError(f"{type(self).__name__}: k must be at least 1, got {k}")
-        q = self.encode(batch, senses)
+        q = self.encode(batch, modalities)
         there = self._present(batch, self._in(batch, None))
         size, estimates = len(there[next(iter(there))]), []
         for start in range(0, k, step := max(1, chunk // size)):
@@ -144,24 +144,24 @@ class MultimodalVAE(nn.Module):
     def _like(self) -> Tensor:
         return next(self.parameters())
 
-    def _known(self, senses: Sequence[str] | None) -> list[str]:
-        """The named senses in the order of the encoders, or all."""
-        for sense in senses or ():
-            if sense not in self.likelihoods:
-                near = difflib.get_close_matches(sense, self.likelihoods, 1)
+    def _known(self, modalities: Sequence[str] | None) -> list[str]:
+        """The named modalities in the order of the encoders, or all."""
+        for modality in modalities or ():
+            if modality not in self.likelihoods:
+                near = difflib.get_close_matches(modality, self.likelihoods, 1)
                 hint = f"; did you mean {near[0]!r}?" if near else ""
                 known = ", ".join(self.likelihoods)
-                raise ValueError(f"{type(self).__name__}: no sense {sense!r}, only {known}{hint}")
-        return [s for s in self.likelihoods if senses is None or s in senses]
+                raise ValueError(f"{type(self).__name__}: no modality {modality!r}, only {known}{hint}")
+        return [s for s in self.likelihoods if modalities is None or s in modalities]
 
-    def _in(self, batch: Batch, senses: Sequence[str] | None) -> list[str]:
-        """The named senses, all of which must be in the batch; or those that are. Checks what is there."""
+    def _in(self, batch: Batch, modalities: Sequence[str] | None) -> list[str]:
+        """The named modalities, all of which must be in the batch; or those that are. Checks what is there."""
         who = type(self).__name__
-        names = self._known(senses)
-        if senses is None:
+        names = self._known(modalities)
+        if modalities is None:
             names = [s for s in names if s in batch]
         if not names:
-            raise ValueError(f"{who}: no sense; the batch has {', '.join(batch) or 'nothing'}, "
+            raise ValueError(f"{who}: no modality; the batch has {', '.join(batch) or 'nothing'}, "
                              f"the model {', '.join(self.likelihoods)}")  # fmt: skip
         for s in names:
             if s not in batch:
@@ -174,7 +174,7 @@ class MultimodalVAE(nn.Module):
         return names
 
     def _present(self, batch: Batch, names: Sequence[str]) -> dict[str, Tensor]:
-        """Which examples have each of these senses, bool (B,)."""
+        """Which examples have each of these modalities, bool (B,)."""
         who, masks = type(self).__name__, {}
         for s in names:
             mask = batch.get(f"{s}_present")
@@ -189,22 +189,22 @@ class MultimodalVAE(nn.Module):
         return masks
 
     def _experts(
-        self, batch: Batch, senses: Sequence[str] | None = None
+        self, batch: Batch, modalities: Sequence[str] | None = None
     ) -> tuple[list[str], Independent[Normal], Tensor]:
-        """The names of the senses that are there, qᵢ(z|xᵢ) of batch shape (M, B), and which are there, bool (M, B)."""
-        names = self._in(batch, senses)
+        """The names of the modalities that are there, qᵢ(z|xᵢ) of batch shape (M, B), and which are there, bool (M, B)."""
+        names = self._in(batch, modalities)
         present = self._present(batch, names)
         outputs = [self._run(s, batch[s], present[s], 2 * self.latent) for s in names]
         return names, from_network(torch.stack(outputs)), torch.stack([present[s] for s in names])
 
-    def _run(self, sense: str, x: Tensor, present: Tensor, outputs: int) -> Tensor:
-        """What an encoder says, (B, outputs). It sees only the examples that have the sense; the others get 0."""
+    def _run(self, modality: str, x: Tensor, present: Tensor, outputs: int) -> Tensor:
+        """What an encoder says, (B, outputs). It sees only the examples that have the modality; the others get 0."""
         if present.all():
-            return self._checked(f"the encoder of {sense!r}", self.encoders[sense](x), len(x), outputs)
+            return self._checked(f"the encoder of {modality!r}", self.encoders[modality](x), len(x), outputs)
         rows = present.nonzero()[:, 0]
         if not len(rows):
             return self._like().new_zeros(len(x), outputs)
-        seen = self._checked(f"the encoder of {sense!r}", self.encoders[sense](x[rows]), len(rows), outputs)
+        seen = self._checked(f"the encoder of {modality!r}", self.encoders[modality](x[rows]), len(rows), outputs)
         return seen.new_zeros(len(x), outputs).index_put((rows,), seen)
 
     def _checked(self, whose: str, output: Tensor, size: int, outputs: int) -> Tensor:
@@ -214,15 +214,15 @@ class MultimodalVAE(nn.Module):
         return output
 
     def _reconstruct(self, z: Tensor, batch: Batch, here: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The log-likelihood of each sense where it is asked for, else 0.
+        """The log-likelihood of each modality where it is asked for, else 0.
 
         Args:
             z: (..., B, d).
-            batch: the senses.
-            here: for each sense to be made, bool that broadcasts to (..., B). A decoder sees only these z.
+            batch: the modalities.
+            here: for each modality to be made, bool that broadcasts to (..., B). A decoder sees only these z.
 
         Returns:
-            For each of these senses (..., B).
+            For each of these modalities (..., B).
         """
         out = {}
         size = z.shape[-2]
@@ -276,5 +276,5 @@ def divergence(q: Independent[Normal], p: Independent[Normal] | None = None) -> 
 
 
 def sum_kl(q: Independent[Normal], single: Independent[Normal], present: Tensor) -> Tensor:
-    """Σᵢ KL(q ‖ qᵢ) over the senses that are there, (B,)."""
+    """Σᵢ KL(q ‖ qᵢ) over the modalities that are there, (B,)."""
     return (divergence(q, single) * present).sum(0)

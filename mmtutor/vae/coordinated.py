@@ -1,4 +1,4 @@
-"""Coordinated models: a VAE for each sense, whose inferences are drawn together."""
+"""Coordinated models: a VAE for each modality, whose inferences are drawn together."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .gaussian import normal, product_of_posteriors, wasserstein
 
 
 class Coordinated(MultimodalVAE):
-    """Each sense has its own inference, and no inference sees several senses.
+    """Each modality has its own inference, and no inference sees several modalities.
 
         loss = −Σᵢ ELBO(xᵢ) + λ Σ_{i<j} D(qᵢ, qⱼ) − γ Σ_{i≠j} E_qᵢ [wⱼ log p(xⱼ|z)]
 
-    D is a distance between inference distributions, the last term cross-generation: a sense is to be made from the code
+    D is a distance between inference distributions, the last term cross-generation: a modality is to be made from the code
     of another. The survey of Suzuki and Matsuo (2022, section 4) calls these the two criteria of closeness.
 
     All other arguments are those of `MultimodalVAE`.
@@ -28,7 +28,7 @@ class Coordinated(MultimodalVAE):
         distance: ``"kl"``, (KL(qᵢ ‖ qⱼ) + KL(qⱼ ‖ qᵢ))/2, or ``"wasserstein"``, the squared Wasserstein-2 distance.
         apart: λ, at least 0.
         cross: γ, at least 0.
-        combine: how to infer from several senses after all: ``"product"``, with the prior counted once, or
+        combine: how to infer from several modalities after all: ``"product"``, with the prior counted once, or
             ``"average"`` of means and of standard deviations, which is the Wasserstein barycentre.
     """
 
@@ -53,9 +53,9 @@ class Coordinated(MultimodalVAE):
                 raise ValueError(f"Coordinated: {name} must be finite and at least 0, got {weight!r}")
         self.distance, self.apart, self.cross, self.combine = distance, apart, cross, combine
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> Independent[Normal]:
-        """From one sense by its encoder, from several as ``combine`` says."""
-        _, single, present = self._experts(batch, senses)
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Independent[Normal]:
+        """From one modality by its encoder, from several as ``combine`` says."""
+        _, single, present = self._experts(batch, modalities)
         if self.combine == "product":
             return product_of_posteriors(single, present)
         weight = present.unsqueeze(-1).to(single.mean.dtype)
@@ -63,7 +63,7 @@ class Coordinated(MultimodalVAE):
         return normal((weight * single.mean).sum(0), (weight * single.stddev).sum(0))
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """See the class; ``"apart"`` and ``"cross"`` are the sums without λ and γ, each sense's cost is its own."""
+        """See the class; ``"apart"`` and ``"cross"`` are the sums without λ and γ, each modality's cost is its own."""
         names, q, present = self._experts(batch)
         own = torch.eye(len(names), dtype=torch.bool, device=present.device).unsqueeze(2)  # (M, M, 1)
         wanted = present.unsqueeze(1) & present & (own | (self.cross > 0))  # (from i, to j, B)
@@ -75,7 +75,7 @@ class Coordinated(MultimodalVAE):
         return {"loss": loss, **{s: -v for s, v in log_p.items()}, "kl": kl, "apart": apart, "cross": cross}
 
     def _apart(self, q: Independent[Normal], present: Tensor) -> Tensor:
-        """Σ_{i<j} D(qᵢ, qⱼ) over the senses that are there, (B,)."""
+        """Σ_{i<j} D(qᵢ, qⱼ) over the modalities that are there, (B,)."""
         shape = (len(present), *q.mean.shape)
         left, right = (normal(q.mean.unsqueeze(k).expand(shape), q.stddev.unsqueeze(k).expand(shape)) for k in (1, 0))
         between = divergence(left, right) if self.distance == "kl" else wasserstein(left, right)  # (M, M, B)

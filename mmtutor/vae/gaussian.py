@@ -1,6 +1,6 @@
 """Normal distributions with independent numbers, their products and their mixtures.
 
-Experts are stacked: one distribution of batch shape (M, B), event (d,), holds those of M senses for B examples. Which
+Experts are stacked: one distribution of batch shape (M, B), event (d,), holds those of M modalities for B examples. Which
 of them take part is a mask, bool (..., M, B), and all masks are worked on at once.
 """
 
@@ -70,7 +70,7 @@ def product(experts: Independent[Normal], among: Tensor | None = None, prior: bo
 def product_of_posteriors(posteriors: Independent[Normal], among: Tensor | None = None) -> Independent[Normal]:
     """∏ᵢ qᵢ(z|xᵢ) / p(z)^(M−1) made a density: the posterior for all xᵢ, where each qᵢ has the prior in it already.
 
-    A plain product would count the prior M times. The senses must be independent given z. In a linear-Gaussian world
+    A plain product would count the prior M times. The modalities must be independent given z. In a linear-Gaussian world
     posteriors are never wider than the prior; learned ones may be, so that of several has at least the prior's
     precision, 1.
 
@@ -122,15 +122,15 @@ def choose(components: Independent[Normal], among: Tensor | None = None) -> Inde
     return normal(mean.gather(0, drawn)[0], std.gather(0, drawn)[0])
 
 
-def subsets(senses: int) -> Tensor:
-    """All sets of senses but the empty one, bool (2^M − 1, M), the small ones first.
+def subsets(modalities: int) -> Tensor:
+    """All sets of modalities but the empty one, bool (2^M − 1, M), the small ones first.
 
     Examples:
         >>> subsets(2).tolist()
         [[True, False], [False, True], [True, True]]
     """
-    numbers = torch.arange(1, 2**senses)
-    members = (numbers.unsqueeze(1) >> torch.arange(senses)) % 2 == 1
+    numbers = torch.arange(1, 2**modalities)
+    members = (numbers.unsqueeze(1) >> torch.arange(modalities)) % 2 == 1
     return members[members.sum(1).argsort(stable=True)]
 
 

@@ -1,4 +1,4 @@
-"""JMVAE: a joint encoder for all senses, and a surrogate for each sense alone (Suzuki, Nakayama and Matsuo, 2016)."""
+"""JMVAE: a joint encoder for all modalities, and a surrogate for each modality alone (Suzuki, Nakayama and Matsuo, 2016)."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ from .gaussian import from_network, product_of_posteriors, where
 
 
 class JointVAE(MultimodalVAE):
-    """Inference by a joint encoder q(z|X), and by a surrogate qᵢ(z|xᵢ) from one sense.
+    """Inference by a joint encoder q(z|X), and by a surrogate qᵢ(z|xᵢ) from one modality.
 
-    From several senses, but not all, there is no surrogate; then the product of the surrogates is taken, with the prior
+    From several modalities, but not all, there is no surrogate; then the product of the surrogates is taken, with the prior
     counted once.
 
     All other arguments are those of `MultimodalVAE`; the encoders are the surrogates.
 
     Args:
-        joint: a network from a batch with all senses to (B, 2 latent).
+        joint: a network from a batch with all modalities to (B, 2 latent).
     """
 
     def __init__(self, joint: nn.Module, *args: Any, **others: Any) -> None:
         super().__init__(*args, **others)
         self.joint = joint
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> Independent[Normal]:
-        """From all senses by the joint encoder, from fewer by the surrogates."""
-        names, surrogates, present = self._experts(batch, senses)
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Independent[Normal]:
+        """From all modalities by the joint encoder, from fewer by the surrogates."""
+        names, surrogates, present = self._experts(batch, modalities)
         complete = present.all(0) if len(names) == len(self.likelihoods) else torch.zeros_like(present[0])
         if complete.all():
             return self._joint(batch, complete)
@@ -68,7 +68,7 @@ class JMVAE(JointVAE):
         """See the class; ``"surrogates"`` is the last sum, without α."""
         names, surrogates, present = self._experts(batch)
         if len(names) < len(self.likelihoods) or not present.all():
-            raise ValueError("JMVAE: needs all senses of every example in training; leave out what is incomplete")
+            raise ValueError("JMVAE: needs all modalities of every example in training; leave out what is incomplete")
         q = self._joint(batch, present.all(0))
         log_p = self._reconstruct(q.rsample(), batch, dict(zip(names, present, strict=True)))
         kl, apart = divergence(q), sum_kl(q, surrogates, present)

@@ -1,4 +1,4 @@
-"""Likelihoods p(x|z): what a decoder's output means as a distribution of a sense.
+"""Likelihoods p(x|z): what a decoder's output means as a distribution of a modality.
 
 Each function here makes a function from a decoder's output (B, ...) to a distribution of batch shape (B,), so that
 ``log_prob(x)`` is the sum over the numbers of an example, in nats. Any function of that kind will do.

@@ -14,11 +14,11 @@ from .gaussian import density, mixture, normal
 
 
 class MMVAE(MultimodalVAE):
-    """q(z|X) = 1/M Σₘ qₘ(z|xₘ), and each expert is to explain all senses.
+    """q(z|X) = 1/M Σₘ qₘ(z|xₘ), and each expert is to explain all modalities.
 
         loss = −1/M Σₘ E [log 1/K Σₖ wₘₖ],    wₘₖ = p(zₘₖ)^β ∏ᵢ p(xᵢ|zₘₖ)^wᵢ / q(zₘₖ|X)^β,    zₘₖ ~ qₘ(z|xₘ)
 
-    The mean over m stands outside the log, or the best expert would silence the others. An example that lacks a sense
+    The mean over m stands outside the log, or the best expert would silence the others. An example that lacks a modality
     has the experts of what it has. The paper's prior and posterior are Laplace distributions, ours are normal.
 
     All other arguments are those of `MultimodalVAE`.
@@ -27,7 +27,7 @@ class MMVAE(MultimodalVAE):
         k: K; with 1 it is the ELBO.
         objective: ``"iwae"``, or ``"dreg"``, whose gradient has the same mean for the decoders and less noise for the
             encoders (Tucker and others, 2019): there it flows through z alone, and is weighted by wₖ/Σw once more. The
-            mean is the same for the encoder of one sense; of several nearly so, as in the paper.
+            mean is the same for the encoder of one modality; of several nearly so, as in the paper.
     """
 
     def __init__(self, *args: Any, k: int = 1, objective: str = "iwae", **others: Any) -> None:
@@ -38,13 +38,13 @@ class MMVAE(MultimodalVAE):
             raise ValueError(f"MMVAE: objective must be 'iwae' or 'dreg', got {objective!r}")
         self.k, self.objective = k, objective
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> MixtureSameFamily:
-        """The mixture of the experts of the senses."""
-        _, experts, present = self._experts(batch, senses)
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> MixtureSameFamily:
+        """The mixture of the experts of the modalities."""
+        _, experts, present = self._experts(batch, modalities)
         return mixture(experts, present)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """See the class; costs of the senses and ``"kl"``, log q(z|X) − log p(z), are means over all z."""
+        """See the class; costs of the modalities and ``"kl"``, log q(z|X) − log p(z), are means over all z."""
         names, experts, present = self._experts(batch)
         z = experts.rsample((self.k,))  # (K, M, B, d)
         q = mixture(_detached(experts) if self.objective == "dreg" else experts, present)

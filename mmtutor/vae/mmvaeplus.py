@@ -1,4 +1,4 @@
-"""MMVAE+: what only one sense can show has a latent variable of its own (Palumbo, Daunhawer and Vogt, 2023)."""
+"""MMVAE+: what only one modality can show has a latent variable of its own (Palumbo, Daunhawer and Vogt, 2023)."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from .gaussian import density, from_network, mixture, stacked
 
 
 class MMVAEPlus(MultimodalVAE):
-    """Each sense is made from the shared z and from its private wᵢ: pᵢ(xᵢ|z, wᵢ), with p(wᵢ) = N(0, I).
+    """Each modality is made from the shared z and from its private wᵢ: pᵢ(xᵢ|z, wᵢ), with p(wᵢ) = N(0, I).
 
         loss = −1/M Σₘ E [log 1/K Σₖ p(z) p(wₘ) pₘ(xₘ|z, wₘ) ∏_{i≠m} pᵢ(xᵢ|z, w̃ᵢ) / (q(z|X) q(wₘ|xₘ))]
 
     with z ~ qₘ(z|xₘ), wₘ ~ q(wₘ|xₘ), and w̃ᵢ ~ rᵢ = N(0, sᵢ²), an auxiliary prior with learned widths that
-    serves training alone. As a sense is also made from *another's* z without its own w, what is shared has to be in z,
+    serves training alone. As a modality is also made from *another's* z without its own w, what is shared has to be in z,
     though nothing forbids that it is in w too. q(z|X) is the mixture of experts.
 
     All other arguments are those of `MultimodalVAE`.
 
     Args:
-        encoders: for each sense a network to (B, 2 latent + 2 private): mean and log σ of z, then of w.
-        decoders: for each sense a network from (N, latent + private), z first.
+        encoders: for each modality a network to (B, 2 latent + 2 private): mean and log σ of z, then of w.
+        decoders: for each modality a network from (N, latent + private), z first.
         likelihoods: of `MultimodalVAE`.
         latent: size of z.
         private: size of each w, at least 1.
@@ -52,24 +52,24 @@ class MMVAEPlus(MultimodalVAE):
         self.private, self.k = private, k
         self.log_widths = nn.ParameterDict({s: nn.Parameter(torch.zeros(private)) for s in encoders})
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> MixtureSameFamily:
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> MixtureSameFamily:
         """The mixture of the experts of z."""
-        _, experts, present = self._experts(batch, senses)
+        _, experts, present = self._experts(batch, modalities)
         return mixture(experts, present)
 
-    def encode_private(self, batch: Batch, senses: Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
-        """q(wᵢ|xᵢ) of each sense."""
-        return self._infer(batch, senses)[2]
+    def encode_private(self, batch: Batch, modalities: Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
+        """q(wᵢ|xᵢ) of each modality."""
+        return self._infer(batch, modalities)[2]
 
     def decode(
-        self, z: Tensor, senses: Sequence[str] | None = None, private: Mapping[str, Tensor] | None = None
+        self, z: Tensor, modalities: Sequence[str] | None = None, private: Mapping[str, Tensor] | None = None
     ) -> dict[str, Distribution]:
         """p(xᵢ|z, wᵢ); wᵢ (N, private) is drawn from its prior N(0, I) where ``private`` does not give it."""
         if z.ndim != 2 or z.shape[1] != self.latent:
             raise ValueError(f"MMVAEPlus: z must be (N, {self.latent}), got {tuple(z.shape)}")
         self._known(list(private or ()))
         made = {}
-        for s in self._known(senses):
+        for s in self._known(modalities):
             w = (private or {}).get(s)
             w = torch.randn(len(z), self.private, dtype=z.dtype, device=z.device) if w is None else w
             if w.shape != (len(z), self.private):
@@ -79,7 +79,7 @@ class MMVAEPlus(MultimodalVAE):
 
     @torch.no_grad()
     def generate(self, given: Batch | None = None, to: Sequence[str] | None = None, n: int = 1) -> dict[str, Tensor]:
-        """As for all models; wᵢ is inferred of a sense that is given, and comes from p(wᵢ) of others."""
+        """As for all models; wᵢ is inferred of a modality that is given, and comes from p(wᵢ) of others."""
         if given is None or n < 1:
             return super().generate(given, to, n)
         names, q, styles = self._known(to), self.encode(given), self.encode_private(given)
@@ -118,13 +118,13 @@ class MMVAEPlus(MultimodalVAE):
 
     @torch.no_grad()
     def log_likelihood(
-        self, batch: Batch, k: int = 100, senses: Sequence[str] | None = None, chunk: int = 10000
+        self, batch: Batch, k: int = 100, modalities: Sequence[str] | None = None, chunk: int = 10000
     ) -> Tensor:
-        """As for all models; the w of senses that z is inferred from are inferred, all others come from p(w)."""
+        """As for all models; the w of modalities that z is inferred from are inferred, all others come from p(w)."""
         if k < 1:
             raise ValueError(f"MMVAEPlus: k must be at least 1, got {k}")
-        q, names = self.encode(batch, senses), self._in(batch, None)
-        there, styles = self._present(batch, names), self.encode_private(batch, senses)
+        q, names = self.encode(batch, modalities), self._in(batch, None)
+        there, styles = self._present(batch, names), self.encode_private(batch, modalities)
         estimates = []
         for start in range(0, k, step := max(1, chunk // len(batch[names[0]]))):
             z = q.sample((min(step, k - start),))  # type: ignore[no-untyped-call]
@@ -140,23 +140,23 @@ class MMVAEPlus(MultimodalVAE):
             estimates.append(log_w)
         return torch.cat(estimates).logsumexp(0) - math.log(k)
 
-    def _auxiliary(self, sense: str, z: Tensor) -> Tensor:
+    def _auxiliary(self, modality: str, z: Tensor) -> Tensor:
         """w̃ ~ r, for each z."""
         noise = torch.randn(*z.shape[:-1], self.private, dtype=z.dtype, device=z.device)
-        width: Tensor = self.log_widths[sense].exp()
+        width: Tensor = self.log_widths[modality].exp()
         return noise * width
 
     def _experts(
-        self, batch: Batch, senses: Sequence[str] | None = None
+        self, batch: Batch, modalities: Sequence[str] | None = None
     ) -> tuple[list[str], Independent[Normal], Tensor]:
-        names, experts, _, present = self._infer(batch, senses)
+        names, experts, _, present = self._infer(batch, modalities)
         return names, experts, present
 
     def _infer(
-        self, batch: Batch, senses: Sequence[str] | None = None
+        self, batch: Batch, modalities: Sequence[str] | None = None
     ) -> tuple[list[str], Independent[Normal], dict[str, Independent[Normal]], Tensor]:
-        """The names, the experts of z (M, B), q(wᵢ|xᵢ) of each sense, and which are there."""
-        names = self._in(batch, senses)
+        """The names, the experts of z (M, B), q(wᵢ|xᵢ) of each modality, and which are there."""
+        names = self._in(batch, modalities)
         present, parts, styles = self._present(batch, names), [], {}
         for s in names:
             sizes = [2 * self.latent, 2 * self.private]

@@ -14,18 +14,18 @@ from .gaussian import product
 
 
 class MVAE(MultimodalVAE):
-    """Any set S of senses is inferred from by q(z|x_S) ∝ p(z) ∏ q̃ᵢ(z|xᵢ), and is trained by its own ELBO.
+    """Any set S of modalities is inferred from by q(z|x_S) ∝ p(z) ∏ q̃ᵢ(z|xᵢ), and is trained by its own ELBO.
 
         loss = −ELBO(X) − Σᵢ ELBO(xᵢ) − Σₖ ELBO(x_Sₖ),    ELBO(x_S) = E_q [Σ_S wᵢ log p(xᵢ|z)] − β KL(q(z|x_S) ‖ p(z))
 
-    Sets Sₖ are drawn for each example. Without the ELBOs of single senses an expert would learn only to correct others.
-    An example that lacks a sense has the ELBOs of what it has.
+    Sets Sₖ are drawn for each example. Without the ELBOs of single modalities an expert would learn only to correct others.
+    An example that lacks a modality has the ELBOs of what it has.
 
     All other arguments are those of `MultimodalVAE`; an encoder tells the expert q̃ᵢ.
 
     Args:
         drawn: how many sets Sₖ.
-        single: whether there are the ELBOs of single senses.
+        single: whether there are the ELBOs of single modalities.
     """
 
     def __init__(self, *args: Any, drawn: int = 1, single: bool = True, **others: Any) -> None:
@@ -34,9 +34,9 @@ class MVAE(MultimodalVAE):
             raise ValueError(f"MVAE: drawn must be at least 0, got {drawn}")
         self.drawn, self.single = drawn, single
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> Independent[Normal]:
-        """The product of the prior and the experts of the senses."""
-        _, experts, present = self._experts(batch, senses)
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Independent[Normal]:
+        """The product of the prior and the experts of the modalities."""
+        _, experts, present = self._experts(batch, modalities)
         return product(experts, present)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
@@ -50,7 +50,7 @@ class MVAE(MultimodalVAE):
         return {"loss": -self._total(log_p) + self.beta * kl, **{s: -v for s, v in log_p.items()}, "kl": kl}
 
     def _sets(self, present: Tensor) -> Tensor:
-        """Which senses of each example are in each set, bool (S, M, B); a set may be empty."""
+        """Which modalities of each example are in each set, bool (S, M, B); a set may be empty."""
         many, B = present.shape
         sets = [present.unsqueeze(0)]
         if self.single and many > 1:

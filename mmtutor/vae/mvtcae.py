@@ -1,4 +1,4 @@
-"""MVTCAE: a product of experts that loses as little as can be of what the senses share (Hwang and others, 2021)."""
+"""MVTCAE: a product of experts that loses as little as can be of what the modalities share (Hwang and others, 2021)."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from .gaussian import product
 
 
 class MVTCAE(MultimodalVAE):
-    """The posterior is to explain what the senses share: a bound on the total correlation TC(X) − TC(X|Z).
+    """The posterior is to explain what the modalities share: a bound on the total correlation TC(X) − TC(X|Z).
 
         loss = −(M − α)/M E_q [Σᵢ wᵢ log p(xᵢ|z)] + β ((1 − α) KL(q(z|X) ‖ p(z)) + α/M Σᵢ KL(q(z|X) ‖ qᵢ(z|xᵢ)))
 
     with q(z|X) ∝ ∏ qᵢ(z|xᵢ), without the prior. Each qᵢ is pulled over the joint posterior, so that it can stand for
-    it. An example that lacks a sense has M as many as it has.
+    it. An example that lacks a modality has M as many as it has.
 
     All other arguments are those of `MultimodalVAE`.
 
@@ -32,9 +32,9 @@ class MVTCAE(MultimodalVAE):
             raise ValueError(f"MVTCAE: alpha must be from 0 to 1, got {alpha!r}")
         self.alpha = alpha
 
-    def encode(self, batch: Batch, senses: Sequence[str] | None = None) -> Independent[Normal]:
-        """The product of the experts of the senses."""
-        _, experts, present = self._experts(batch, senses)
+    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Independent[Normal]:
+        """The product of the experts of the modalities."""
+        _, experts, present = self._experts(batch, modalities)
         return product(experts, present, prior=False)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:

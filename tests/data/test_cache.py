@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmtutor.data import SENSES, compose, digits
+from mmtutor.data import MODALITIES, compose, digits
 from mmtutor.data.cache import cached
 
 
@@ -17,15 +17,15 @@ def files(folder: Path) -> list[Path]:
     return sorted(folder.rglob("*.safetensors"))
 
 
-def make(*senses, split="train", **settings):
-    return digits(*senses, split=split, **{"n": 6, "progress": False, **settings})[:]
+def make(*modalities, split="train", **settings):
+    return digits(*modalities, split=split, **{"n": 6, "progress": False, **settings})[:]
 
 
 def test_the_cached_are_the_same_as_fresh(own_cache):
     for settings in ({}, {"relation": "sum", "drop": 0.4}, {"split": "test", "seed": 3}):
-        fresh = make(*SENSES, cache=False, **settings)
+        fresh = make(*MODALITIES, cache=False, **settings)
         for attempt in range(2):  # written, then read
-            stored = make(*SENSES, **settings)
+            stored = make(*MODALITIES, **settings)
             assert fresh.keys() == stored.keys()
             for name, value in fresh.items():
                 assert stored[name].dtype == value.dtype
@@ -35,7 +35,7 @@ def test_the_cached_are_the_same_as_fresh(own_cache):
 
 
 def test_without_the_cache_nothing_is_written(own_cache):
-    make(*SENSES, cache=False)
+    make(*MODALITIES, cache=False)
     make("handwritten", "word")  # as fast to make as to read
     assert not own_cache.exists() or not files(own_cache)
 
@@ -57,13 +57,13 @@ OTHER = {"split": "valid", "n": 7, "seed": 1, "relation": "sum", "street_difficu
 
 @pytest.mark.parametrize("argument", OTHER)
 def test_every_argument_that_matters_is_in_the_key(argument, own_cache):
-    senses = ("street", "spoken", "waveform", "shape")
-    make(*senses, **BASE)
+    modalities = ("street", "spoken", "waveform", "shape")
+    make(*modalities, **BASE)
     before = files(own_cache)
-    stored = make(*senses, **{**BASE, argument: OTHER[argument]})
-    fresh = make(*senses, **{**BASE, argument: OTHER[argument]}, cache=False)
-    assert all(torch.equal(stored[s], fresh[s]) for s in senses)
-    concerned = {"street_difficulty": {"street"}, "snr_db": {"spoken", "waveform"}}.get(argument, set(senses))
+    stored = make(*modalities, **{**BASE, argument: OTHER[argument]})
+    fresh = make(*modalities, **{**BASE, argument: OTHER[argument]}, cache=False)
+    assert all(torch.equal(stored[s], fresh[s]) for s in modalities)
+    concerned = {"street_difficulty": {"street"}, "snr_db": {"spoken", "waveform"}}.get(argument, set(modalities))
     new = {f.name.split("-")[0] for f in files(own_cache) if f not in before}
     assert new == concerned, "and what does not depend on it is not made twice"
 

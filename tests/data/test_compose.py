@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from mmtutor.data import SENSES, SPLITS, Items, digits
+from mmtutor.data import MODALITIES, SPLITS, Items, digits
 from mmtutor.data.handwritten import handwritten
 from mmtutor.data.shape import shape
 from mmtutor.data.spoken import log_mel, mu_law_decode, spoken
@@ -19,8 +19,8 @@ from mmtutor.data.street import FONTS
 from mmtutor.data.word import WORDS, read_word
 
 
-def quiet(*senses, split="train", **settings):
-    return digits(*senses, split=split, **{"cache": False, "progress": False, **settings})
+def quiet(*modalities, split="train", **settings):
+    return digits(*modalities, split=split, **{"cache": False, "progress": False, **settings})
 
 
 def same(a, b, names=None):
@@ -79,12 +79,12 @@ def test_the_same_voices_are_heard_as_the_split_has():
 
 
 @pytest.mark.parametrize("relation", ["same", "sum"])
-def test_example_k_does_not_depend_on_n_nor_on_the_other_senses_nor_on_their_order(relation):
-    all_of_them = quiet(*SENSES, n=40, seed=5, relation=relation, typos=0.3)[:]
-    for senses in [(s,) for s in SENSES] + [tuple(reversed(SENSES)), ("shape", "waveform", "street")]:
-        fewer = quiet(*senses, n=17, seed=5, relation=relation, typos=0.3)[:]
-        for name in senses:
-            assert torch.equal(fewer[name], all_of_them[name][:17]), (senses, name)
+def test_example_k_does_not_depend_on_n_nor_on_the_other_modalities_nor_on_their_order(relation):
+    all_of_them = quiet(*MODALITIES, n=40, seed=5, relation=relation, typos=0.3)[:]
+    for modalities in [(s,) for s in MODALITIES] + [tuple(reversed(MODALITIES)), ("shape", "waveform", "street")]:
+        fewer = quiet(*modalities, n=17, seed=5, relation=relation, typos=0.3)[:]
+        for name in modalities:
+            assert torch.equal(fewer[name], all_of_them[name][:17]), (modalities, name)
         if relation == "same":
             assert torch.equal(fewer["label"], all_of_them["label"][:17])
         else:
@@ -93,14 +93,14 @@ def test_example_k_does_not_depend_on_n_nor_on_the_other_senses_nor_on_their_ord
             assert all(torch.equal(fewer[name], all_of_them[name][:17]) for name in shown)
 
 
-def test_the_missing_do_not_depend_on_n_nor_on_the_order_of_the_senses():
+def test_the_missing_do_not_depend_on_n_nor_on_the_order_of_the_modalities():
     chances = {"word": 0.5, "shape": 0.3}
     a = quiet("word", "shape", "handwritten", n=200, drop=chances)[:]
     b = quiet("shape", "handwritten", "word", n=77, drop=chances)[:]
     assert all(torch.equal(a[name][:77], b[name]) for name in a)
     all_drop = [quiet(*s, n=200, drop=0.6)[:] for s in (("word", "shape"), ("shape", "word"))]
     assert same(*all_drop, names=list(all_drop[0]))
-    # Another sense asked for changes a mask only where all would have been missing.
+    # Another modality asked for changes a mask only where all would have been missing.
     three = quiet("word", "shape", "handwritten", n=200, drop=0.6)[:]
     differ = (three["word_present"] != all_drop[0]["word_present"]) | (
         three["shape_present"] != all_drop[0]["shape_present"]
@@ -108,15 +108,15 @@ def test_the_missing_do_not_depend_on_n_nor_on_the_order_of_the_senses():
     assert bool((all_drop[0]["word_present"] ^ all_drop[0]["shape_present"])[differ].all())
 
 
-def test_seed_and_split_change_every_sense():
-    base = quiet(*SENSES, n=20, seed=0)[:]
-    for other in (quiet(*SENSES, n=20, seed=1)[:], quiet(*SENSES, split="test", n=20, seed=0)[:]):
-        for name in (*SENSES, "label"):
+def test_seed_and_split_change_every_modality():
+    base = quiet(*MODALITIES, n=20, seed=0)[:]
+    for other in (quiet(*MODALITIES, n=20, seed=1)[:], quiet(*MODALITIES, split="test", n=20, seed=0)[:]):
+        for name in (*MODALITIES, "label"):
             assert not torch.equal(base[name], other[name]), name
-    assert same(base, quiet(*SENSES, n=20, seed=0)[:])
+    assert same(base, quiet(*MODALITIES, n=20, seed=0)[:])
 
 
-def test_all_senses_show_the_digit_of_the_label():
+def test_all_modalities_show_the_digit_of_the_label():
     """Read it back where it can be read exactly: the word's text, the image and the voice among the source items."""
     n = 200
     data = quiet("word", "handwritten", "waveform", n=n, snr_db=(float("inf"), float("inf")))[:]
@@ -132,7 +132,7 @@ def test_all_senses_show_the_digit_of_the_label():
 
 
 @pytest.mark.parametrize("relation", ["same", "sum"])
-def test_derived_senses_show_the_same_item(relation):
+def test_derived_modalities_show_the_same_item(relation):
     """``shape`` measures the same image exactly. ``spoken`` is the picture of the same sound before both were rounded
     to float16: in noise they agree to 5e-4 (one half-precision step), in clean speech to 1 % (the rounding of the
     waveform lies near the floor of 60 dB)."""
@@ -189,8 +189,8 @@ def test_shapes_types_and_ranges():
         "shape": (16,),
         "waveform": (8000,),
     }
-    data = quiet(*SENSES, n=12, seed=9)
-    assert data.senses == SENSES
+    data = quiet(*MODALITIES, n=12, seed=9)
+    assert data.modalities == MODALITIES
     assert len(data) == 12
     for name, shape_of in expected.items():
         assert data[:][name].shape == (12, *shape_of)
@@ -199,16 +199,16 @@ def test_shapes_types_and_ranges():
         if name != "shape":
             assert low <= data[:][name].min() < data[:][name].max() <= high
     assert data[:]["label"].dtype == torch.int64
-    summed = quiet(*SENSES, n=12, relation="sum", drop=0.5)
-    assert summed.senses == SENSES  # labels and masks are no senses
+    summed = quiet(*MODALITIES, n=12, relation="sum", drop=0.5)
+    assert summed.modalities == MODALITIES  # labels and masks are no modalities
 
 
-# ---- missing senses
+# ---- missing modalities
 
 
 def test_rates_of_missing_are_what_was_asked():
-    """With three senses at p all three would be missing with p³, and one of them, each as likely, then stays: so
-    a sense is missing with p − p³/3. Bounds: 4.4 standard deviations of a binomial."""
+    """With three modalities at p all three would be missing with p³, and one of them, each as likely, then stays: so
+    a modality is missing with p − p³/3. Bounds: 4.4 standard deviations of a binomial."""
     n, p = 4000, 0.5
     data = quiet("word", "shape", "handwritten", n=n, drop=p)[:]
     present = torch.stack([data[f"{s}_present"] for s in ("word", "shape", "handwritten")], 1)
@@ -230,23 +230,23 @@ def test_where_all_would_be_missing_each_is_as_likely_to_stay_whatever_its_chanc
     one = quiet("word", "handwritten", n=n, drop=1.0)[:]
     assert bool((one["word_present"] ^ one["handwritten_present"]).all())
     assert abs(one["word_present"].double().mean().item() - 0.5) < 4.4 * 0.5 / n**0.5
-    assert bool(quiet("word", n=50, drop=1.0)[:]["word_present"].all())  # a single sense always stays
+    assert bool(quiet("word", n=50, drop=1.0)[:]["word_present"].all())  # a single modality always stays
 
 
 def test_what_is_missing_is_zero_and_nothing_else_changes():
-    whole = quiet(*SENSES, n=60)[:]
-    for drop, masked in (({"spoken": 0.5, "street": 0.7, "word": 0.0}, {"spoken", "street"}), (0.4, set(SENSES))):
-        data = quiet(*SENSES, n=60, drop=drop)[:]
+    whole = quiet(*MODALITIES, n=60)[:]
+    for drop, masked in (({"spoken": 0.5, "street": 0.7, "word": 0.0}, {"spoken", "street"}), (0.4, set(MODALITIES))):
+        data = quiet(*MODALITIES, n=60, drop=drop)[:]
         assert {name for name in data if name.endswith("_present")} == {f"{s}_present" for s in masked}
         assert torch.equal(data["label"], whole["label"])
-        for sense in SENSES:
-            if sense not in masked:
-                assert torch.equal(data[sense], whole[sense])
+        for modality in MODALITIES:
+            if modality not in masked:
+                assert torch.equal(data[modality], whole[modality])
                 continue
-            mask = data[f"{sense}_present"]
+            mask = data[f"{modality}_present"]
             assert 0 < int(mask.sum()) < 60
-            assert torch.equal(data[sense][mask], whole[sense][mask])
-            assert not data[sense][~mask].any()
+            assert torch.equal(data[modality][mask], whole[modality][mask])
+            assert not data[modality][~mask].any()
     assert not any(name.endswith("_present") for name in quiet("word", n=5, drop=0)[:])
 
 
@@ -257,7 +257,7 @@ def fake(values, labels=None):
     return lambda split: Items(values, np.arange(len(values)) % 10 if labels is None else labels)
 
 
-def test_another_source_is_used_for_the_sense_and_for_what_is_derived_from_it():
+def test_another_source_is_used_for_the_modality_and_for_what_is_derived_from_it():
     rng = np.random.default_rng(0)
     pixels = rng.integers(0, 256, (40, 1, 28, 28), np.uint8)
     sounds = rng.uniform(-1, 1, (20, 8000)).astype(np.float32)
@@ -311,12 +311,12 @@ def test_a_bad_source_is_refused(sources, error, words):
 
 
 @pytest.mark.parametrize(
-    ("senses", "arguments", "error", "words"),
+    ("modalities", "arguments", "error", "words"),
     [
-        ((), {}, ValueError, "at least one sense"),
-        (("handwriting",), {}, ValueError, "unknown sense 'handwriting'.*did you mean 'handwritten'"),
+        ((), {}, ValueError, "at least one modality"),
+        (("handwriting",), {}, ValueError, "unknown modality 'handwriting'.*did you mean 'handwritten'"),
         (("waveforms",), {}, ValueError, "did you mean 'waveform'"),
-        ((["word", "shape"],), {}, ValueError, "unknown sense"),
+        ((["word", "shape"],), {}, ValueError, "unknown modality"),
         (("word", "word"), {}, ValueError, "twice"),
         (("word",), {"split": "training"}, ValueError, "split must be one of train, valid, test"),
         (("word",), {"split": None}, ValueError, "split"),
@@ -337,9 +337,9 @@ def test_a_bad_source_is_refused(sources, error, words):
         (("word",), {"snr_db": 5}, TypeError, "snr_db"),
     ],
 )
-def test_bad_arguments_are_named(senses, arguments, error, words):
+def test_bad_arguments_are_named(modalities, arguments, error, words):
     with pytest.raises(error, match=words):
-        quiet(*senses, **{"n": 2, **arguments})
+        quiet(*modalities, **{"n": 2, **arguments})
 
 
 ANYTHING = st.one_of(
@@ -372,8 +372,8 @@ def is_share(value):
 @example("typos", float("nan"))
 @example("typos", np.float32(0.5))
 def test_anything_that_is_no_share_is_refused_by_name(name, value):
-    by_sense = name == "drop" and isinstance(value, dict) and set(value) <= {"word"}
-    if is_share(value) or (by_sense and all(map(is_share, value.values()))):
+    by_modality = name == "drop" and isinstance(value, dict) and set(value) <= {"word"}
+    if is_share(value) or (by_modality and all(map(is_share, value.values()))):
         assert not quiet("word", n=2, **{name: value})[:]["word"].isnan().any()
         return
     with pytest.raises((ValueError, TypeError), match=name):
@@ -381,7 +381,7 @@ def test_anything_that_is_no_share_is_refused_by_name(name, value):
 
 
 @settings(deadline=None, derandomize=True, max_examples=120)
-@given(name=st.sampled_from(["n", "seed", "split", "relation", "snr_db", "sense"]), value=ANYTHING)
+@given(name=st.sampled_from(["n", "seed", "split", "relation", "snr_db", "modality"]), value=ANYTHING)
 @example("snr_db", (0.0, float("inf")))
 @example("snr_db", (-1e308, 1e308))
 @example("snr_db", ("a", "b"))
@@ -392,10 +392,10 @@ def test_anything_that_is_no_share_is_refused_by_name(name, value):
 @example("seed", 10**400)
 def test_anything_else_is_refused_by_name_or_gives_finite_values(name, value):
     assume(not (name == "n" and isinstance(value, int) and value > 20))  # valid, only long
-    arguments = {} if name == "sense" else {"n": 2, name: value}
-    senses = (value,) if name == "sense" else ("spoken", "word")
+    arguments = {} if name == "modality" else {"n": 2, name: value}
+    modalities = (value,) if name == "modality" else ("spoken", "word")
     try:
-        data = quiet(*senses, **{"n": 2, **arguments})[:]
+        data = quiet(*modalities, **{"n": 2, **arguments})[:]
     except (ValueError, TypeError) as error:
         message = str(error)
     else:
@@ -444,8 +444,8 @@ def refuse(*a, **k):
     raise AssertionError("a socket was opened")
 socket.socket = socket.create_connection = socket.getaddrinfo = refuse
 sys.addaudithook(lambda event, args: refuse() if event.startswith("socket.") else None)
-from mmtutor.data import SENSES, digits, smartwatch
-data = digits(*SENSES, split="train", n=5, drop=0.2)
+from mmtutor.data import MODALITIES, digits, smartwatch
+data = digits(*MODALITIES, split="train", n=5, drop=0.2)
 smartwatch("valid")
 print(len(data), "offline")
 """

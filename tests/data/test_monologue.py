@@ -1,4 +1,4 @@
-"""Monologues: what the senses know is what the enumeration says, and nothing else gives the bits away."""
+"""Monologues: what the modalities know is what the enumeration says, and nothing else gives the bits away."""
 
 import itertools
 import math
@@ -49,7 +49,7 @@ def table(probability):
 def test_shapes_and_types():
     data = quiet(n=5)
     assert isinstance(data, Monologues)
-    assert data.senses == tuple(SIZES) == ("language", "acoustic", "visual")
+    assert data.modalities == tuple(SIZES) == ("language", "acoustic", "visual")
     kinds = {name: (tuple(value.shape), value.dtype) for name, value in data[:].items()}
     assert kinds == {
         **{name: ((5, 20, size), torch.float32) for name, size in SIZES.items()},
@@ -154,21 +154,21 @@ def test_a_bit_changes_only_its_own_event(monkeypatch, field, masks):
     changed_name = "score_label" if field == "intensity" else field
     assert not torch.equal(before.tensors[changed_name], after.tensors[changed_name])
     assert all(torch.equal(mask, after.events[name]) for name, mask in before.events.items())
-    for sense in SIZES:
-        changed = (before.tensors[sense] != after.tensors[sense]).any(-1)
+    for modality in SIZES:
+        changed = (before.tensors[modality] != after.tensors[modality]).any(-1)
         expected = torch.zeros_like(changed)
-        if sense in masks:
-            expected = real(before) if masks[sense] is None else before.events[masks[sense]]
+        if modality in masks:
+            expected = real(before) if masks[modality] is None else before.events[masks[modality]]
         assert not (changed & ~expected).any()
-        if field == "intensity" and sense == "language":  # a word changes where it crosses from mild to strong
+        if field == "intensity" and modality == "language":  # a word changes where it crosses from mild to strong
             assert changed.any(1).float().mean() > 0.9
         else:
             assert torch.equal(changed, expected)
 
 
-@pytest.mark.parametrize("sense", SIZES)
-def test_the_size_of_a_step_does_not_tell_where_something_happens(many, sense):
-    size, event, there = many.tensors[sense].norm(dim=2), many.events[sense], real(many)
+@pytest.mark.parametrize("modality", SIZES)
+def test_the_size_of_a_step_does_not_tell_where_something_happens(many, modality):
+    size, event, there = many.tensors[modality].norm(dim=2), many.events[modality], real(many)
     chance = (event.sum(1) / there.sum(1)).mean()
     for place in (size.masked_fill(~there, -1).argmax(1), size.masked_fill(~there, 1e9).argmin(1)):
         assert abs(event[torch.arange(len(many)), place].double().mean() - chance) < 0.03
@@ -186,15 +186,15 @@ def test_length_intensity_and_style_do_not_depend_on_a_bit(many, bit):
         assert ks_2samp(values[one], values[~one]).pvalue > 1e-3, name
 
 
-# ---- what the senses know
+# ---- what the modalities know
 
 
 @pytest.mark.parametrize(
-    ("sense", "event", "bit"), [("acoustic", "voice", "voice_label"), ("acoustic", "tone", "tone_label")]
+    ("modality", "event", "bit"), [("acoustic", "voice", "voice_label"), ("acoustic", "tone", "tone_label")]
 )
-def test_the_voice_can_be_read(many, sense, event, bit):
+def test_the_voice_can_be_read(many, modality, event, bit):
     channel = {"voice": module._MELODY, "tone": module._CREAK}[event]
-    heard = (many.tensors[sense][..., channel] * many.events[event]).sum(1)
+    heard = (many.tensors[modality][..., channel] * many.events[event]).sum(1)
     assert ((heard > 0) == (many.tensors[bit] == 1)).double().mean() > 0.999
 
 
@@ -221,7 +221,7 @@ def test_intensity_is_seen_in_voice_and_face(many):
 
 
 @pytest.mark.parametrize(
-    ("senses", "bits", "accuracy"),
+    ("modalities", "bits", "accuracy"),
     [
         ((), 0, 0.5),
         (("language",), 0.119, 0.7),
@@ -231,26 +231,26 @@ def test_intensity_is_seen_in_voice_and_face(many):
         (["visual", "acoustic", "language", "visual"], 0.659, 0.9105),
     ],
 )
-def test_information_by_the_numbers(senses, bits, accuracy):
-    known = information(senses)
+def test_information_by_the_numbers(modalities, bits, accuracy):
+    known = information(modalities)
     assert known.bits == pytest.approx(bits, abs=5e-4)
     assert known.accuracy == pytest.approx(accuracy, abs=1e-12)
 
 
-@pytest.mark.parametrize("senses", SUBSETS)
+@pytest.mark.parametrize("modalities", SUBSETS)
 @pytest.mark.parametrize("irony", CHANCES)
-def test_information_is_that_of_the_written_out_table(senses, irony):
+def test_information_is_that_of_the_written_out_table(modalities, irony):
     axes = {"language": (1,), "acoustic": (2, 3), "visual": (4,)}
-    joint = table(irony).sum(tuple(a for name in SIZES if name not in senses for a in axes[name])).reshape(2, -1)
+    joint = table(irony).sum(tuple(a for name in SIZES if name not in modalities for a in axes[name])).reshape(2, -1)
     given = joint.sum(0)
     bits = 1 + sum(p * math.log2(p / q) for row in joint for p, q in zip(row, given, strict=True) if p > 0)
-    assert information(senses, irony=irony).bits == pytest.approx(bits, abs=1e-12)
-    assert information(senses, irony=irony).accuracy == pytest.approx(joint.max(0).sum(), abs=1e-12)
+    assert information(modalities, irony=irony).bits == pytest.approx(bits, abs=1e-12)
+    assert information(modalities, irony=irony).accuracy == pytest.approx(joint.max(0).sum(), abs=1e-12)
 
 
-def _plug_in(data, senses):
+def _plug_in(data, modalities):
     code = torch.zeros_like(data.tensors["label"])
-    for name in (bit for sense in senses for bit in SHOWN[sense]):
+    for name in (bit for modality in modalities for bit in SHOWN[modality]):
         code = 2 * code + data.tensors[name]
     counts = torch.bincount(2 * code + data.tensors["label"], minlength=32).reshape(-1, 2).double()
     p = counts / counts.sum()
@@ -258,11 +258,11 @@ def _plug_in(data, senses):
     return (p * (p.clamp_min(1e-300) / independent.clamp_min(1e-300)).log2()).sum().item(), p.amax(1).sum().item()
 
 
-@pytest.mark.parametrize("senses", SUBSETS)
-def test_information_is_that_of_generated_bits(many, senses):
-    bits, accuracy = _plug_in(many, senses)  # standard errors at 20,000: below 0.006 bit and 0.0036
-    assert bits == pytest.approx(information(senses).bits, abs=0.02)
-    assert accuracy == pytest.approx(information(senses).accuracy, abs=0.012)
+@pytest.mark.parametrize("modalities", SUBSETS)
+def test_information_is_that_of_generated_bits(many, modalities):
+    bits, accuracy = _plug_in(many, modalities)  # standard errors at 20,000: below 0.006 bit and 0.0036
+    assert bits == pytest.approx(information(modalities).bits, abs=0.02)
+    assert accuracy == pytest.approx(information(modalities).accuracy, abs=0.012)
 
 
 def test_dominant_language_knows_most_by_far():
@@ -271,10 +271,10 @@ def test_dominant_language_knows_most_by_far():
     assert information(dominant="language") == information(irony=0.1)
     data, twin = quiet(n=4000, dominant="language"), quiet(n=4000, irony=0.1)
     assert all(torch.equal(value, twin.tensors[name]) for name, value in data.tensors.items())
-    for senses in SUBSETS:
-        bits, accuracy = _plug_in(data, senses)
-        assert bits == pytest.approx(information(senses, dominant="language").bits, abs=0.05)
-        assert accuracy == pytest.approx(information(senses, dominant="language").accuracy, abs=0.025)
+    for modalities in SUBSETS:
+        bits, accuracy = _plug_in(data, modalities)
+        assert bits == pytest.approx(information(modalities, dominant="language").bits, abs=0.05)
+        assert accuracy == pytest.approx(information(modalities, dominant="language").accuracy, abs=0.025)
 
 
 @pytest.mark.parametrize("irony", [0, 1])
@@ -299,13 +299,13 @@ def test_the_additive_bound_is_that_of_all_whole_weights(irony):
 
 
 @pytest.mark.parametrize("irony", CHANCES)
-def test_the_additive_bound_lies_between_the_best_sense_and_all_together(irony):
-    for senses in SUBSETS:
-        bound = additive_accuracy(senses, irony=irony)
-        assert bound <= information(senses, irony=irony).accuracy + 1e-12
-        singles = [information([name], irony=irony).accuracy for name in senses] or [0.5]
+def test_the_additive_bound_lies_between_the_best_modality_and_all_together(irony):
+    for modalities in SUBSETS:
+        bound = additive_accuracy(modalities, irony=irony)
+        assert bound <= information(modalities, irony=irony).accuracy + 1e-12
+        singles = [information([name], irony=irony).accuracy for name in modalities] or [0.5]
         assert bound >= max(singles) - 1e-12
-        if len(senses) < 2:
+        if len(modalities) < 2:
             assert bound == pytest.approx(singles[0], abs=1e-12)
 
 
@@ -364,11 +364,11 @@ def test_bad_irony_is_refused(monkeypatch, function, settings, error, words):
 
 
 @pytest.mark.parametrize("function", [information, additive_accuracy])
-def test_unknown_senses_are_refused(function):
-    with pytest.raises(ValueError, match=r"senses must be of .*, got 'langauge'; did you mean 'la"):
+def test_unknown_modalities_are_refused(function):
+    with pytest.raises(ValueError, match=r"modalities must be of .*, got 'langauge'; did you mean 'la"):
         function(["acoustic", "langauge"])
     with pytest.raises(ValueError, match=r"got 3$"):
         function([3])
-    for senses in ("language", None, 3):
-        with pytest.raises(TypeError, match="senses must be a list of names"):
-            function(senses)
+    for modalities in ("language", None, 3):
+        with pytest.raises(TypeError, match="modalities must be a list of names"):
+            function(modalities)

@@ -98,7 +98,7 @@ def test_every_split_is_read_and_ends_with_its_last_real_step(file, make, side, 
     for split, n in COUNTS.items():
         data = mosi(file, split, zeros="negative")
         assert isinstance(data, Mosi)
-        assert data.senses == ("language", "acoustic", "visual")
+        assert data.modalities == ("language", "acoustic", "visual")
         lengths = 1 + np.arange(n) % STEPS
         assert data.tensors["length"].dtype == torch.int64
         assert data.tensors["length"].tolist() == lengths.tolist()
@@ -173,7 +173,7 @@ def test_an_example_of_zeros_has_one_step(file):
     assert not data.tensors["language"][3].any()
 
 
-def test_a_step_is_padding_only_if_all_senses_are_zero_from_there_on(file):
+def test_a_step_is_padding_only_if_all_modalities_are_zero_from_there_on(file):
     content = mmsa()
     for key in ("text", "audio", "vision"):
         content["test"][key][0] = 0

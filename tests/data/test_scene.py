@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmtutor.data import COLOURS, Items, Pairs, Scenes, Senses, Vocabulary, scenes
+from mmtutor.data import COLOURS, Items, MultimodalDataset, Pairs, Scenes, Vocabulary, scenes
 from mmtutor.data.handwritten import handwritten
 from mmtutor.data.scene import CAPTION_LENGTH, Thing, holds, relation
 
@@ -61,7 +61,7 @@ def test_shapes_types_and_ranges(objects, most):
         "big_label": ((5, most), torch.int64),
     }
     assert 0 <= data[:]["scene"].min() < 0.3 < 0.8 < data[:]["scene"].max() <= 1
-    assert data.senses == ("scene",)
+    assert data.modalities == ("scene",)
     assert len(data) == len(data.objects) == len(data.captions) == 5
 
 
@@ -495,7 +495,7 @@ def test_tokenised_by_hand():
     assert torch.equal(new[:]["scene"], data[:]["scene"])
     assert new.captions == data.captions
     assert new.objects == data.objects
-    assert new.senses == ("scene", "caption")
+    assert new.modalities == ("scene", "caption")
     again = new.tokenised(Vocabulary(["zero"]))  # with other words
     assert again[1]["caption"][1].tolist() == [1, 4, 2, *[0] * 21]
     assert again[0]["caption"][0].tolist() == [1, 3, 3, 3, 2, *rest]
@@ -518,8 +518,8 @@ def where(crop):
 def test_crops_have_the_object_in_the_middle_and_repeat_the_border(size):
     data = by_hand()
     crops = data.crops(size, shift=0)
-    assert type(crops) is Senses
-    assert crops.senses == ("scene",)
+    assert type(crops) is MultimodalDataset
+    assert crops.modalities == ("scene",)
     assert crops[:]["scene"].shape == (3, 3, size, size)
     assert crops[:]["scene"].dtype == torch.float32
     assert crops[:]["digit_label"].tolist() == [3, 7, 0]
@@ -569,10 +569,10 @@ def test_crops_of_no_such_shift_are_refused(shift):
         by_hand().crops(8, shift=shift)
 
 
-def test_scenes_are_indexed_and_loaded_as_senses_are():
+def test_scenes_are_indexed_and_loaded_as_modalities_are():
     data = quiet(n=7)
     data = data.tokenised(Vocabulary.from_captions(c for row in data.captions for c in row))
-    assert isinstance(data, Senses)
+    assert isinstance(data, MultimodalDataset)
     assert data[2]["caption"].shape == (3, 24)
     for index in ([4, 0], (4, 0), torch.tensor([4, 0])):
         picked = data[index]
@@ -589,7 +589,7 @@ def test_scenes_are_indexed_and_loaded_as_senses_are():
 def test_pairs_are_each_scene_with_each_of_its_captions():
     data = by_hand().tokenised(Vocabulary(["a", "red", "three", "white", "zero"]))
     pairs = Pairs(data.tensors)
-    assert isinstance(pairs, Senses)
+    assert isinstance(pairs, MultimodalDataset)
     assert len(pairs) == 6
     assert len(data) == 2
     captions = data.tensors["caption"]

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from mmtutor.data import COLOURS, Scenes, Senses, Vocabulary, scenes
+from mmtutor.data import COLOURS, MultimodalDataset, Scenes, Vocabulary, scenes
 from mmtutor.data.scene import Thing
 from mmtutor.data.word import WORDS
 from mmtutor.metrics import bleu, caption_facts, evenness, gaze, mentions, named, pointing, write
@@ -72,7 +72,7 @@ def test_facts_by_hand():
         "relation": pytest.approx((1 + 0 + 0 + 1) / 4),
         "binding": pytest.approx((2 + 0 + 0 + 2) / 7),
         "paired": pytest.approx((2 + 0 + 2) / 6),
-        "paired by lot": pytest.approx((4 / 2 + 2 / 3) / 6),
+        "paired at random": pytest.approx((4 / 2 + 2 / 3) / 6),
         "found": pytest.approx((1 + 0 + 0 + 0 + 2 / 3) / 5),
     }
     assert all(type(value) is float for value in facts.values())
@@ -111,7 +111,7 @@ def test_a_digit_named_twice_has_no_relation_to_itself():
 def test_where_nothing_is_written_nothing_is_right():
     facts = caption_facts(["", "there is"], shown([THREE], [THREE, SEVEN]))
     assert facts == dict.fromkeys(
-        ("digit", "colour", "size", "relation", "binding", "paired", "paired by lot", "found"), 0.0
+        ("digit", "colour", "size", "relation", "binding", "paired", "paired at random", "found"), 0.0
     )
 
 
@@ -134,7 +134,7 @@ def test_the_references_themselves_are_true():
     for r in range(3):
         written = [row[r] for row in data.captions]
         facts = caption_facts(written, data)
-        assert 0 < facts.pop("paired by lot") < 0.7
+        assert 0 < facts.pop("paired at random") < 0.7
         assert set(facts.values()) == {1.0}
         assert (named(written, data) == 1).all()
 
@@ -410,7 +410,7 @@ def scribble(model, batch, length, alpha=True):
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
 def test_write_puts_batches_of_different_length_together(batch_size):
-    data = Senses({"count": torch.tensor([2, 1, 3, 1, 2])})
+    data = MultimodalDataset({"count": torch.tensor([2, 1, 3, 1, 2])})
     texts, looks = write(Scribe(), data, Vocabulary(["one"]), scribble, 6, batch_size)
     assert texts == ["one one", "one", "one one one", "one", "one one"]
     assert looks.shape == (5, 6, 4)

@@ -26,19 +26,23 @@ NAN, INF = float("nan"), float("inf")
 # ---- coherence
 
 
-class Judge(nn.Module):
+class EvaluationClassifier(nn.Module):
     """Looks at the mean of each of three rows of a picture; with a part that behaves differently in training."""
 
-    def __init__(self, sense="image"):
+    def __init__(self, modality="image"):
         super().__init__()
-        self.sense, self.drop, self.weight = sense, nn.Dropout(0.9), nn.Parameter(torch.ones(3, dtype=torch.float64))
+        self.modality, self.drop, self.weight = (
+            modality,
+            nn.Dropout(0.9),
+            nn.Parameter(torch.ones(3, dtype=torch.float64)),
+        )
         self.sizes = []
 
     def forward(self, batch):
-        assert list(batch) == [self.sense]
-        self.sizes.append(len(batch[self.sense]))
+        assert list(batch) == [self.modality]
+        self.sizes.append(len(batch[self.modality]))
         assert not torch.is_grad_enabled()
-        return self.drop(batch[self.sense].mean((1, 3)) * self.weight)
+        return self.drop(batch[self.modality].mean((1, 3)) * self.weight)
 
 
 def pictures(rows):
@@ -51,7 +55,7 @@ def pictures(rows):
 @pytest.mark.parametrize("kind", [torch.tensor, np.array, list, lambda x: torch.tensor(x, dtype=torch.int8)])
 def test_coherence_is_where_the_judge_reads_the_label(kind):
     rows, labels = [0, 1, 2, 2, 1, 0, 2], [0, 1, 2, 0, 2, 1, 2]
-    right = coherence(Judge(), "image", pictures(rows), kind(labels))
+    right = coherence(EvaluationClassifier(), "image", pictures(rows), kind(labels))
     assert right.dtype == np.bool_
     assert right.tolist() == [True, True, True, False, False, False, True]
 
@@ -59,13 +63,13 @@ def test_coherence_is_where_the_judge_reads_the_label(kind):
 def test_coherence_needs_neither_one_batch_nor_a_module_and_leaves_the_judge_alone():
     rows, labels = np.random.default_rng(0).integers(0, 3, (2, 1100))
     made = pictures(rows).requires_grad_()
-    judge = Judge()
-    right = coherence(judge, "image", made, labels)
+    classifier = EvaluationClassifier()
+    right = coherence(classifier, "image", made, labels)
     assert right.tolist() == (rows == labels).tolist()
-    assert len(judge.sizes) > 1
-    assert sum(judge.sizes) == 1100
-    assert judge.training
-    assert judge.drop.training
+    assert len(classifier.sizes) > 1
+    assert sum(classifier.sizes) == 1100
+    assert classifier.training
+    assert classifier.drop.training
     asked = []
 
     def function(batch):
@@ -92,17 +96,17 @@ def test_coherence_needs_neither_one_batch_nor_a_module_and_leaves_the_judge_alo
         (pictures([0, 1]), [[0, 1]], ValueError, r"labels must be 2 whole numbers, \(2,\), got int64 \(1, 2\)"),
         (pictures([0, 1]), [[0], [0, 1]], ValueError, "labels must be 2 whole numbers"),
         (pictures([0, 1]), [0.0, 1.0], ValueError, r"labels must be 2 whole numbers, \(2,\), got float64"),
-        (pictures([0, 1]), [0, 3], ValueError, "labels must be from 0 to 2, the judge's classes, got 0 to 3"),
-        (pictures([0, 1]), [-1, 2], ValueError, "labels must be from 0 to 2, the judge's classes, got -1 to 2"),
+        (pictures([0, 1]), [0, 3], ValueError, "labels must be from 0 to 2, the classifier's classes, got 0 to 3"),
+        (pictures([0, 1]), [-1, 2], ValueError, "labels must be from 0 to 2, the classifier's classes, got -1 to 2"),
     ],
 )
 def test_coherence_of_what_does_not_fit_is_refused(made, labels, error, words):
     with pytest.raises(error, match=f"^coherence: {words}"):
-        coherence(Judge(), "image", made, labels)
+        coherence(EvaluationClassifier(), "image", made, labels)
 
 
 @pytest.mark.parametrize(
-    ("judge", "shape"),
+    ("classifier", "shape"),
     [
         (lambda batch: batch["image"], r"\(2, 1, 3, 4\)"),
         (lambda batch: batch["image"].mean((1, 2, 3)), r"\(2,\)"),
@@ -111,17 +115,19 @@ def test_coherence_of_what_does_not_fit_is_refused(made, labels, error, words):
         (lambda batch: batch["image"].mean((1, 3)).log() * 0, r"\(2, 3\)"),
     ],
 )
-def test_a_judge_without_scores_is_refused(judge, shape):
-    words = rf"coherence: the judge of 'image' must give scores \(2, classes\) without NaN, got {shape}"
+def test_a_judge_without_scores_is_refused(classifier, shape):
+    words = rf"coherence: the classifier of 'image' must give scores \(2, classes\) without NaN, got {shape}"
     with pytest.raises(ValueError, match=words):
-        coherence(judge, "image", pictures([0, 1]), [0, 1])
+        coherence(classifier, "image", pictures([0, 1]), [0, 1])
 
 
-def test_joint_coherence_is_where_all_senses_agree():
+def test_joint_coherence_is_where_all_modalities_agree():
     made = {"image": [0, 1, 2, 0, 1], "sound": [0, 1, 0, 0, 2], "word": [0, 2, 2, 0, 1]}
-    shown = {sense: pictures(rows) for sense, rows in made.items()}
-    judges = {sense: Judge(sense) for sense in ("word", "image", "sound")}  # their order does not matter
-    agree = joint_coherence(judges, shown)
+    shown = {modality: pictures(rows) for modality, rows in made.items()}
+    classifiers = {
+        modality: EvaluationClassifier(modality) for modality in ("word", "image", "sound")
+    }  # their order does not matter
+    agree = joint_coherence(classifiers, shown)
     assert agree.dtype == np.bool_
     assert agree.tolist() == [True, False, False, True, False]
     pairs = {
@@ -130,40 +136,46 @@ def test_joint_coherence_is_where_all_senses_agree():
         ("sound", "word"): [1, 0, 0, 1, 0],
     }
     for pair, expected in pairs.items():
-        two = joint_coherence({s: judges[s] for s in pair}, {s: shown[s] for s in pair})
+        two = joint_coherence({s: classifiers[s] for s in pair}, {s: shown[s] for s in pair})
         assert two.tolist() == [bool(e) for e in expected]
 
 
 def test_joint_coherence_is_the_coherence_with_what_one_judge_reads():
     rng = np.random.default_rng(1)
     rows = rng.integers(0, 3, (2, 900))
-    agree = joint_coherence({"a": Judge("a"), "b": Judge("b")}, {"a": pictures(rows[0]), "b": pictures(rows[1])})
-    assert agree.tolist() == coherence(Judge("b"), "b", pictures(rows[1]), rows[0]).tolist()
+    agree = joint_coherence(
+        {"a": EvaluationClassifier("a"), "b": EvaluationClassifier("b")},
+        {"a": pictures(rows[0]), "b": pictures(rows[1])},
+    )
+    assert agree.tolist() == coherence(EvaluationClassifier("b"), "b", pictures(rows[1]), rows[0]).tolist()
     share = share_interval(agree)
-    assert share.low < 1 / 3 < share.high  # senses that know nothing of each other
+    assert share.low < 1 / 3 < share.high  # modalities that know nothing of each other
 
 
 def test_joint_coherence_of_what_does_not_fit_is_refused():
-    judges, made = {"a": Judge("a"), "b": Judge("b")}, {"a": pictures([0, 1]), "b": pictures([0, 1])}
-    same = r"joint_coherence: judges and made must have the same senses, at least two, got"
+    classifiers, made = (
+        {"a": EvaluationClassifier("a"), "b": EvaluationClassifier("b")},
+        {"a": pictures([0, 1]), "b": pictures([0, 1])},
+    )
+    same = r"joint_coherence: classifiers and made must have the same modalities, at least two, got"
     for some, things in (
         ({}, {}),
-        ({"a": judges["a"]}, {"a": made["a"]}),
-        (judges, {"a": made["a"]}),
-        ({"a": judges["a"]}, made),
-        (judges, {"a": made["a"], "c": made["b"]}),
+        ({"a": classifiers["a"]}, {"a": made["a"]}),
+        (classifiers, {"a": made["a"]}),
+        ({"a": classifiers["a"]}, made),
+        (classifiers, {"a": made["a"], "c": made["b"]}),
     ):
         with pytest.raises(ValueError, match=same):
             joint_coherence(some, things)
-    shapes = r"joint_coherence: all senses must have the same \(n, classes\), got \{'a': \(2, 3\), 'b': "
+    shapes = r"joint_coherence: all modalities must have the same \(n, classes\), got \{'a': \(2, 3\), 'b': "
     with pytest.raises(ValueError, match=shapes + r"\(3, 3\)"):
-        joint_coherence(judges, {**made, "b": pictures([0, 1, 2])})
+        joint_coherence(classifiers, {**made, "b": pictures([0, 1, 2])})
     with pytest.raises(ValueError, match=shapes + r"\(2, 4\)"):
-        joint_coherence({**judges, "b": lambda batch: batch["b"].mean((1, 2))}, made)
+        joint_coherence({**classifiers, "b": lambda batch: batch["b"].mean((1, 2))}, made)
     with pytest.raises(ValueError, match="joint_coherence: made must be finite, got NaN or infinity in 'b'"):
-        joint_coherence(judges, {**made, "b": made["b"] * NAN})
+        joint_coherence(classifiers, {**made, "b": made["b"] * NAN})
     with pytest.raises(TypeError, match="joint_coherence: made must be a tensor of 'b'"):
-        joint_coherence(judges, {**made, "b": None})
+        joint_coherence(classifiers, {**made, "b": None})
 
 
 # ---- Fréchet distance

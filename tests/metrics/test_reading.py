@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy import stats
 from torch import nn
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.metrics import Interval, confusion, correct, mean_interval, paired_interval, predict, share_interval
 
 NAN, INF = float("nan"), float("inf")
@@ -39,7 +39,7 @@ def net():
 def data():
     g = torch.Generator().manual_seed(1)
     x = torch.randn(37, 4, dtype=torch.float64, generator=g)
-    return Senses({"x": x, "label": torch.arange(37) % 3})
+    return MultimodalDataset({"x": x, "label": torch.arange(37) % 3})
 
 
 def test_predict_is_the_model_in_evaluation_mode_on_every_example(net, data):
@@ -94,7 +94,7 @@ def test_correct_is_where_the_largest_score_is_the_label(net, data):
 
 def test_correct_refuses_nan_and_data_without_labels(net, data):
     with pytest.raises(ValueError, match="no 'label', only x"):
-        correct(net, Senses({"x": data[:]["x"]}))
+        correct(net, MultimodalDataset({"x": data[:]["x"]}))
     with torch.no_grad():
         net.linear.weight[0, 0] = NAN
     with pytest.raises(ValueError, match="NaN"):

@@ -6,52 +6,52 @@ import pytest
 import torch
 
 from mmtutor import plotting
-from mmtutor.data import SENSES, Senses, digits, scenes, smartwatch
+from mmtutor.data import MODALITIES, MultimodalDataset, digits, scenes, smartwatch
 from mmtutor.data.word import WORDS
 from mmtutor.plotting import show, world
 
 
 @pytest.fixture(scope="module")
 def everything():
-    return digits(*SENSES, split="train", n=4, seed=1, cache=False, progress=False)
+    return digits(*MODALITIES, split="train", n=4, seed=1, cache=False, progress=False)
 
 
-def test_world_shows_every_sense_of_every_example(everything, shown):
+def test_world_shows_every_modality_of_every_example(everything, shown):
     figure = world(everything, [2, 0, 1], "A title")
-    axes = np.array(figure.axes).reshape(3, len(SENSES))
+    axes = np.array(figure.axes).reshape(3, len(MODALITIES))
     assert figure.get_suptitle() == "A title"
-    assert [a.get_title() for a in axes[0]] == list(SENSES)
+    assert [a.get_title() for a in axes[0]] == list(MODALITIES)
     for row, k in zip(axes, [2, 0, 1], strict=True):
         example = everything[k]
         assert row[0].get_ylabel() == str(int(example["label"]))
-        for axis, sense in zip(row, SENSES, strict=True):
-            value = example[sense].numpy()
-            if sense == "word":
+        for axis, modality in zip(row, MODALITIES, strict=True):
+            value = example[modality].numpy()
+            if modality == "word":
                 assert axis.texts[0].get_text() == WORDS[int(example["label"])]
-            elif sense == "waveform":
+            elif modality == "waveform":
                 np.testing.assert_array_equal(axis.lines[0].get_ydata(), value)
-            elif sense == "shape":
+            elif modality == "shape":
                 np.testing.assert_allclose([b.get_height() for b in axis.patches], value)
-            elif sense == "street":
+            elif modality == "street":
                 np.testing.assert_array_equal(axis.images[0].get_array(), value.transpose(1, 2, 0))
             else:
                 np.testing.assert_array_equal(axis.images[0].get_array(), value[0])
-                assert axis.images[0].origin == ("lower" if sense == "spoken" else "upper")  # low sounds below
+                assert axis.images[0].origin == ("lower" if modality == "spoken" else "upper")  # low sounds below
     show(figure, "text")
     assert shown
 
 
-@pytest.mark.parametrize("sense", SENSES)
-def test_world_of_one_sense(everything, sense):
-    one = Senses({sense: everything[:][sense], "label": everything[:]["label"]})
+@pytest.mark.parametrize("modality", MODALITIES)
+def test_world_of_one_modality(everything, modality):
+    one = MultimodalDataset({modality: everything[:][modality], "label": everything[:]["label"]})
     assert len(world(one, [-1], "title").axes) == 1
 
 
-def test_world_of_the_smartwatch_and_of_missing_senses(shown):
+def test_world_of_the_smartwatch_and_of_missing_modalities(shown):
     figure = world(smartwatch("valid"), [0, 5], "title")
     first = smartwatch("valid")[0]["accelerometer"].numpy()
     np.testing.assert_array_equal(np.stack([line.get_ydata() for line in figure.axes[0].lines], 1), first)
-    gaps = digits(*SENSES, split="train", n=6, drop=0.5, cache=False, progress=False)
+    gaps = digits(*MODALITIES, split="train", n=6, drop=0.5, cache=False, progress=False)
     show(world(gaps, range(6), "title"), "text")
     assert len(shown) == 1
 
@@ -63,10 +63,10 @@ def test_world_names_examples_that_are_not_there(everything, examples):
     assert not plt.get_fignums()
 
 
-def test_world_needs_a_sense_and_labels():
+def test_world_needs_a_modality_and_labels():
     for tensors in ({"label": torch.arange(3)}, {"shape": torch.ones(3, 16)}):
-        with pytest.raises(ValueError, match="world: data must have a sense and a 'label'"):
-            world(Senses(tensors), [0], "title")
+        with pytest.raises(ValueError, match="world: data must have a modality and a 'label'"):
+            world(MultimodalDataset(tensors), [0], "title")
 
 
 @pytest.fixture(scope="module")

@@ -19,7 +19,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.training import fit, seed_everything
 from mmtutor.training.checkpoint import read_checkpoint, write_checkpoint
 
@@ -41,7 +41,7 @@ def train(folder: Path) -> None:
     """One attempt, from the checkpoint if there is one; at the end the weights are in ``folder/final``."""
     seed_everything(7)
     x = torch.randn(150, 8)
-    data = Senses({"x": x, "y": x.sum(1)})
+    data = MultimodalDataset({"x": x, "y": x.sum(1)})
     model = Noisy()
     fit(
         model,

@@ -13,13 +13,13 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 from mmtutor.encoders import TabularEncoder
 from mmtutor.fusion import Gated, LateFusion
 from mmtutor.training import fit, seed_everything
 
 
-class TwoSenses(nn.Module):
+class TwoModalities(nn.Module):
     """What the fusion models do not have: noise, buffers, an encoder that no batch uses, a term beside the loss."""
 
     def __init__(self, *, noisy: bool = False, unused: bool = False) -> None:
@@ -40,12 +40,12 @@ class TwoSenses(nn.Module):
         return {"loss": loss, "size": self.head.weight.square().sum()}
 
 
-def examples(n: int, seed: int) -> Senses:
+def examples(n: int, seed: int) -> MultimodalDataset:
     g = torch.Generator().manual_seed(seed)
     image, audio = (torch.randn(n, d, generator=g, dtype=torch.float64) for d in (6, 4))
     label = (image[:, 0] + audio[:, 0] > 0).long() + (image[:, 1] > 1).long()
     present = torch.rand(n, generator=g) > 0.2
-    return Senses({"image": image, "audio": audio, "audio_present": present, "label": label})
+    return MultimodalDataset({"image": image, "audio": audio, "audio_present": present, "label": label})
 
 
 def late_fusion() -> LateFusion:
@@ -73,17 +73,17 @@ def main() -> None:
         seed_everything(0)
         run(name, n, late_fusion(), epochs=4, clip_norm=0.5, schedule="one-cycle", patience=3)
     seed_everything(0)
-    run("unused", 35, TwoSenses(unused=True), epochs=3)
+    run("unused", 35, TwoModalities(unused=True), epochs=3)
     # Each process starts from other weights and draws other noise: they must still end with one model.
     seed_everything(rank)
-    report["draws"] = run("noisy", 36, TwoSenses(noisy=True), epochs=4).draws
+    report["draws"] = run("noisy", 36, TwoModalities(noisy=True), epochs=4).draws
     # A slow disk: nobody may look for the checkpoint before it is there.
     replace = os.replace
     os.replace = lambda *names: (time.sleep(0.2), replace(*names))[1]  # type: ignore[assignment]
     seed_everything(rank)
     path = output / "checkpoint"
-    run("stopped", 36, TwoSenses(noisy=True), epochs=2, checkpoint=path)
-    run("resumed", 36, TwoSenses(noisy=True), epochs=4, checkpoint=path, resume="must")
+    run("stopped", 36, TwoModalities(noisy=True), epochs=2, checkpoint=path)
+    run("resumed", 36, TwoModalities(noisy=True), epochs=4, checkpoint=path, resume="must")
     (output / f"rank{rank}.json").write_text(json.dumps(report))
 
 

@@ -74,7 +74,7 @@ def parts(**changes):
 
 
 @pytest.mark.parametrize("cls", [MVAE, MMVAE, MoPoE, MVTCAE, Coordinated])
-def test_parts_of_different_senses_are_refused(cls):
+def test_parts_of_different_modalities_are_refused(cls):
     for name in ("decoders", "likelihoods"):
         for change in (lambda x: {k: x[k] for k in "ab"}, lambda x: {**x, "d": x["a"]}, lambda x: {}):
             given = parts()
@@ -94,13 +94,13 @@ def test_weights_and_beta_are_above_0(value):
         MVAE(**given, beta=value)
 
 
-def test_a_weight_of_no_sense_is_refused():
+def test_a_weight_of_no_modality_is_refused():
     given = parts()
-    with Refused("no sense 'd'"):
+    with Refused("no modality 'd'"):
         MVAE(**given, weights={"d": 1.0})
 
 
-def test_a_weight_of_a_misspelt_sense_is_refused_with_the_nearest_name():
+def test_a_weight_of_a_misspelt_modality_is_refused_with_the_nearest_name():
     nets = {"picture": nn.Linear(3, 4)}
     with pytest.raises(ValueError, match="did you mean 'picture'"):
         MVAE(nets, {"picture": nn.Linear(2, 3)}, {"picture": gaussian(1.0)}, 2, weights={"pictre": 1.0})
@@ -114,8 +114,8 @@ def test_a_latent_below_1_is_refused(latent):
 
 
 @pytest.mark.parametrize("name", ["loss", "kl", "apart", "cross", "private", "experts", "surrogates"])
-def test_a_sense_named_like_a_term_is_refused(name):
-    with pytest.raises(ValueError, match=f"MVAE: a sense cannot be called '{name}'"):
+def test_a_modality_named_like_a_term_is_refused(name):
+    with pytest.raises(ValueError, match=f"MVAE: a modality cannot be called '{name}'"):
         MVAE({name: nn.Linear(3, 4)}, {name: nn.Linear(2, 3)}, {name: gaussian(1.0)}, 2)
 
 
@@ -136,7 +136,7 @@ def test_a_sense_named_like_a_term_is_refused(name):
         (Coordinated, {"cross": math.nan}, "Coordinated: cross must be finite and at least 0, got nan"),
         (MoPoE, {"sets": []}, "MoPoE: sets must be at least one, and none of them empty"),
         (MoPoE, {"sets": [("a",), ()]}, "MoPoE: sets must be at least one, and none of them empty"),
-        (MoPoE, {"sets": [("a", "d")]}, "MoPoE: no sense 'd', only a, b, c"),
+        (MoPoE, {"sets": [("a", "d")]}, "MoPoE: no modality 'd', only a, b, c"),
     ],
 )
 def test_an_option_out_of_range_is_refused(cls, options, match):
@@ -194,18 +194,18 @@ def test_numbers_whose_sum_alone_is_infinite_are_not_refused(world):
 
 
 @every_model
-def test_a_batch_without_senses_is_refused(world, name):
+def test_a_batch_without_modalities_is_refused(world, name):
     model = model_of(name, world)
     who = type(model).__name__
     for call in calls(model):
-        with Refused(f"{who}: no sense; the batch has nothing, the model a, b, c", model):
+        with Refused(f"{who}: no modality; the batch has nothing, the model a, b, c", model):
             call({})
-        with Refused(f"{who}: no sense; the batch has x, a_present, the model a, b, c", model):
+        with Refused(f"{who}: no modality; the batch has x, a_present, the model a, b, c", model):
             call({"x": torch.ones(4, 3), "a_present": torch.ones(4, dtype=torch.bool)})
 
 
 @every_model
-def test_an_example_without_senses_is_refused(world, batch, name):
+def test_an_example_without_modalities_is_refused(world, batch, name):
     model = model_of(name, world)
     masks = {f"{s}_present": torch.tensor([True, True, False, True]) for s in SIZES}
     nobody = {f"{s}_present": torch.zeros(4, dtype=torch.bool) for s in SIZES}
@@ -227,7 +227,7 @@ def test_an_empty_batch_is_refused(world, batch, name):
 
 
 @every_model
-def test_senses_of_different_length_are_refused(world, batch, name):
+def test_modalities_of_different_length_are_refused(world, batch, name):
     model = model_of(name, world)
     for call in calls(model):
         with Refused(f"{type(model).__name__}: 'b' has 3 examples, 'a' 4", model):
@@ -246,27 +246,27 @@ def test_a_mask_that_is_none_is_refused(world, batch, name):
 
 
 @every_model
-def test_a_sense_that_does_not_exist_is_refused_with_the_nearest_name(world, batch, name):
+def test_a_modality_that_does_not_exist_is_refused_with_the_nearest_name(world, batch, name):
     small = skew_world(sizes=SIZES)
     model = model_of(name, small)
     who = type(model).__name__
-    with Refused(f"{who}: no sense 'd', only a, b, c", model):
+    with Refused(f"{who}: no modality 'd', only a, b, c", model):
         model.encode(batch, ["d"])
-    with Refused(f"{who}: no sense 'cc', only a, b, c; did you mean 'c'", model):
-        model.log_likelihood(batch, senses=["a", "cc"])
-    with Refused(f"{who}: no sense 'd'", model):
+    with Refused(f"{who}: no modality 'cc', only a, b, c; did you mean 'c'", model):
+        model.log_likelihood(batch, modalities=["a", "cc"])
+    with Refused(f"{who}: no modality 'd'", model):
         model.decode(torch.zeros(2, LATENT).double(), ["d"])
     with Refused(f"{who}: the batch has no 'b', only a, c", model):
         model.encode(only(batch, "ac"), ["a", "b"])
-    with Refused(f"{who}: no sense; the batch has a, b, c", model):
+    with Refused(f"{who}: no modality; the batch has a, b, c", model):
         model.encode(batch, [])
 
 
 @pytest.mark.parametrize("name", ["JMVAE", "MVAE", "MMVAE", "MMVAEPlus"])
-def test_a_sense_that_cannot_be_made_is_refused_before_anything_is_drawn(world, batch, name):
+def test_a_modality_that_cannot_be_made_is_refused_before_anything_is_drawn(world, batch, name):
     model = model_of(name, world)
     for given in (None, batch):
-        with Refused(f"{type(model).__name__}: no sense 'd'", model):
+        with Refused(f"{type(model).__name__}: no modality 'd'", model):
             model.generate(given, ["d"])
 
 
@@ -301,7 +301,7 @@ def test_a_private_code_of_another_shape_is_refused(world, shape):
         model.decode(torch.zeros(4, LATENT).double(), ["a"], {"a": torch.zeros(shape).double()})
 
 
-def test_a_private_code_of_no_sense_is_refused(world):
+def test_a_private_code_of_no_modality_is_refused(world):
     with pytest.raises(ValueError, match="'d'"):
         model_of("MMVAEPlus", world).decode(torch.zeros(4, LATENT).double(), ["a"], {"d": torch.zeros(4, 1).double()})
 
@@ -310,9 +310,9 @@ def test_a_mopoe_without_a_set_for_an_example_says_so(world, batch):
     model = make(MoPoE, world, sets=[("a", "b"), ("c",)])
     masks = {"b_present": torch.tensor([True, False, True, True]), "c_present": torch.tensor([True, False, True, True])}
     for call in calls(model):
-        with Refused("MoPoE: an example lacks a sense of every set that is made of a, b, c", model):
+        with Refused("MoPoE: an example lacks a modality of every set that is made of a, b, c", model):
             call({**batch, **masks})
-        with Refused("MoPoE: an example lacks a sense of every set that is made of a", model):
+        with Refused("MoPoE: an example lacks a modality of every set that is made of a", model):
             call(only(batch, "a"))
     assert model.encode(batch, ["a", "b"]).mean.shape == (4, LATENT)
 
@@ -356,13 +356,13 @@ class Half(nn.Module):
 
 @pytest.mark.parametrize("name", ["JMVAE", "MVAE", "MMVAE", "MMVAEPlus"])
 def test_an_encoder_that_loses_examples_is_refused(world, batch, name):
-    for fold, senses in itertools.product((Pool, Half), ("abc", "b")):
+    for fold, modalities in itertools.product((Pool, Half), ("abc", "b")):
         model = model_of(name, world)
         for s in SIZES:
             model.encoders[s] = nn.Sequential(model.encoders[s], fold())
         for call in calls(model):
             with Refused(f"{type(model).__name__}: the encoder of '.' must give", model):
-                call(only(batch, senses))
+                call(only(batch, modalities))
 
 
 @pytest.mark.parametrize("name", ["JMVAE", "TELBO"])
@@ -376,7 +376,7 @@ def test_a_joint_encoder_of_another_size_is_refused(world, batch, name):
 
 
 @every_model
-def test_a_decoder_of_another_shape_than_its_sense_is_refused_and_not_broadcast(world, batch, name):
+def test_a_decoder_of_another_shape_than_its_modality_is_refused_and_not_broadcast(world, batch, name):
     masks = {} if name == "JMVAE" else {"b_present": torch.tensor([True, True, False, True])}
     for fold in (nn.Unflatten(1, (-1, 1)), nn.Unflatten(1, (1, -1)), Pool(), nn.AdaptiveAvgPool1d(1)):
         model = model_of(name, world)

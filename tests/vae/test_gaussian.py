@@ -101,16 +101,16 @@ def test_the_order_of_experts_does_not_matter_and_those_outside_the_mask_count_n
     assert (of(moved, among).stddev == of(experts, among).stddev).all()
 
 
-@pytest.mark.parametrize("senses", SETS, ids="".join)
-def test_the_product_of_posteriors_is_the_posterior(senses):
+@pytest.mark.parametrize("modalities", SETS, ids="".join)
+def test_the_product_of_posteriors_is_the_posterior(modalities):
     world = straight_world()
     batch = world.sample(4, seed=1)[1]
     each = stacked([from_network(exact_encoder(world, [s])(batch[s])) for s in world.weights])
-    among = torch.tensor([s in senses for s in world.weights])[:, None].expand(3, 4)
-    q, exact = product_of_posteriors(each, among), world.posterior(batch, senses)
+    among = torch.tensor([s in modalities for s in world.weights])[:, None].expand(3, 4)
+    q, exact = product_of_posteriors(each, among), world.posterior(batch, modalities)
     close(q.mean, exact.mean)
     close(q.variance, exact.variance)
-    # Divided by the prior M − 1 times: the same as multiplying what the senses alone say, and the prior once.
+    # Divided by the prior M − 1 times: the same as multiplying what the modalities alone say, and the prior once.
     likely = stacked([from_network(exact_encoder(world, [s], prior=False)(batch[s])) for s in world.weights])
     close(product(likely, among).mean, exact.mean)
     close(product(likely, among).stddev, q.stddev)
@@ -233,10 +233,10 @@ def test_choosing_from_one_component_takes_it():
     assert (choose(one).stddev == one.stddev[0]).all()
 
 
-@pytest.mark.parametrize("senses", [1, 2, 3, 4])
-def test_subsets_are_all_sets_once_and_the_small_ones_first(senses):
-    members = subsets(senses)
-    naive = [c for n in range(1, senses + 1) for c in itertools.combinations(range(senses), n)]
+@pytest.mark.parametrize("modalities", [1, 2, 3, 4])
+def test_subsets_are_all_sets_once_and_the_small_ones_first(modalities):
+    members = subsets(modalities)
+    naive = [c for n in range(1, modalities + 1) for c in itertools.combinations(range(modalities), n)]
     got = [tuple(m.nonzero()[:, 0].tolist()) for m in members]
     assert sorted(got) == sorted(naive)
     assert [len(g) for g in got] == [len(n) for n in naive]

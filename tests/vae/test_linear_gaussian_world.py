@@ -62,8 +62,8 @@ def batch(world):
     return world.sample(5, seed=7)[1]
 
 
-def weight_of(options, sense):
-    return options.get("weights", {}).get(sense, 1.0)
+def weight_of(options, modality):
+    return options.get("weights", {}).get(modality, 1.0)
 
 
 def q_of(net, x):
@@ -82,17 +82,17 @@ def times(qs, prior):
     return Independent(Normal(weighted / tau, tau**-0.5), 1)
 
 
-def cost(world, batch, q, sense):
+def cost(world, batch, q, modality):
     """−E_q log p(xᵢ|z), exactly."""
-    return world.elbo(batch, q, ()) - world.elbo(batch, q, sense)
+    return world.elbo(batch, q, ()) - world.elbo(batch, q, modality)
 
 
 def prior_kl(world, batch, q):
     return -world.elbo(batch, q, ())
 
 
-def minus_elbo(world, batch, q, senses, options):
-    costs = sum(weight_of(options, s) * cost(world, batch, q, s) for s in senses)
+def minus_elbo(world, batch, q, modalities, options):
+    costs = sum(weight_of(options, s) * cost(world, batch, q, s) for s in modalities)
     return costs + options.get("beta", 1.0) * prior_kl(world, batch, q)
 
 
@@ -102,28 +102,28 @@ def kl(q, p):
     return (0.5 * (w / v).log() + (v + (q.mean - p.mean) ** 2) / (2 * w) - 0.5).sum(-1)
 
 
-def experts(model, batch, senses="abc"):
-    return {s: q_of(model.encoders[s], batch[s]) for s in senses}
+def experts(model, batch, modalities="abc"):
+    return {s: q_of(model.encoders[s], batch[s]) for s in modalities}
 
 
 # ------------------------------------------------------------------------------- posteriors that are normal: exact
 
 
 @plain_and_weighted
-@pytest.mark.parametrize("senses", ["abc", "ac", "b"])
-def test_mvaes_loss_is_the_elbos_of_all_senses_and_of_each(world, batch, options, senses):
-    model, given = make(MVAE, world, drawn=0, **options), only(batch, senses)
-    q = experts(model, batch, senses)
-    sets = [senses] if len(senses) == 1 else [senses, *senses]
+@pytest.mark.parametrize("modalities", ["abc", "ac", "b"])
+def test_mvaes_loss_is_the_elbos_of_all_modalities_and_of_each(world, batch, options, modalities):
+    model, given = make(MVAE, world, drawn=0, **options), only(batch, modalities)
+    q = experts(model, batch, modalities)
+    sets = [modalities] if len(modalities) == 1 else [modalities, *modalities]
     naive = sum(minus_elbo(world, batch, times([q[s] for s in S], True), S, options) for S in sets)
     terms = expected(model, given)
     close(terms["loss"], naive)
-    for s in senses:
+    for s in modalities:
         parts = [cost(world, batch, times([q[i] for i in S], True), s) for S in sets if s in S]
         close(terms[s], sum(parts))
     close(terms["kl"], sum(prior_kl(world, batch, times([q[s] for s in S], True)) for S in sets))
     whole = make(MVAE, world, encoders=model.encoders, drawn=0, single=False, **options)
-    close(expected(whole, given)["loss"], minus_elbo(world, batch, times(q.values(), True), senses, options))
+    close(expected(whole, given)["loss"], minus_elbo(world, batch, times(q.values(), True), modalities, options))
 
 
 @plain_and_weighted
@@ -131,7 +131,9 @@ def test_mvaes_loss_has_the_elbos_of_the_sets_drawn(world, batch, options, monke
     model = make(MVAE, world, drawn=2, single=False, **options)
     q = experts(model, batch)
     first = [[1, 0, 1, 0, 1], [1, 1, 0, 0, 0], [0, 0, 1, 0, 1]]  # the fourth example draws the empty set
-    drawn = torch.tensor([first, [[0, 1, 1, 1, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 1]]]).bool()  # (set, sense, example)
+    drawn = torch.tensor(
+        [first, [[0, 1, 1, 1, 0], [0, 0, 1, 0, 0], [0, 0, 1, 1, 1]]]
+    ).bool()  # (set, modality, example)
     every = drawn.repeat_interleave(2 * LATENT, 2)
     monkeypatch.setattr(model, "_sets", lambda present: torch.cat([present[None], every]))
     got = expected(model, batch)
@@ -192,7 +194,7 @@ def test_jmvaes_loss_is_the_joint_elbo_and_the_divergences_of_the_surrogates(wor
 
 
 @plain_and_weighted
-def test_telbos_loss_is_the_joint_elbo_and_one_of_each_sense(world, batch, options):
+def test_telbos_loss_is_the_joint_elbo_and_one_of_each_modality(world, batch, options):
     model = make(TELBO, world, **options)
     q, each = q_of(model.joint, batch), experts(model, batch)
     naive = minus_elbo(world, batch, q, "abc", options)
@@ -202,7 +204,7 @@ def test_telbos_loss_is_the_joint_elbo_and_one_of_each_sense(world, batch, optio
     for s in "abc":
         close(terms[s], cost(world, batch, q, s) + cost(world, batch, each[s], s))
     close(terms["kl"], prior_kl(world, batch, q) + sum(prior_kl(world, batch, p) for p in each.values()))
-    for S in ("ab", "c"):  # without all senses the ELBOs of each one remain
+    for S in ("ab", "c"):  # without all modalities the ELBOs of each one remain
         close(expected(model, only(batch, S))["loss"], sum(minus_elbo(world, batch, each[s], s, options) for s in S))
 
 
@@ -222,26 +224,26 @@ def test_a_perfect_jmvae_and_telbo_lose_exactly_log_p(straight):
 
 @plain_and_weighted
 @pytest.mark.parametrize("alpha", [0.0, 0.9, 1.0])  # 0.9 / 3 is no short binary: a float32 on the way would show
-@pytest.mark.parametrize("senses", ["abc", "bc", "a"])
-def test_mvtcaes_loss_is_its_definition(world, batch, options, alpha, senses):
+@pytest.mark.parametrize("modalities", ["abc", "bc", "a"])
+def test_mvtcaes_loss_is_its_definition(world, batch, options, alpha, modalities):
     model = make(MVTCAE, world, alpha=alpha, **options)
-    each, M = experts(model, batch, senses), len(senses)
+    each, M = experts(model, batch, modalities), len(modalities)
     q = times(each.values(), False)
-    costs = sum(weight_of(options, s) * cost(world, batch, q, s) for s in senses)
+    costs = sum(weight_of(options, s) * cost(world, batch, q, s) for s in modalities)
     apart = sum(kl(q, p) for p in each.values())
     naive = (M - alpha) / M * costs
     naive = naive + options.get("beta", 1.0) * ((1 - alpha) * prior_kl(world, batch, q) + alpha / M * apart)
-    terms = expected(model, only(batch, senses))
+    terms = expected(model, only(batch, modalities))
     close(terms["loss"], naive)
     close(terms["experts"], apart)
     close(terms["kl"], prior_kl(world, batch, q))
 
 
-@pytest.mark.parametrize("senses", ["abc", "bc", "a"])
-def test_mvtcae_infers_by_the_product_of_its_encoders(world, batch, senses):
+@pytest.mark.parametrize("modalities", ["abc", "bc", "a"])
+def test_mvtcae_infers_by_the_product_of_its_encoders(world, batch, modalities):
     model = make(MVTCAE, world)
-    naive = times(experts(model, batch, senses).values(), False)
-    for q in (model.encode(batch, senses), model.encode(only(batch, senses))):
+    naive = times(experts(model, batch, modalities).values(), False)
+    for q in (model.encode(batch, modalities), model.encode(only(batch, modalities))):
         close(q.mean, naive.mean)
         close(q.stddev, naive.stddev)
 
@@ -276,19 +278,19 @@ def test_coordinateds_loss_is_its_definition(world, batch, options, distance, ap
         close(terms[s], cost(world, batch, q[s], s))
 
 
-@pytest.mark.parametrize("senses", SETS, ids="".join)
-def test_coordinated_infers_from_several_by_the_corrected_product(straight, senses):
+@pytest.mark.parametrize("modalities", SETS, ids="".join)
+def test_coordinated_infers_from_several_by_the_corrected_product(straight, modalities):
     batch = straight.sample(4, seed=3)[1]
     model = make(Coordinated, straight, encoders={s: exact_encoder(straight, [s]) for s in "abc"})
-    q, exact = model.encode(batch, senses), straight.posterior(batch, senses)
+    q, exact = model.encode(batch, modalities), straight.posterior(batch, modalities)
     close(q.mean, exact.mean)
     close(q.variance, exact.variance)
 
 
-@pytest.mark.parametrize("senses", ["ab", "c", "abc"])
-def test_coordinateds_average_is_the_wasserstein_barycentre(world, batch, senses):
+@pytest.mark.parametrize("modalities", ["ab", "c", "abc"])
+def test_coordinateds_average_is_the_wasserstein_barycentre(world, batch, modalities):
     model = make(Coordinated, world, combine="average")
-    q, each = model.encode(batch, senses), experts(model, batch, senses)
+    q, each = model.encode(batch, modalities), experts(model, batch, modalities)
     close(q.mean, sum(p.mean for p in each.values()) / len(each))
     close(q.stddev, sum(p.stddev for p in each.values()) / len(each))
 
@@ -324,17 +326,17 @@ def log_mixture(qs, z):
 
 
 @pytest.mark.parametrize("prior", [False, True])
-@pytest.mark.parametrize("senses", ["abc", "bc", "a"])
-def test_mopoe_infers_by_the_mixture_of_all_products(world, batch, prior, senses):
+@pytest.mark.parametrize("modalities", ["abc", "bc", "a"])
+def test_mopoe_infers_by_the_mixture_of_all_products(world, batch, prior, modalities):
     model = make(MoPoE, world, prior=prior)
     each, z = experts(model, batch), torch.randn(6, 5, LATENT).double()
-    qs = [times([each[s] for s in S], prior) for S in SETS if set(S) <= set(senses)]
-    for q in (model.encode(batch, senses), model.encode(only(batch, senses))):
+    qs = [times([each[s] for s in S], prior) for S in SETS if set(S) <= set(modalities)]
+    for q in (model.encode(batch, modalities), model.encode(only(batch, modalities))):
         close(q.log_prob(z), log_mixture(qs, z))
 
 
 def test_mopoes_sets_are_named_and_not_counted(world, batch):
-    """Whatever the order of the model's senses, and of the names in a set."""
+    """Whatever the order of the model's modalities, and of the names in a set."""
     plain = make(MoPoE, world, sets=[("a", "b"), ("c",)])
     z = torch.randn(6, 5, LATENT).double()
     for order in (["c", "a", "b"], ["b", "c", "a"]):
@@ -355,13 +357,13 @@ def test_mopoe_with_one_set_and_the_prior_is_mvae_without_its_further_elbos(worl
     close(mvae.encode(batch).log_prob(z), mopoe.encode(batch).log_prob(z))
 
 
-def test_mopoe_of_single_senses_is_mmvaes_mixture(world, batch):
+def test_mopoe_of_single_modalities_is_mmvaes_mixture(world, batch):
     mmvae = make(MMVAE, world)
     mopoe = make(MoPoE, world, encoders=mmvae.encoders, sets=["a", "b", "c"])
     z = torch.randn(3, 5, LATENT).double()
-    for senses in ("abc", "ac", "b"):
-        close(mmvae.encode(batch, senses).log_prob(z), mopoe.encode(batch, senses).log_prob(z))
-        close(mmvae.encode(batch, senses).log_prob(z), log_mixture(experts(mmvae, batch, senses).values(), z))
+    for modalities in ("abc", "ac", "b"):
+        close(mmvae.encode(batch, modalities).log_prob(z), mopoe.encode(batch, modalities).log_prob(z))
+        close(mmvae.encode(batch, modalities).log_prob(z), log_mixture(experts(mmvae, batch, modalities).values(), z))
 
 
 # ----------------------------------------------------------------------------------- mixtures: integrals and loops
@@ -426,81 +428,81 @@ def log_mean_exp(values):
 
 @plain_and_weighted
 @pytest.mark.parametrize("objective", ["iwae", "dreg"])
-@pytest.mark.parametrize("senses", ["abc", "ac"])
-def test_mmvaes_loss_is_a_loop_over_the_same_draws(world, batch, options, objective, senses, monkeypatch):
+@pytest.mark.parametrize("modalities", ["abc", "ac"])
+def test_mmvaes_loss_is_a_loop_over_the_same_draws(world, batch, options, objective, modalities, monkeypatch):
     model = make(MMVAE, world, k=3, objective=objective, **options)
     record = Recorder(monkeypatch)
-    terms = model.terms(only(batch, senses))
+    terms = model.terms(only(batch, modalities))
     (z,) = [x.tolist() for x in record.rsamples]
     each = {s: (q.mean.tolist(), q.stddev.tolist()) for s, q in experts(model, batch).items()}
-    beta, costs, kls = options.get("beta", 1.0), {s: [0.0] * 5 for s in senses}, [0.0] * 5
+    beta, costs, kls = options.get("beta", 1.0), {s: [0.0] * 5 for s in modalities}, [0.0] * 5
     for b in range(5):
         loss = 0.0
-        for m in range(len(senses)):
+        for m in range(len(modalities)):
             log_w = []
             for k in range(3):
                 code = z[k][m][b]
-                logs = [log_of(each[s][0][b], each[s][1][b], code) for s in senses]
+                logs = [log_of(each[s][0][b], each[s][1][b], code) for s in modalities]
                 kl_z = log_mean_exp(logs) - log_of([0] * LATENT, [1] * LATENT, code)
                 value = -beta * kl_z
-                for s in senses:
+                for s in modalities:
                     means = [sum(w * c for w, c in zip(row, code, strict=True)) for row in world.weights[s].tolist()]
                     log_p = log_of(means, [NOISE[s]] * SIZES[s], batch[s][b].tolist())
                     value += weight_of(options, s) * log_p
-                    costs[s][b] -= log_p / 3 / len(senses)
+                    costs[s][b] -= log_p / 3 / len(modalities)
                 log_w.append(value)
-                kls[b] += kl_z / 3 / len(senses)
-            loss -= log_mean_exp(log_w) / len(senses)
+                kls[b] += kl_z / 3 / len(modalities)
+            loss -= log_mean_exp(log_w) / len(modalities)
         assert terms["loss"][b].item() == pytest.approx(loss, abs=1e-9)
     close(terms["kl"], f64(kls), 1e-9)
-    for s in senses:
+    for s in modalities:
         close(terms[s], f64(costs[s]), 1e-9)
 
 
 @plain_and_weighted
-@pytest.mark.parametrize("senses", ["abc", "ac", "b"])
-def test_mmvaepluss_loss_is_a_loop_over_the_same_draws(world, batch, options, senses, monkeypatch):
+@pytest.mark.parametrize("modalities", ["abc", "ac", "b"])
+def test_mmvaepluss_loss_is_a_loop_over_the_same_draws(world, batch, options, modalities, monkeypatch):
     K, private = 3, 2
     model = make(MMVAEPlus, world, k=K, private=private, **options)
     with torch.no_grad():
         for width in model.log_widths.values():
             width.normal_()
     record = Recorder(monkeypatch)
-    terms = model.terms(only(batch, senses))
+    terms = model.terms(only(batch, modalities))
     z, *ws = [x.tolist() for x in record.rsamples]
     others = [x.tolist() for x in record.randns]
-    assert len(ws) == len(others) == len(senses)
-    beta, kls, styles, costs = options.get("beta", 1.0), [0.0] * 5, [0.0] * 5, {s: [0.0] * 5 for s in senses}
-    output = {s: model.encoders[s](batch[s]).tolist() for s in senses}
+    assert len(ws) == len(others) == len(modalities)
+    beta, kls, styles, costs = options.get("beta", 1.0), [0.0] * 5, [0.0] * 5, {s: [0.0] * 5 for s in modalities}
+    output = {s: model.encoders[s](batch[s]).tolist() for s in modalities}
     d, p = LATENT, private
     for b in range(5):
         loss = 0.0
-        for m, of in enumerate(senses):
+        for m, of in enumerate(modalities):
             log_w = []
             for k in range(K):
                 code, own = z[k][m][b], ws[m][k][b]
-                each = [output[s][b] for s in senses]
+                each = [output[s][b] for s in modalities]
                 logs = [log_of(e[:d], [math.exp(v) for v in e[d : 2 * d]], code) for e in each]
                 kl_z = log_mean_exp(logs) - log_of([0] * d, [1] * d, code)
                 e = output[of][b]
                 kl_w = log_of(e[2 * d : 2 * d + p], [math.exp(v) for v in e[2 * d + p :]], own)
                 kl_w -= log_of([0] * p, [1] * p, own)
                 value = -beta * (kl_z + kl_w)
-                for i, s in enumerate(senses):
+                for i, s in enumerate(modalities):
                     widths = model.log_widths[s].exp().tolist()
                     w = own if i == m else [n * v for n, v in zip(others[i][k][m][b], widths, strict=True)]
                     mean = model.decoders[s](f64([code + w]))[0].tolist()
                     log_p = log_of(mean, [NOISE[s]] * SIZES[s], batch[s][b].tolist())
                     value += weight_of(options, s) * log_p
-                    costs[s][b] -= log_p / K / len(senses)
+                    costs[s][b] -= log_p / K / len(modalities)
                 log_w.append(value)
-                kls[b] += kl_z / K / len(senses)
-                styles[b] += kl_w / K / len(senses)
-            loss -= log_mean_exp(log_w) / len(senses)
+                kls[b] += kl_z / K / len(modalities)
+                styles[b] += kl_w / K / len(modalities)
+            loss -= log_mean_exp(log_w) / len(modalities)
         assert terms["loss"][b].item() == pytest.approx(loss, abs=1e-9)
     close(terms["kl"], f64(kls), 1e-9)
     close(terms["private"], f64(styles), 1e-9)
-    for s in senses:
+    for s in modalities:
         close(terms[s], f64(costs[s]), 1e-9)
 
 
@@ -524,8 +526,8 @@ def test_with_the_exact_posterior_the_estimate_of_log_p_is_exact_for_every_k(str
     close(model.log_likelihood(only(batch, "ab"), k=k), straight.log_prob(batch, ["a", "b"]))
 
 
-def exactly(world, batch, model, tolerance, senses=None, k=20000, known="abc"):
-    got = model.log_likelihood(only(batch, known), k=k, senses=senses)
+def exactly(world, batch, model, tolerance, modalities=None, k=20000, known="abc"):
+    got = model.log_likelihood(only(batch, known), k=k, modalities=modalities)
     assert (got - world.log_prob(batch, [*known])).abs().max() < tolerance
 
 
@@ -537,8 +539,8 @@ def test_the_estimate_of_log_p_comes_to_log_p(straight, name):
     joint = {"joint": Joint(exact_encoder(straight, [*"abc"]), "abc")} if name in ("JMVAE", "TELBO") else {}
     model = model_of(name, straight, encoders=encoders, **joint, **OPTIONS)
     exactly(straight, batch, model, 0.04)
-    exactly(straight, batch, model, 0.04, senses=["a"])
-    exactly(straight, batch, model, 0.04, senses=["b", "c"])
+    exactly(straight, batch, model, 0.04, modalities=["a"])
+    exactly(straight, batch, model, 0.04, modalities=["b", "c"])
     exactly(straight, batch, model, 0.04, known="ac")
 
 
@@ -568,7 +570,7 @@ def test_chunks_of_the_estimate_hold_k_draws_in_all(straight, monkeypatch):
 
 
 def test_the_estimate_with_private_codes_comes_to_the_marginal_of_both_codes():
-    """x = Wz + Vw + ε is a linear-Gaussian world too, whose senses' noise is VVᵀ + σ²I."""
+    """x = Wz + Vw + ε is a linear-Gaussian world too, whose modalities' noise is VVᵀ + σ²I."""
     world = straight_world(latent=1, sizes={"a": 2, "b": 3})
     batch = world.sample(4, seed=3)[1]
     model = make(MMVAEPlus, world, private=1)
@@ -590,7 +592,7 @@ def test_the_estimate_with_private_codes_comes_to_the_marginal_of_both_codes():
 
     both, a, b = list(range(5)), [0, 1], [2, 3, 4]
     close(model.log_likelihood(batch, k=40000), exact(both), 0.06)
-    close(model.log_likelihood(batch, k=40000, senses=["a"]), exact(both), 0.06)
+    close(model.log_likelihood(batch, k=40000, modalities=["a"]), exact(both), 0.06)
     close(model.log_likelihood(only(batch, "b"), k=40000), exact(b), 0.06)
     masks = {"b_present": torch.tensor([True, False, True, False])}
     got = model.log_likelihood({**batch, **masks}, k=40000)
@@ -632,9 +634,9 @@ def agree(left, right, sigmas=5.0):
     return ((left.mean(0) - right.mean(0)).abs() / error).max() < sigmas
 
 
-def both_objectives(senses, k=3, beta=1.0, draws=60, times=300):
+def both_objectives(modalities, k=3, beta=1.0, draws=60, times=300):
     """Gradients of IWAE and of DReG for the same networks, many times, in a batch of many copies of two examples."""
-    small = skew_world(sizes={s: SIZES[s] for s in senses})
+    small = skew_world(sizes={s: SIZES[s] for s in modalities})
     batch = repeated(small.sample(2, seed=4)[1], times)
     iwae = make(MMVAE, small, k=k, beta=beta)
     dreg = make(MMVAE, small, encoders=iwae.encoders, decoders=iwae.decoders, k=k, beta=beta, objective="dreg")
@@ -662,9 +664,9 @@ def test_with_another_beta_dregs_gradient_is_iwaes_in_the_mean(beta):
 
 
 @pytest.mark.parametrize("beta", [1.0, 1.7])
-@pytest.mark.parametrize("senses", ["a", "abc"])
-def test_with_k_1_dregs_gradient_is_iwaes_in_the_mean(senses, beta):
-    iwae, dreg = both_objectives(senses, k=1, beta=beta, draws=40)
+@pytest.mark.parametrize("modalities", ["a", "abc"])
+def test_with_k_1_dregs_gradient_is_iwaes_in_the_mean(modalities, beta):
+    iwae, dreg = both_objectives(modalities, k=1, beta=beta, draws=40)
     for part in ("encoders", "decoders"):
         assert agree(iwae[part], dreg[part])
 
@@ -678,11 +680,11 @@ def test_of_several_experts_dregs_gradient_is_iwaes_for_decoders_and_near_it_for
     assert (left - right).norm() < 0.05 * left.norm()
 
 
-@pytest.mark.parametrize("senses", ["a", "abc"])
-def test_the_value_of_dreg_is_that_of_iwae(world, batch, senses):
+@pytest.mark.parametrize("modalities", ["a", "abc"])
+def test_the_value_of_dreg_is_that_of_iwae(world, batch, modalities):
     iwae = make(MMVAE, world, k=3, **OPTIONS)
     dreg = make(MMVAE, world, encoders=iwae.encoders, k=3, objective="dreg", **OPTIONS)
-    given = only(batch, senses)
+    given = only(batch, modalities)
     with noise(table_of(5)):
         a, b = iwae.terms(given), dreg.terms(given)
         with torch.no_grad():
@@ -748,7 +750,7 @@ def test_iwaes_gradient_is_that_of_the_value(world, batch):
 
 
 def test_what_is_made_has_the_law_of_the_world(straight):
-    """Means of a decoder are W z: from the prior N(0, W Wᵀ), from senses N(W m, W P⁻¹ Wᵀ)."""
+    """Means of a decoder are W z: from the prior N(0, W Wᵀ), from modalities N(W m, W P⁻¹ Wᵀ)."""
     model = make(MVAE, straight, encoders={s: exact_encoder(straight, [s], prior=False) for s in "abc"})
     n = 20000
     made = model.generate(n=n)["a"]

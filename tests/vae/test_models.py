@@ -76,14 +76,14 @@ def slopes(model, loss):
 
 
 @every_model
-def test_the_order_of_the_senses_changes_nothing(world, batch, name):
+def test_the_order_of_the_modalities_changes_nothing(world, batch, name):
     model = model_of(name, world, weights={"b": 2.0}, beta=1.3)
     parts = {"encoders": model.encoders, "decoders": model.decoders}
     joint = {"joint": model.joint} if hasattr(model, "joint") else {}
     other = model_of(name, world, order=["c", "a", "b"], **parts, **joint, weights={"b": 2.0}, beta=1.3)
     turned = {s: batch[s] for s in ("b", "c", "a")}
     everyone = list(range(6))
-    for last in (True, False):  # a mixture of all products draws either that of all senses, or each of them in turn
+    for last in (True, False):  # a mixture of all products draws either that of all modalities, or each of them in turn
         if not last and not name.startswith("MoPoE"):
             continue
         picks = [-1] if last else range(7)
@@ -180,7 +180,7 @@ def alone(batch, i):
 
 
 @every_lenient
-def test_an_example_that_lacks_a_sense_is_an_example_without_it(world, name):
+def test_an_example_that_lacks_a_modality_is_an_example_without_it(world, name):
     model, batch = model_of(name, world, weights={"b": 2.0}, beta=1.3), masked(world)
     together = terms_of(model, batch, list(range(6)))
     for i in range(6):
@@ -192,14 +192,17 @@ def test_an_example_that_lacks_a_sense_is_an_example_without_it(world, name):
 
 
 @every_lenient
-@pytest.mark.parametrize("senses", ["ac", "b"])
-def test_a_sense_that_no_example_has_is_a_sense_left_out(world, batch, name, senses):
+@pytest.mark.parametrize("modalities", ["ac", "b"])
+def test_a_modality_that_no_example_has_is_a_modality_left_out(world, batch, name, modalities):
     model, everyone = model_of(name, world), list(range(6))
-    nobody = {f"{s}_present": torch.full((6,), s in senses) for s in SIZES}
-    without, with_masks = terms_of(model, only(batch, senses), everyone), terms_of(model, {**batch, **nobody}, everyone)
+    nobody = {f"{s}_present": torch.full((6,), s in modalities) for s in SIZES}
+    without, with_masks = (
+        terms_of(model, only(batch, modalities), everyone),
+        terms_of(model, {**batch, **nobody}, everyone),
+    )
     for key, value in without.items():
         close(value, with_masks[key])
-    for s in SIZES.keys() - set(senses):
+    for s in SIZES.keys() - set(modalities):
         assert s not in without
         assert not with_masks[s].any()
 
@@ -221,7 +224,7 @@ def with_garbage(model, world, value):
 
 
 @every_lenient
-def test_what_stands_where_a_sense_is_absent_changes_nothing(world, name):
+def test_what_stands_where_a_modality_is_absent_changes_nothing(world, name):
     (zeros, slope), (garbage, slope_of_garbage) = with_garbage(model_of(name, world), world, 7.0)
     for key in zeros:
         close(zeros[key], garbage[key])
@@ -231,13 +234,13 @@ def test_what_stands_where_a_sense_is_absent_changes_nothing(world, name):
 
 
 @every_lenient
-def test_not_even_large_values_where_a_sense_is_absent_change_anything(world, name):
+def test_not_even_large_values_where_a_modality_is_absent_change_anything(world, name):
     (zeros, slope), (garbage, slope_of_garbage) = with_garbage(model_of(name, world), world, 1e4)
     close(zeros["loss"], garbage["loss"])
     close(slope, slope_of_garbage)
 
 
-def test_an_encoder_sees_only_the_examples_that_have_its_sense(world):
+def test_an_encoder_sees_only_the_examples_that_have_its_modality(world):
     class Normed(nn.Sequential):
         def __init__(self, s):
             super().__init__(random_linear(SIZES[s], 4), nn.BatchNorm1d(4).double(), random_linear(4, 2 * LATENT))
@@ -249,7 +252,7 @@ def test_an_encoder_sees_only_the_examples_that_have_its_sense(world):
 
 @every_lenient
 def test_networks_see_only_what_is_there(world, name):
-    """So that it costs nothing, and BatchNorm counts nothing, where a sense is absent."""
+    """So that it costs nothing, and BatchNorm counts nothing, where a modality is absent."""
     model, seen = model_of(name, world), {}
     for part, nets in (("encoder", model.encoders), ("decoder", model.decoders)):
         for s, net in nets.items():
@@ -283,14 +286,14 @@ def test_inference_with_masks_is_inference_from_what_is_there(world, name, optio
 
 
 def test_the_estimate_of_log_p_with_masks_is_that_of_what_is_there():
-    """Exact here: q is the exact posterior, of any set of senses."""
+    """Exact here: q is the exact posterior, of any set of modalities."""
     straight = straight_world()
     encoders = {s: exact_encoder(straight, [s], prior=False) for s in "abc"}
     model, batch = make(MVAE, straight, encoders=encoders, beta=3.0), masked(straight, 7.0)
     got = model.log_likelihood(batch, k=2)
     for i in range(6):
         close(got[i : i + 1], straight.log_prob(alone(batch, i)))
-    some = model.log_likelihood(rows(batch, [0, 1, 4]), k=40000, senses=["a"])  # of all it has, from a alone
+    some = model.log_likelihood(rows(batch, [0, 1, 4]), k=40000, modalities=["a"])  # of all it has, from a alone
     for i, row in enumerate([0, 1, 4]):
         close(some[i : i + 1], straight.log_prob(alone(batch, row)), 0.05)
 
@@ -312,14 +315,14 @@ def test_the_estimate_of_log_p_is_finite_with_masks_and_blind_to_weights(world, 
 def test_jmvae_refuses_incomplete_examples_and_says_so(world):
     model = model_of("JMVAE", world)
     for batch in (masked(world), only(masked(world), "ab"), only(world.sample(3, 0)[1], "ac")):
-        with pytest.raises(ValueError, match=r"JMVAE: .*(needs all senses|an example has none)"):
+        with pytest.raises(ValueError, match=r"JMVAE: .*(needs all modalities|an example has none)"):
             model.loss(batch)
     everyone = {f"{s}_present": torch.ones(3, dtype=torch.bool) for s in SIZES}
     assert model.loss({**world.sample(3, 0)[1], **everyone})["loss"].isfinite()
 
 
 @every_model
-def test_made_senses_are_of_every_example_and_never_from_an_absent_one(world, name):
+def test_made_modalities_are_of_every_example_and_never_from_an_absent_one(world, name):
     model, batch = model_of(name, world), masked(world, 7.0)
     made = model.generate(batch, n=3)
     assert {s: x.shape for s, x in made.items()} == {s: (3, 6, D) for s, D in SIZES.items()}
@@ -460,7 +463,7 @@ def test_mmvaeplus_runs_each_encoder_once(world, batch):
 
 
 @pytest.mark.parametrize("cls", [Coordinated, JMVAE, TELBO])
-def test_from_one_sense_a_model_infers_by_its_encoder_even_if_that_is_wider_than_the_prior(world, batch, cls):
+def test_from_one_modality_a_model_infers_by_its_encoder_even_if_that_is_wider_than_the_prior(world, batch, cls):
     wide = {"a": linear(torch.zeros(4, 3), f64([3, 3, 1, 1]))}
     model = make(cls, world, encoders=wide)
     q = model.encode(batch, ["a"])
@@ -468,7 +471,7 @@ def test_from_one_sense_a_model_infers_by_its_encoder_even_if_that_is_wider_than
 
 
 @pytest.mark.parametrize("cls", [Coordinated, JMVAE, TELBO])
-def test_from_one_sense_a_model_infers_by_its_encoder(world, batch, cls):
+def test_from_one_modality_a_model_infers_by_its_encoder(world, batch, cls):
     narrow = {"a": linear(torch.zeros(4, 3), f64([3, 3, -1, -1]))}
     model = make(cls, world, encoders=narrow)
     for q in (model.encode(batch, ["a"]), model.encode(only(batch, "a"))):
@@ -477,7 +480,7 @@ def test_from_one_sense_a_model_infers_by_its_encoder(world, batch, cls):
 
 
 @pytest.mark.parametrize("cls", [JMVAE, TELBO])
-def test_from_all_senses_the_joint_encoder_infers_and_from_fewer_the_surrogates(world, cls):
+def test_from_all_modalities_the_joint_encoder_infers_and_from_fewer_the_surrogates(world, cls):
     model, batch = make(cls, world), masked(world)
     q, joint = model.encode(batch), model.joint(batch)
     for i in (0, 5):
@@ -537,12 +540,12 @@ def mixed_batch(n=6):
         "picture": torch.rand(n, 1, 4, 4),
         "word": nn.functional.one_hot(letters, LETTERS).float(),
         "label": torch.arange(n) % 10,
-        "name": torch.arange(n),  # not a sense
+        "name": torch.arange(n),  # not a modality
     }
 
 
 @every_model
-def test_pictures_words_and_labels_are_senses_like_others(name):
+def test_pictures_words_and_labels_are_modalities_like_others(name):
     model, batch = mixed_model(name), mixed_batch()
     losses = model.loss(batch)
     losses["loss"].backward()
@@ -619,7 +622,7 @@ def test_each_draw_goes_to_its_own_place_in_what_is_made(world, batch):
         close(made[i], batch["a"][:, :2] @ world.weights["b"].T, 1e-9)
 
 
-def test_what_is_made_from_a_sense_has_its_private_code_and_that_of_others_is_drawn(world):
+def test_what_is_made_from_a_modality_has_its_private_code_and_that_of_others_is_drawn(world):
     """Of a, z is the first number, w the second; decoders show z and w, encoders are all but sure."""
     one = {"a": torch.randn(6, 3).double(), "b": torch.randn(6, 4).double()}
     sure = linear(
@@ -652,7 +655,7 @@ def test_private_codes_of_another_size_than_z(world, batch):
     assert set(dict(model.named_parameters())) >= {f"log_widths.{s}" for s in SIZES}
 
 
-def test_one_sense_alone_is_a_vae(world, batch):
+def test_one_modality_alone_is_a_vae(world, batch):
     for name in MODELS:
         small = skew_world(sizes={"a": 3})
         model = model_of(name, small)

@@ -71,22 +71,22 @@ def affine(mean_from, log_std):
     return linear(torch.cat([mean_from, torch.zeros_like(mean_from)]), torch.cat([torch.zeros_like(log_std), log_std]))
 
 
-def exact_encoder(world, senses, prior=True):
+def exact_encoder(world, modalities, prior=True):
     """p(z|x_S) of a straight world; without the prior the expert that it is a product of."""
-    P = world.precision(senses).diagonal() - (0 if prior else 1)
-    gain = torch.cat([world.weights[s].T / world.noise[s] ** 2 for s in senses], 1)
+    P = world.precision(modalities).diagonal() - (0 if prior else 1)
+    gain = torch.cat([world.weights[s].T / world.noise[s] ** 2 for s in modalities], 1)
     return affine(gain / P[:, None], -P.log() / 2)
 
 
 class Joint(nn.Module):
-    """A joint encoder: a network of all senses side by side, in the order of the alphabet."""
+    """A joint encoder: a network of all modalities side by side, in the order of the alphabet."""
 
-    def __init__(self, net, senses):
+    def __init__(self, net, modalities):
         super().__init__()
-        self.net, self.senses = net, sorted(senses)
+        self.net, self.modalities = net, sorted(modalities)
 
     def forward(self, batch):
-        return self.net(torch.cat([batch[s] for s in self.senses], 1))
+        return self.net(torch.cat([batch[s] for s in self.modalities], 1))
 
 
 def random_linear(inputs, outputs, size=0.25):
@@ -125,13 +125,13 @@ def rows(batch, index):
     return {name: x[index] for name, x in batch.items()}
 
 
-def only(batch, senses):
-    """The batch with nothing but these senses and their masks."""
-    return {k: v for k, v in batch.items() if k.removesuffix("_present") in senses}
+def only(batch, modalities):
+    """The batch with nothing but these modalities and their masks."""
+    return {k: v for k, v in batch.items() if k.removesuffix("_present") in modalities}
 
 
 def masked(world, garbage=None, seed=11):
-    """Six examples of three senses, each of another set of senses; the absent ones are 0, or a value."""
+    """Six examples of three modalities, each of another set of modalities; the absent ones are 0, or a value."""
     batch = world.sample(6, seed)[1]
     there = {"a": [1, 1, 0, 0, 1, 1], "b": [1, 0, 1, 0, 1, 1], "c": [1, 0, 0, 1, 0, 1]}
     for s, mask in there.items():

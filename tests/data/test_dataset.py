@@ -1,4 +1,4 @@
-"""The dataset of senses: what indexing gives, whole batches from its loader, and what is refused."""
+"""The dataset of modalities: what indexing gives, whole batches from its loader, and what is refused."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch.utils.data import DataLoader
 
-from mmtutor.data import Senses
+from mmtutor.data import MultimodalDataset
 
 N = 11
 
@@ -15,7 +15,7 @@ N = 11
 @pytest.fixture
 def data():
     g = torch.Generator().manual_seed(0)
-    return Senses(
+    return MultimodalDataset(
         {
             "image": torch.rand(N, 2, 3, generator=g),
             "text": torch.rand(N, 4, generator=g),
@@ -26,8 +26,8 @@ def data():
     )
 
 
-def test_what_are_senses(data):
-    assert data.senses == ("image", "text")
+def test_what_are_modalities(data):
+    assert data.modalities == ("image", "text")
     assert len(data) == N
 
 
@@ -96,7 +96,7 @@ def test_it_works_with_the_standard_loader(data):
 
 def test_the_dict_handed_in_is_not_kept(data):
     tensors = dict(data.tensors)
-    made = Senses(tensors)
+    made = MultimodalDataset(tensors)
     tensors.pop("image")
     assert "image" in made.tensors
 
@@ -119,7 +119,7 @@ def test_the_dict_handed_in_is_not_kept(data):
 )
 def test_bad_tensors_are_refused(tensors, error, words):
     with pytest.raises(error, match=words):
-        Senses(tensors)
+        MultimodalDataset(tensors)
 
 
 @settings(deadline=None, derandomize=True, max_examples=80)
@@ -138,13 +138,13 @@ def test_bad_tensors_are_refused(tensors, error, words):
 )
 def test_any_dict_is_refused_by_name_or_works(tensors):
     try:
-        data = Senses(tensors)
+        data = MultimodalDataset(tensors)
     except (ValueError, TypeError) as error:
         message = str(error)
     else:
-        message = "Senses"
+        message = "MultimodalDataset"
         assert len(data) == len(data[:][next(iter(tensors))]) >= 1
-    assert message.startswith("Senses")
+    assert message.startswith("MultimodalDataset")
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)
@@ -156,6 +156,6 @@ def test_any_dict_is_refused_by_name_or_works(tensors):
 @example(True)
 @example(2.0)
 def test_a_bad_batch_size_is_refused(batch_size):
-    data = Senses({"a": torch.ones(3)})
+    data = MultimodalDataset({"a": torch.ones(3)})
     with pytest.raises((ValueError, TypeError), match="batch_size must be"):
         data.loader(batch_size)

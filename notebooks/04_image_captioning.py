@@ -2,13 +2,13 @@
 # # Show, attend and tell
 #
 # A network looks at a picture and writes a sentence. In this chapter you watch one learn to do so, word by word, and see
-# *where it looked* for each word. Pictures of attention are easy to admire and hard to judge. Here every object has a mask
+# *where it looked* for each word. Pictures of attention are easy to admire and hard to classifier. Here every object has a mask
 # (which pixels are its own) and every word an object, so you can measure whether the network looked at what it spoke of.
 
 # %% tags=["hide-input"]
 import torch
 
-from mmtutor.data import Pairs, Senses, Vocabulary, scenes
+from mmtutor.data import MultimodalDataset, Pairs, Vocabulary, scenes
 from mmtutor.metrics import mentions
 from mmtutor.plotting import attention, bars, captioned, moments, show
 from mmtutor.training import budget, claim, fit, seed_everything
@@ -166,7 +166,7 @@ def trained(kind, epochs=epochs, lr=8e-3, **settings):
 
 
 def tells(model, data=test, decode=greedy, **settings):
-    seen = Senses({"places": predict(namer, data)})
+    seen = MultimodalDataset({"places": predict(namer, data)})
     return write(model, seen, vocabulary, decode, length=24, **settings)
 
 
@@ -182,7 +182,7 @@ show(
 )
 
 # %% [markdown]
-# It knows the colours, but misses digits, and pairs colour and digit little better than by lot. This is the *binding
+# It knows the colours, but misses digits, and pairs colour and digit little better than at random. This is the *binding
 # problem*: one vector for the whole picture says "something red, something blue, a three, a seven", and not *which is
 # which*. Our vector is the mean of the places that the eye gives, which hardly says what lies where. A vector trained on
 # whole scenes could say more; so this is a hard test for Show and Tell.

@@ -3,7 +3,7 @@
 #
 # A handwritten seven and a seven on a house say the same and look different. In this chapter one network learns to keep
 # these apart: one factor for *what is said*, common to both pictures, and one factor for the *style* of each. Then you
-# swap them, and other networks judge whether the swap worked.
+# swap them, and other networks classifier whether the swap worked.
 
 # %% tags=["hide-input"]
 import torch
@@ -14,9 +14,9 @@ from mmtutor.plotting import bars, grid, history, show
 from mmtutor.training import budget, claim, fit, seed_everything
 
 n, epochs = budget(quick=(4000, 8), full=(20000, 20))
-senses = {"handwritten": (1, 28), "street": (3, 32)}  # channels and size
-train = digits(*senses, split="train", n=n)
-test = digits(*senses, split="test", n=1000)
+modalities = {"handwritten": (1, 28), "street": (3, 32)}  # channels and size
+train = digits(*modalities, split="train", n=n)
+test = digits(*modalities, split="test", n=1000)
 
 # %% tags=["hide-input"]
 import torch.nn.functional as F
@@ -26,10 +26,10 @@ def same_size(picture):  # grey to colour, 28 to 32 pixels
     return F.pad(picture, [(32 - picture.shape[-1]) // 2] * 4).expand(-1, 3, -1, -1)
 
 
-pairs = torch.stack([same_size(test[:8][sense]) for sense in senses])
+pairs = torch.stack([same_size(test[:8][modality]) for modality in modalities])
 said = ", ".join(str(int(digit)) for digit in test[:8]["label"])
 show(
-    grid(pairs, list(senses), [], "Each pair says one thing in two styles"),
+    grid(pairs, list(modalities), [], "Each pair says one thing in two styles"),
     f"Eight pairs of a handwritten digit and a house number. The digits of the pairs are {said}.",
 )
 
@@ -43,8 +43,8 @@ show(
 # Z_{ai} &\leftarrow X_i & F_{ai} &= G_{ai}(Z_{ai}) & \hat X_i &= F_i(F_y, F_{ai}).
 # \end{aligned}$$
 #
-# $Z_y$ is inferred from **all** senses $X_1, \dots, X_M$, and the label $\hat Y$ is made from its factor $F_y$ alone. $Z_{ai}$
-# is inferred from sense $i$ **only**, and helps to make sense $i$ only. $G$, $D$ and $F$ are small networks. The loss is
+# $Z_y$ is inferred from **all** modalities $X_1, \dots, X_M$, and the label $\hat Y$ is made from its factor $F_y$ alone. $Z_{ai}$
+# is inferred from modality $i$ **only**, and helps to make modality $i$ only. $G$, $D$ and $F$ are small networks. The loss is
 #
 # $$\begin{aligned}
 # & \textstyle\sum_i \lambda_i\, c(X_i, \hat X_i) + c(Y, \hat Y) \\
@@ -55,12 +55,12 @@ show(
 # $\lambda$. The last term asks the codes to be distributed like standard normal noise, so that new ones can be drawn.
 #
 # **Why does $Y$ disappear from the inference?** In general one would infer $Z$ from $X$ *and* $Y$. The paper makes a
-# *mean-field* assumption: given the senses, $Q(Z \mid X, Y)$ is a product of $Q(Z_y \mid X_1, \dots, X_M)$ and all
+# *mean-field* assumption: given the modalities, $Q(Z \mid X, Y)$ is a product of $Q(Z_y \mid X_1, \dots, X_M)$ and all
 # $Q(Z_{ai} \mid X_i)$. No factor has $Y$ as an input. It is a choice, and a needed one: the model is to *predict* $Y$, so at
 # test time $Y$ is not there. $Y$ still acts, through the cost $c(Y, \hat Y)$ in training.
 #
 # **Is this multi-task learning?** In part. One network serves several costs, and $F_y$ gets gradients from the label and
-# from each sense, as shared layers do. But tasks in multi-task learning are outputs that one wants; here the senses are
+# from each modality, as shared layers do. But tasks in multi-task learning are outputs that one wants; here the modalities are
 # made again in order to give the styles a place of their own, and the codes are asked to have a known distribution.
 #
 # ## By hand: the discrepancy
@@ -73,7 +73,7 @@ show(
 # With normal $p$ the last two means are known exactly, and the library uses that. Here all three are counted:
 
 # %%
-from mmtutor.mfm import MFM, Factor, Of, Surrogate, mmd
+from mmtutor.mfm import MFM, Factor, FromModality, Surrogate, mmd
 
 seed_everything(0)
 z, p = 0.5 * torch.randn(1500, 3).double(), torch.randn(1500, 3).double()
@@ -116,15 +116,18 @@ from mmtutor.encoders import ImageEncoder
 from mmtutor.fusion import Concat, LateFusion
 
 
-def fused(names=tuple(senses), outputs=64):
-    return LateFusion({s: ImageEncoder(senses[s][0], 64) for s in names}, outputs, Concat([64] * len(names)))
+def fused(names=tuple(modalities), outputs=64):
+    return LateFusion({s: ImageEncoder(modalities[s][0], 64) for s in names}, outputs, Concat([64] * len(names)))
 
 
 def factorised(styles, prior, joint=False):
     label = Factor(fused(), 64, z=8, f=64, weight=100.0 if styles == "kl" else 1.0)  # an MMD is smaller than a KL
-    style = {s: Factor(Of(s, ImageEncoder(c, 64)), 64, z=8, f=64, penalty=styles) for s, (c, _) in senses.items()}
-    decoders = {s: ImageDecoder(128, c, size) for s, (c, size) in senses.items()}
-    weights = dict.fromkeys(senses, 30.0)
+    style = {
+        s: Factor(FromModality(s, ImageEncoder(c, 64)), 64, z=8, f=64, penalty=styles)
+        for s, (c, _) in modalities.items()
+    }
+    decoders = {s: ImageDecoder(128, c, size) for s, (c, size) in modalities.items()}
+    weights = dict.fromkeys(modalities, 30.0)
     return MFM(10, label, style, decoders, weights=weights, label_weight=10.0, prior=prior, joint=joint)
 
 
@@ -153,19 +156,22 @@ show(
 # %% [markdown]
 # ## Does it read, and does it help?
 #
-# The same encoder trained only to classify, and each sense alone:
+# The same encoder trained only to classify, and each modality alone:
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.metrics import correct, image_style, paired_interval
 
 
 class Reader(nn.Module):
-    def __init__(self, sense):
+    def __init__(self, modality):
         super().__init__()
-        self.sense, self.net = sense, nn.Sequential(ImageEncoder(senses[sense][0], 64), nn.ReLU(), nn.Linear(64, 10))
+        self.modality, self.net = (
+            modality,
+            nn.Sequential(ImageEncoder(modalities[modality][0], 64), nn.ReLU(), nn.Linear(64, 10)),
+        )
 
     def forward(self, batch):
-        return self.net(batch[self.sense])
+        return self.net(batch[self.modality])
 
     def loss(self, batch):
         return {"loss": F.cross_entropy(self(batch), batch["label"])}
@@ -173,7 +179,7 @@ class Reader(nn.Module):
 
 # %% tags=["nbval-ignore-output"]
 right = {}
-for name in ("both", *senses):
+for name in ("both", *modalities):
     seed_everything(1)
     models[name] = fused(outputs=10) if name == "both" else Reader(name)
     fit(models[name], train, epochs=epochs, lr=3e-3, schedule="one-cycle")
@@ -191,7 +197,7 @@ show(
 
 # %%
 gain = paired_interval(right["both"], right["handwritten"])
-claim("two senses read better than handwriting alone", gain.low > 0, str(gain))
+claim("two modalities read better than handwriting alone", gain.low > 0, str(gain))
 
 # %% [markdown]
 # ## The swap
@@ -207,24 +213,24 @@ digit_codes = torch.stack([codes["noisy styles"]["label"][batch["label"] == digi
 
 
 @torch.no_grad()
-def swap_rows(sense):
+def swap_rows(modality):
     rows = []
     for k in styles:
         mixed = {name: code[[k] * 10] for name, code in codes["noisy styles"].items()} | {"label": digit_codes}
-        rows.append(torch.cat([batch[sense][[k]], models["noisy styles"].generate(mixed)[sense]]))
+        rows.append(torch.cat([batch[modality][[k]], models["noisy styles"].generate(mixed)[modality]]))
     return same_size(torch.cat(rows)).unflatten(0, (len(styles), 11))
 
 
 # %% tags=["nbval-ignore-output"]
-for sense in senses:
+for modality in modalities:
     show(
-        grid(swap_rows(sense), [""] * len(styles), ["style of", *map(str, range(10))], f"Swapped: {sense}"),
-        f"Four rows of ten {sense} digits from 0 to 9. Each row begins with a real picture and keeps its style.",
+        grid(swap_rows(modality), [""] * len(styles), ["style of", *map(str, range(10))], f"Swapped: {modality}"),
+        f"Four rows of ten {modality} digits from 0 to 9. Each row begins with a real picture and keeps its style.",
     )
 
 # %% [markdown]
-# Now score it. The single-sense networks above are the judges. Each pair gets the label code of another pair with another
-# digit. Which digit do the judges see? And do ink and slant, or the mean colours, go with the donor of the style?
+# Now score it. The single-modality networks above are the classifiers. Each pair gets the label code of another pair with another
+# digit. Which digit do the classifiers see? And do ink and slant, or the mean colours, go with the donor of the style?
 
 # %% tags=["nbval-ignore-output"]
 donor = torch.arange(len(test)).roll(1)
@@ -240,12 +246,14 @@ follows, looks = {}, {}
 for name in kinds:
     with torch.no_grad():
         made = models[name].generate(codes[name] | {"label": codes[name]["label"][donor]})
-        for sense in senses:
-            seen = models[sense](made).argmax(1)
+        for modality in modalities:
+            seen = models[modality](made).argmax(1)
             for whose, label in (("label's", batch["label"][donor]), ("style's", batch["label"])):
-                follows[name, sense, whose] = float((seen == label)[differs].double().mean())
+                follows[name, modality, whose] = float((seen == label)[differs].double().mean())
                 of = donor if whose == "label's" else slice(None)
-                looks[name, sense, whose] = correlation(image_style(made[sense]), image_style(batch[sense][of]))
+                looks[name, modality, whose] = correlation(
+                    image_style(made[modality]), image_style(batch[modality][of])
+                )
 
 # %% tags=["nbval-ignore-output"]
 show(
@@ -255,15 +263,19 @@ show(
     "After a swap, shares of pictures that show the digit of each donor: "
     + ", ".join(f"{s} {n} {w} {v:.2f}" for (n, s, w), v in follows.items()),
 )
-for (name, sense, whose), value in looks.items():
-    print(f"{name:12} {sense:11} looks like the {whose} donor: correlation {value:.2f}")
+for (name, modality, whose), value in looks.items():
+    print(f"{name:12} {modality:11} looks like the {whose} donor: correlation {value:.2f}")
 
 # %%
 noisy, all_codes, each = ("noisy styles", "all codes", "each code")
-for sense in senses:
-    claim(f"swapped {sense} digits are read as the label's donor", follows[noisy, sense, "label's"] > 0.7, str(follows))
-    both = looks[noisy, sense, "style's"], looks[noisy, sense, "label's"]
-    claim(f"and look like the style's donor ({sense})", both[0] > both[1] + 0.2, str(both))
+for modality in modalities:
+    claim(
+        f"swapped {modality} digits are read as the label's donor",
+        follows[noisy, modality, "label's"] > 0.7,
+        str(follows),
+    )
+    both = looks[noisy, modality, "style's"], looks[noisy, modality, "label's"]
+    claim(f"and look like the style's donor ({modality})", both[0] > both[1] + 0.2, str(both))
 worse = follows[each, "handwritten", "label's"] < follows[noisy, "handwritten", "label's"] - 0.1
 claim("with a discrepancy for each code fewer handwritten digits follow the label", worse, str(follows))
 
@@ -271,7 +283,7 @@ claim("with a discrepancy for each code fewer handwritten digits follow the labe
 # With a discrepancy for each code the styles carry the digit along. That of all codes together, which the paper's equation
 # has, holds back more of it, and noise holds back most; but noise also makes the pictures less sharp.
 #
-# ## A sense is missing
+# ## A modality is missing
 #
 # Without the house number, what is its *code*? A *surrogate* network learns to guess the codes from the handwritten digit
 # alone. The codes that the trained model infers from both are its targets; they are only looked at and do not change.
@@ -329,7 +341,7 @@ seed_everything(3)
 with torch.no_grad():
     drawn = models["noisy styles"].generate(models["noisy styles"].sample(8))
 show(
-    grid(torch.stack([same_size(drawn[s]) for s in senses]), list(senses), [], "Pairs made from noise"),
+    grid(torch.stack([same_size(drawn[s]) for s in modalities]), list(modalities), [], "Pairs made from noise"),
     "Eight pairs of pictures made from noise; few show a clear digit, most a mixture of several.",
 )
 
@@ -361,12 +373,12 @@ for row in json.loads((here / "docs/results/mfm_images.json").read_text())["rows
 # all the way: a batch of 64 says little about how 24 numbers depend on each other. In return, both kinds of discrepancy make
 # the pictures again with a quarter less error than noisy styles.
 #
-# Two senses beat one. The paper found on its pairs that MFM reads better than the same encoder trained only to classify; here
+# Two modalities beat one. The paper found on its pairs that MFM reads better than the same encoder trained only to classify; here
 # it reads worse. Whether the eight numbers, the penalty or the pictures are the cause was not tested.
 #
-# When a sense is missing, the surrogate makes pictures that show the digit far more often than zeros do. It also reads the
+# When a modality is missing, the surrogate makes pictures that show the digit far more often than zeros do. It also reads the
 # label better than zeros (without house numbers 0.94 against 0.89, and not in every seed), but worse than a network trained
-# on the sense that is left (0.96; without handwriting 0.96 against 0.99). From noise no kind of codes does well: both senses
+# on the modality that is left (0.96; without handwriting 0.96 against 0.99). From noise no kind of codes does well: both modalities
 # show one digit in 9 of 100 pairs with KL, about chance, in 16 with a discrepancy for each code and in 21 with one of all.
 #
 # ## Exercises

@@ -2,7 +2,7 @@
 # # Words, voice and face
 #
 # "The lunch menu felt simply painful." Was that meant? The voice may tell, and the face. In this chapter a network reads
-# short monologues of three senses, and you hold it against the exact truth: how much each sense can tell at best, and at
+# short monologues of three modalities, and you hold it against the exact truth: how much each modality can tell at best, and at
 # which moment it tells it.
 
 # %% tags=["hide-input"]
@@ -20,10 +20,10 @@ train, valid, test = monologues("train", n), monologues("valid", 1000), monologu
 # %% tags=["hide-input"]
 k = 0
 steps = slice(20 - int(test[k]["length"]), 20)
-events = {sense: test.events[sense][k, steps] for sense in features}
+events = {modality: test.events[modality][k, steps] for modality in features}
 show(
-    shares(test.sentences[k], {s: e.double() for s, e in events.items()}, events, "Where each sense says something"),
-    f"The sentence '{' '.join(test.sentences[k])}' with a row for each sense; a few steps are marked: "
+    shares(test.sentences[k], {s: e.double() for s, e in events.items()}, events, "Where each modality says something"),
+    f"The sentence '{' '.join(test.sentences[k])}' with a row for each modality; a few steps are marked: "
     + "; ".join(f"{s} at step {', '.join(map(str, e.nonzero().flatten().tolist()))}" for s, e in events.items()),
 )
 
@@ -41,12 +41,12 @@ for names in (["language"], ["acoustic"], ["visual"], ["language", "acoustic"], 
 
 # %% [markdown]
 # Words and voice together know far more than both apart: the creak tells how to take the words. This is *synergy*. A model
-# that adds up what each sense says by itself cannot use all of it.
+# that adds up what each modality says by itself cannot use all of it.
 #
 # ## The Memory Fusion Network
 #
-# MFN (Zadeh and others, 2018) reads each sense with an LSTM of its own and watches all their memories $c_t$ together. What
-# changes *at the same moment* in several senses goes into a common memory $u_t$:
+# MFN (Zadeh and others, 2018) reads each modality with an LSTM of its own and watches all their memories $c_t$ together. What
+# changes *at the same moment* in several modalities goes into a common memory $u_t$:
 #
 # $$\begin{aligned}
 # c^*_t &= [c_{t-1}; c_t] \\
@@ -54,7 +54,7 @@ for names in (["language"], ["acoustic"], ["visual"], ["language", "acoustic"], 
 # u_t &= \gamma_1 \odot u_{t-1} + \gamma_2 \odot \tanh(\mathrm{NN}_u(\hat c_t)).
 # \end{aligned}$$
 #
-# $c_t$ stands for the memories of all senses side by side, $\odot$ multiplies number by number, and the gates
+# $c_t$ stands for the memories of all modalities side by side, $\odot$ multiplies number by number, and the gates
 # $\gamma_1, \gamma_2$ between 0 and 1 are made from $\hat c_t$ and $u_{t-1}$, as in the released code. One step by hand:
 
 # %%
@@ -63,7 +63,7 @@ from mmtutor.mfm import MFN, hsic, saliency, sensitivity, sequence_mfm
 seed_everything(0)
 mfn = MFN({"words": 4, "voice": 2}, hidden=3, memory=5).double()
 x = {"words": torch.randn(1, 1, 4).double(), "voice": torch.randn(1, 1, 2).double()}
-states = {sense: cell(x[sense][:, 0]) for sense, cell in mfn.lstms.items()}  # h and c after one step
+states = {modality: cell(x[modality][:, 0]) for modality, cell in mfn.lstms.items()}  # h and c after one step
 c = torch.cat([c for _, c in states.values()], 1)
 both = torch.cat([torch.zeros_like(c), c], 1)  # before the first step all memories are zero
 seen = mfn.attention(both).softmax(1) * both
@@ -99,8 +99,8 @@ claim("starting at the first word mends it", change["skip"] < 1e-5, str(change))
 # %% [markdown]
 # ## Training
 #
-# The model is the factorized one of [the last chapter](04_mfm_images.ipynb) with MFN as the encoder of $Z_y$, and LSTMs that read and write the
-# senses. Beside it stands late fusion: one LSTM a sense, whose scores are added up.
+# The model is the factorized one of [the last chapter](08_mfm_images.ipynb) with MFN as the encoder of $Z_y$, and LSTMs that read and write the
+# modalities. Beside it stands late fusion: one LSTM a modality, whose scores are added up.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.metrics import correct
@@ -112,7 +112,7 @@ recipe = dict(epochs=epochs, lr=3e-3, schedule="one-cycle", clip_norm=1.0, patie
 class Added(nn.Module):
     def __init__(self):
         super().__init__()
-        self.readers = nn.ModuleList(LSTMEncoder(sense, d, 32) for sense, d in features.items())
+        self.readers = nn.ModuleList(LSTMEncoder(modality, d, 32) for modality, d in features.items())
         self.scores = nn.ModuleList(nn.Sequential(nn.Dropout(0.2), nn.Linear(32, 2)) for _ in features)
 
     def forward(self, batch):
@@ -134,8 +134,8 @@ right = {"MFM": correct(model, test).mean(), "scores added up": correct(added, t
 
 # %% tags=["nbval-ignore-output"]
 values = right | {
-    "best sense alone, exact": information(["visual"]).accuracy,
-    "all senses, exact": information().accuracy,
+    "best modality alone, exact": information(["visual"]).accuracy,
+    "all modalities, exact": information().accuracy,
 }
 values = {name: float(value) for name, value in values.items()}
 show(
@@ -145,16 +145,16 @@ show(
 
 # %%
 claim(
-    "MFM reads better than any reader of one sense can",
+    "MFM reads better than any reader of one modality can",
     right["MFM"] > information(["visual"]).accuracy + 0.03,
     str(right),
 )
 claim("and better than scores added up", right["MFM"] > right["scores added up"] + 0.03, str(right))
 
 # %% [markdown]
-# ## A sense is missing
+# ## A modality is missing
 #
-# A *surrogate* learns to infer the label's code and the code of the missing sense from the others. Without it, one would
+# A *surrogate* learns to infer the label's code and the code of the missing modality from the others. Without it, one would
 # feed zeros to a network that has never seen any:
 
 # %% tags=["nbval-ignore-output"]
@@ -179,17 +179,17 @@ claim("without words the surrogate reads better than zeros in their place", with
 claim("and no better than the exact limit, but for chance", without["surrogate"] < best + 0.03, str(without))
 
 # %% [markdown]
-# **Why are voice and face easier to make again than words?** Here is the error of each sense, as a share of what guessing the
+# **Why are voice and face easier to make again than words?** Here is the error of each modality, as a share of what guessing the
 # mean would leave:
 
 # %% tags=["nbval-ignore-output"]
 with torch.no_grad():
     made = model.generate(model.infer(silent))
 real = torch.arange(20) >= 20 - silent["length"].unsqueeze(1)
-for sense in features:
-    x = silent[sense][real]
-    left = (made[sense][real] - x).square().mean() / (x - x.mean(0)).square().mean()
-    print(f"{sense:9} {left:.2f} of the variance is left")
+for modality in features:
+    x = silent[modality][real]
+    left = (made[modality][real] - x).square().mean() / (x - x.mean(0)).square().mean()
+    print(f"{modality:9} {left:.2f} of the variance is left")
 
 # %% [markdown]
 # A voice keeps its pitch and a face its brightness: a few numbers in the code settle a part of *every* step. Each *word* is
@@ -197,7 +197,7 @@ for sense in features:
 # LSTM, and the mean of several word vectors is no word. It is not that language has more meaning; its steps are less
 # predictable from each other. The paper's features are alike in this: spectra and facial muscles against GloVe vectors.
 #
-# ## Which sense does the label hang on?
+# ## Which modality does the label hang on?
 #
 # The paper asks this by $r_i = \mathrm{MI}(F_y, \hat X_i) / \mathrm{MI}(F_{ai}, \hat X_i)$: does the label's factor or the style
 # decide what is made? Mutual information of such variables is hard to estimate; `hsic` is another measure of dependence. We
@@ -208,9 +208,9 @@ with torch.no_grad():
     codes = model.infer(test[:1000])
     factors = model.factors(codes)
     made = model.decode(factors)
-for sense in features:
-    r = hsic(factors["label"], made[sense]) / hsic(factors[sense], made[sense])
-    print(f"{sense:9} r {r:.3f}, exact {information([sense]).bits:.3f} bit")
+for modality in features:
+    r = hsic(factors["label"], made[modality]) / hsic(factors[modality], made[modality])
+    print(f"{modality:9} r {r:.3f}, exact {information([modality]).bits:.3f} bit")
 
 # %% [markdown]
 # ## And at which moment?
@@ -229,13 +229,15 @@ for times, plus in ((False, ""), (True, " × input")):
 ways["size of the input"] = {s: first[s].norm(dim=2) for s in features}
 hits, chance = {}, {}
 for name, way in ways.items():
-    for sense, g in way.items():
-        event, there = test.events[sense][:500], real[:500]
+    for modality, g in way.items():
+        event, there = test.events[modality][:500], real[:500]
         largest = g.masked_fill(~there, -1).argmax(1)
-        hits[name, sense] = float(event[torch.arange(500), largest].double().mean())
-        chance[sense] = float((event.sum(1) / there.sum(1)).mean())
+        hits[name, modality] = float(event[torch.arange(500), largest].double().mean())
+        chance[modality] = float((event.sum(1) / there.sum(1)).mean())
         ratio = g[event].mean() / g[there & ~event].mean()
-        print(f"{name:17} {sense:9} {ratio:.2f} times, hits {hits[name, sense]:.2f}, chance {chance[sense]:.2f}")
+        print(
+            f"{name:17} {modality:9} {ratio:.2f} times, hits {hits[name, modality]:.2f}, chance {chance[modality]:.2f}"
+        )
 
 # %%
 better = hits["read × input", "acoustic"] > 1.25 * chance["acoustic"]
@@ -276,24 +278,24 @@ for row in json.loads((here / "docs/results/mfm_sequences.json").read_text())["r
     print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 # %% [markdown]
-# M_A has one factor for each sense and makes only the label, M_B one multimodal factor. M_C and M_D are the same two, and
-# make the senses again too. M_E adds one factor for all styles to M_D, MFM one for each sense.
+# M_A has one factor for each modality and makes only the label, M_B one multimodal factor. M_C and M_D are the same two, and
+# make the modalities again too. M_E adds one factor for all styles to M_D, MFM one for each modality.
 #
 # Read it slowly. MFN comes within two in a hundred of the exact optimum (0.90 of 0.91), and passes every reader that adds
 # up (0.85 at best, 0.77 as trained). Of the paper's six orders one holds here, M_B > M_A: with a penalty for both, one
-# multimodal factor predicts better than one for each sense. Without the penalty, as the paper has these two, the same
+# multimodal factor predicts better than one for each modality. Without the penalty, as the paper has these two, the same
 # difference is undecided, as are the other five orders. On 1,500 examples single runs differ by as much as the models do,
-# and five seeds cannot tell more. One thing they do tell: where one factor must serve both, making the senses again *costs*
+# and five seeds cannot tell more. One thing they do tell: where one factor must serve both, making the modalities again *costs*
 # accuracy (M_D < M_B, by 0.11). A factor of their own for the styles wins this back: MFM has 0.85, as M_B. And it makes the
-# senses again with less error than M_D and M_E, as the paper says.
+# modalities again with less error than M_D and M_E, as the paper says.
 #
-# Without a sense the surrogate predicts better than zeros do, and as well as a network trained only for that (Φ_D), close to
-# the exact limits. It makes the missing sense again worse than a network trained only for that (Φ_G), and for voice and
+# Without a modality the surrogate predicts better than zeros do, and as well as a network trained only for that (Φ_D), close to
+# the exact limits. It makes the missing modality again worse than a network trained only for that (Φ_G), and for voice and
 # face even worse than the mean. Losing words or voice costs 16 in a hundred, exactly alike, as each is of no use without
 # the other; losing the face costs one. Where words dominate, losing them costs 20, and nothing else more than 5.
 #
-# $r$ does not order the senses as the exact information does, as it stands or with each HSIC normalised. It is not stable,
-# and does not measure what a sense knows of the label. The paper's gradient is 4 in a hundred larger at the events of words
+# $r$ does not order the modalities as the exact information does, as it stands or with each HSIC normalised. It is not stable,
+# and does not measure what a modality knows of the label. The paper's gradient is 4 in a hundred larger at the events of words
 # than at the same step of other sentences, 2 for the face, and not for the voice: there is something, but no one would find
 # an event by it. The input at which gradient × input is largest is an event of the voice in 63 of 100 sentences (39 by
 # chance), the word that counts in 15 (8 by chance); for the face it is undecided. Reading the padding costs no accuracy here; with 20 more steps of it than in the files, between one and two
@@ -301,9 +303,9 @@ for row in json.loads((here / "docs/results/mfm_sequences.json").read_text())["r
 #
 # ## Exercises
 #
-# 1. `monologues(..., dominant="language")` makes people ironic more rarely. Which sense does losing hurt most now?
-# 2. Train with `variant="M_E"`. Are the senses made again better or worse?
-# 3. Give `sequence_mfm` the option `penalty="kl"`. What happens to `r` of each sense?
+# 1. `monologues(..., dominant="language")` makes people ironic more rarely. Which modality does losing hurt most now?
+# 2. Train with `variant="M_E"`. Are the modalities made again better or worse?
+# 3. Give `sequence_mfm` the option `penalty="kl"`. What happens to `r` of each modality?
 # 4. Read CMU-MOSI with `mmtutor.data.mosi`, and use `mmtutor.mfm.ORIGINAL` for the sizes of the released code.
 #
 # ## Where to read on

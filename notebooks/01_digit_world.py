@@ -1,19 +1,19 @@
 # %% [markdown]
-# # One world of digits, many senses
+# # One world of digits, many modalities
 #
 # A digit can be written, seen on a house, spoken, spelled or measured. In this chapter you meet the small world that all
-# chapters share: ten digits, seen and heard through six senses. You will look at it, listen to it, find out how much each
-# sense knows by itself, and see why a careless split makes a model look better than it is.
+# chapters share: ten digits, seen and heard through six modalities. You will look at it, listen to it, find out how much each
+# modality knows by itself, and see why a careless split makes a model look better than it is.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 from mmtutor.data import digits, smartwatch
 from mmtutor.plotting import bars, show, sound, world
 
-senses = ("handwritten", "street", "spoken", "waveform", "word", "shape")
-everything = digits(*senses, split="train", n=200, snr_db=(20, 30))
+modalities = ("handwritten", "street", "spoken", "waveform", "word", "shape")
+everything = digits(*modalities, split="train", n=200, snr_db=(20, 30))
 examples = [int((everything[:]["label"] == digit).nonzero()[3]) for digit in (2, 5, 7, 8)]
 show(
-    world(everything, examples, "Four digits, each seen through six senses"),
+    world(everything, examples, "Four digits, each seen through six modalities"),
     "A grid of four rows and six columns. Each row is one digit: written by hand, on a house number, as the log-mel "
     "picture of a spoken word, as the sound wave, as a word, and as sixteen measured numbers.",
 )
@@ -21,12 +21,12 @@ show(
 # %% [markdown]
 # ## The idea
 #
-# A *sense*, or *modality*, is one way in which something reaches us. Senses differ in shape: a picture is a grid, a sound is
-# a series, a word is a row of letters. They also differ in what they know. A sense may be clear about one digit and unsure
+# A *modality*, or *modality*, is one way in which something reaches us. Modalities differ in shape: a picture is a grid, a sound is
+# a series, a word is a row of letters. They also differ in what they know. A modality may be clear about one digit and unsure
 # about another, and where one fails another may not. Sometimes the answer lies in neither, but between them. These are two
-# reasons to use several senses.
+# reasons to use several modalities.
 #
-# Everywhere in mmtutor a batch is a **dict of tensors**, from the name of a sense to a tensor of shape $(B, \dots)$, with $B$
+# Everywhere in mmtutor a batch is a **dict of tensors**, from the name of a modality to a tensor of shape $(B, \dots)$, with $B$
 # examples. The class is called `label`.
 
 # %%
@@ -49,7 +49,7 @@ for name, value in batch.items():
 #
 # ## Listen
 #
-# The sense `spoken` is a picture of a sound. First hear the sound itself, clean and in noise. How loud noise is compared
+# The modality `spoken` is a picture of a sound. First hear the sound itself, clean and in noise. How loud noise is compared
 # with a sound is given in decibels. With the mean squares $P_s$ of the signal and $P_n$ of the noise,
 #
 # $$\mathrm{SNR} = 10 \log_{10} \frac{P_s}{P_n}.$$
@@ -84,11 +84,11 @@ for signal, mixed in zip(clean[:]["waveform"], noisy[:]["waveform"], strict=True
 claim("noise and voice are equally strong where 0 dB was asked for", max(map(abs, ratios)) < 0.5, f"{ratios} dB")
 
 # %% [markdown]
-# ## What does each sense know?
+# ## What does each modality know?
 #
-# Now train the same kind of small network on each sense alone, with the same examples and the same number of steps. The
+# Now train the same kind of small network on each modality alone, with the same examples and the same number of steps. The
 # encoders are described in `mmtutor.encoders`: a few convolutions for pictures and sounds, a perceptron for numbers, a
-# convolution along the letters for words. `LateFusion` with a single sense is nothing but an encoder and a classifier.
+# convolution along the letters for words. `LateFusion` with a single modality is nothing but an encoder and a classifier.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.encoders import AudioEncoder, ImageEncoder, TabularEncoder, TextEncoder
@@ -110,37 +110,39 @@ test = digits(*encoders, split="test", n=1000, **world_of)
 
 # %% tags=["nbval-ignore-output"]
 models = {}
-for sense, encoder in encoders.items():
-    models[sense] = LateFusion({sense: encoder}, classes=10, merge=Concat([64]))
-    fit(models[sense], train, epochs=epochs, lr=2e-3, schedule="one-cycle", clip_norm=1.0)
-accuracy = {sense: correct(model, test).mean() for sense, model in models.items()}
+for modality, encoder in encoders.items():
+    models[modality] = LateFusion({modality: encoder}, classes=10, merge=Concat([64]))
+    fit(models[modality], train, epochs=epochs, lr=2e-3, schedule="one-cycle", clip_norm=1.0)
+accuracy = {modality: correct(model, test).mean() for modality, model in models.items()}
 show(
-    bars(accuracy, "Alone, the senses know very different amounts", "accuracy on new items", chance=0.1),
-    "Accuracy of five senses alone: " + ", ".join(f"{s} {a:.2f}" for s, a in accuracy.items()) + "; chance is 0.10.",
+    bars(accuracy, "Alone, the modalities know very different amounts", "accuracy on new items", chance=0.1),
+    "Accuracy of five modalities alone: "
+    + ", ".join(f"{s} {a:.2f}" for s, a in accuracy.items())
+    + "; chance is 0.10.",
 )
 
 # %%
-claim("each sense alone is far better than chance", min(accuracy.values()) > 0.5, str(accuracy))
+claim("each modality alone is far better than chance", min(accuracy.values()) > 0.5, str(accuracy))
 claim("a word without typing errors gives the digit away", accuracy["word"] > 0.99, f"{accuracy['word']:.3f}")
 
 # %% [markdown]
 # The word is too easy: it *is* the label in other letters. The argument `typos` makes it harder.
 #
-# More interesting is *which* digits a sense confuses. The voice is mixed up on other digits than the measurements.
+# More interesting is *which* digits a modality confuses. The voice is mixed up on other digits than the measurements.
 
 # %% tags=["nbval-ignore-output"]
 label = test[:]["label"]
-for sense in ("shape", "spoken"):
-    table = confusion(label, predict(models[sense], test).argmax(1), 10)
+for modality in ("shape", "spoken"):
+    table = confusion(label, predict(models[modality], test).argmax(1), 10)
     off = table - torch.diag(torch.from_numpy(table).diag()).numpy()
     pairs = sorted(((off[i, j] + off[j, i], i, j) for i in range(10) for j in range(i)), reverse=True)[:3]
-    print(f"{sense:7} mixes up most often", ", ".join(f"{j} and {i}" for _, i, j in pairs))
+    print(f"{modality:7} mixes up most often", ", ".join(f"{j} and {i}" for _, i, j in pairs))
 
 # %% [markdown]
 # ## Example k is example k
 #
 # Every example has random numbers of its own, made from the seed, the split and its place $k$. So example 3 is the same
-# whether you ask for five examples or for five thousand, and whichever other senses you ask for. Two people who train on
+# whether you ask for five examples or for five thousand, and whichever other modalities you ask for. Two people who train on
 # different amounts of data still talk about the same digits.
 
 # %%
@@ -149,16 +151,16 @@ many = digits("spoken", split="train", n=50)
 claim("example 3 does not depend on how many examples there are", torch.equal(few[3]["spoken"], many[3]["spoken"]))
 
 # %% [markdown]
-# ## Missing senses
+# ## Missing modalities
 #
-# In life a sense is sometimes missing: no sound, no picture. With `drop` each sense is left out at random; a mask
-# `<sense>_present` says where it is there. Zeros stand where it is not, and no model may read them as a black picture: it
-# must look at the mask. At least one sense always stays.
+# In life a modality is sometimes missing: no sound, no picture. With `drop` each modality is left out at random; a mask
+# `<modality>_present` says where it is there. Zeros stand where it is not, and no model may read them as a black picture: it
+# must look at the mask. At least one modality always stays.
 
 # %%
 partly = digits("handwritten", "spoken", split="train", n=8, seed=1, drop=0.4)
-for sense in ("handwritten", "spoken"):
-    print(f"{sense:12}", "".join("●" if here else "·" for here in partly[:][f"{sense}_present"]))
+for modality in ("handwritten", "spoken"):
+    print(f"{modality:12}", "".join("●" if here else "·" for here in partly[:][f"{modality}_present"]))
 
 # %% [markdown]
 # ## What breaks: splitting too late
@@ -188,7 +190,7 @@ claim("voices that were heard in training are understood better than new ones", 
 # %% [markdown]
 # The gap is no bug of the model. It is the price of a new voice, and only an honest split shows it.
 #
-# ## A real pair of senses
+# ## A real pair of modalities
 #
 # A smartwatch has two sensors of movement. The accelerometer feels pushes, in units of gravity; the gyroscope feels turns,
 # in radians per second. The recordings are real: ten people doing seven exercises for the shoulder (D. Burns and others,
@@ -203,8 +205,8 @@ watch = smartwatch("test")
 figure, axes = plt.subplots(2, 3, figsize=(9, 3.6), sharex=True, sharey="row", layout="constrained")
 for column, exercise in enumerate((1, 3, 6)):
     window = watch[int((watch[:]["label"] == exercise).nonzero()[5])]
-    for axis, sense in zip(axes[:, column], ("accelerometer", "gyroscope"), strict=True):
-        lines = axis.plot(torch.arange(50) / 25, window[sense])
+    for axis, modality in zip(axes[:, column], ("accelerometer", "gyroscope"), strict=True):
+        lines = axis.plot(torch.arange(50) / 25, window[modality])
     axes[0, column].set_title(EXERCISES[exercise])
     axes[1, column].set_xlabel("time (s)")
 for axis, label in zip(axes[:, 0], ("acceleration (g)", "turning (rad/s)"), strict=True):
@@ -220,8 +222,8 @@ print("windows of two seconds:", people)
 # %% [markdown]
 # ## Exercises
 #
-# 1. Which sense suffers most when `typos=0.3`, `snr_db=(-10, -5)` and `street_difficulty=1.0`? Train each again.
-# 2. `relation="sum"` gives each sense its own digit; the label is the sum modulo 10. What can one sense alone know about
+# 1. Which modality suffers most when `typos=0.3`, `snr_db=(-10, -5)` and `street_difficulty=1.0`? Train each again.
+# 2. `relation="sum"` gives each modality its own digit; the label is the sum modulo 10. What can one modality alone know about
 #    that label? Think first, then train. The next chapter has the answer.
 # 3. Split the smartwatch by windows instead of people. By how much does the accuracy rise, and whom does that fool?
 #

@@ -3,27 +3,27 @@
 #
 # Asked what is in a picture, a network answers at once. You would look a second time. In this chapter an encoder's guess is
 # only the start: a decoder shows what the guess would look like, and the error says how to guess better. What has been found
-# out in this way can be taught to networks that see one sense alone.
+# out in this way can be taught to networks that see one modality alone.
 
 # %% tags=["hide-input"]
 import torch
 import torch.nn.functional as F
 from torch import nn
 
-from mmtutor.data import Senses, digits
+from mmtutor.data import MultimodalDataset, digits
 from mmtutor.plotting import curves, gaussians, grid, show
 from mmtutor.training import budget, claim, fit, seed_everything
 
 n, epochs = budget(quick=(3000, 6), full=(20000, 30))
-senses = ("handwritten", "street", "word")
-train, test = digits(*senses, split="train", n=n), digits(*senses, split="test", n=500)
+modalities = ("handwritten", "street", "word")
+train, test = digits(*modalities, split="train", n=n), digits(*modalities, split="test", n=500)
 
 # %% tags=["hide-input"]
 from mmtutor.iterative import FromPrior, GradientAscent, IterativeVAE, Refiner, posterior, refine, refinements
 from mmtutor.lineargaussian import LinearGaussian
 
 weights = {"eye": torch.tensor([[1.0, 0.6]]), "ear": torch.tensor([[0.2, -0.5], [0.5, 0.4]])}
-world = LinearGaussian({sense: w.double() for sense, w in weights.items()}, {"eye": 0.5, "ear": 0.8})
+world = LinearGaussian({modality: w.double() for modality, w in weights.items()}, {"eye": 0.5, "ear": 0.8})
 (_, seen), (_, new) = world.sample(2000, seed=0), world.sample(500, seed=1)
 start = torch.zeros(500, 4, dtype=torch.float64)  # mean and log σ of the prior, for each example
 
@@ -67,7 +67,7 @@ show(
 #
 # ## By hand, where everything is known
 #
-# In the linear-Gaussian world of [chapter 6](06_multimodal_vaes.ipynb) the posterior $\mathcal N(m, P^{-1})$, $\log p(x)$ and
+# In the linear-Gaussian world of [chapter 10](10_multimodal_vaes.ipynb) the posterior $\mathcal N(m, P^{-1})$, $\log p(x)$ and
 # the ELBO have closed forms. The gradient with respect to the mean is
 #
 # $$\partial\,\mathrm{ELBO} / \partial \mu = P (m - \mu).$$
@@ -135,7 +135,7 @@ after = {}
 for steps in (1, 2, 4):
     seed_everything(0)
     vae = IterativeVAE(FromPrior(2), WorldElbo(), Refiner(2, hidden=(32,)), steps).double()
-    fit(vae, Senses(seen), epochs=10, batch_size=100, lr=1e-2, schedule="one-cycle", progress=False)
+    fit(vae, MultimodalDataset(seen), epochs=10, batch_size=100, lr=1e-2, schedule="one-cycle", progress=False)
     after[steps] = torch.stack([gap(lam).mean() for lam in vae.refinements(new, steps=16)])
 text = str({steps: line.tolist() for steps, line in after.items()})
 claim("a refiner that was trained for one step fails when it is iterated", after[1][2:].max() > 3 * after[1][1], text)
@@ -151,16 +151,16 @@ show(
 # %% [markdown]
 # ## A teacher and its students
 #
-# To come close to $p(z \mid X)$ one must see the error of *all* senses $X$. When some are missing, one can still climb the bound
+# To come close to $p(z \mid X)$ one must see the error of *all* modalities $X$. When some are missing, one can still climb the bound
 # of the others; but that takes many decodings, and the bound knows the prior, not which codes occur together. Oshima, Suzuki
-# and Matsuo (2023) call a missing sense a part of the amortisation gap, and close it in two stages: the refined inference is
-# a *teacher*, and for each sense $i$ a *student* $q_i(z \mid x_i)$ learns to say what the teacher says, seeing $x_i$ alone:
+# and Matsuo (2023) call a missing modality a part of the amortisation gap, and close it in two stages: the refined inference is
+# a *teacher*, and for each modality $i$ a *student* $q_i(z \mid x_i)$ learns to say what the teacher says, seeing $x_i$ alone:
 #
 # $$\mathrm{loss} = \textstyle\sum_i \mathrm{KL}(q(z; \lambda_T) \,\Vert\, q_i(z \mid x_i)).$$
 #
 # What is the best a student of an exact teacher can do? The known world tells: it is $p(z \mid x_i)$, and a loss remains, the
 # mean of $\mathrm{KL}(p(z \mid X) \,\Vert\, p(z \mid x_i))$. It is called the information $I(z; x_\mathrm{rest} \mid x_i)$,
-# which the student's sense does not have. So *this loss is a poor measure of a student*: it says more about senses and teacher.
+# which the student's modality does not have. So *this loss is a poor measure of a student*: it says more about modalities and teacher.
 # With the divergence turned round, $\mathrm{KL}(q_i \,\Vert\, q)$, students are as sure as the teacher, without its reasons.
 
 
@@ -168,18 +168,18 @@ show(
 teacher, right = world.posterior(new), world.posterior(new, "eye")  # all that the eye can know
 loss = float(torch.distributions.kl_divergence(teacher, right).mean())
 missing = world.missing_information("eye")
-claim("the best student's loss is what its sense lacks", abs(loss / missing - 1) < 0.2, f"{loss} and {missing} nats")
+claim("the best student's loss is what its modality lacks", abs(loss / missing - 1) < 0.2, f"{loss} and {missing} nats")
 width = float((world.reverse_student(new, "eye").variance / right.variance).sqrt().mean())
 claim("a student by the divergence turned round is too sure", width < 0.95, f"{width} of the right width")
 
 # %% [markdown]
 # ## Digits
 #
-# Now the triples of chapter 6: a handwritten digit, a house number and the digit's word. The ELBO has the same weights $w_i$ of
-# the senses as there: it is the bound of the model $p(z) \prod_i p(x_i \mid z)^{w_i}$, and so are the nats below. A step draws
+# Now the triples of chapter 10: a handwritten digit, a house number and the digit's word. The ELBO has the same weights $w_i$ of
+# the modalities as there: it is the bound of the model $p(z) \prod_i p(x_i \mid z)^{w_i}$, and so are the nats below. A step draws
 # $z$ once, so now the gradient is noisy. The refiner takes it as it is: it is not differentiated again.
 #
-# Two models have the same networks and as many training steps. The *joint VAE* has an encoder of all senses and no
+# Two models have the same networks and as many training steps. The *joint VAE* has an encoder of all modalities and no
 # refinement: it is JMVAE whose students are taught afterwards. The *iterative* one has the same encoder and refines $T = 4$
 # times.
 
@@ -190,21 +190,21 @@ from mmtutor.vae import categorical, gaussian, mean_of
 latent = 20
 
 
-def encoder(sense, outputs):
-    if sense == "word":
+def encoder(modality, outputs):
+    if modality == "word":
         return nn.Sequential(nn.Flatten(), nn.Linear(216, 128), nn.SiLU(), nn.Linear(128, outputs))
-    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[sense]
+    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[modality]
     layers = [nn.Conv2d(channels, 16, 4, 2, 1), nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 32, 4, 2, 1)]
     layers += [nn.GroupNorm(4, 32), nn.SiLU(), nn.Flatten(), nn.Linear(32 * side**2, 128), nn.SiLU()]
     return nn.Sequential(*layers, nn.Linear(128, outputs))
 
 
 # %%
-def decoder(sense):
+def decoder(modality):
     first = [nn.Linear(latent, 128), nn.SiLU()]
-    if sense == "word":
+    if modality == "word":
         return nn.Sequential(*first, nn.Linear(128, 216), nn.Unflatten(1, (8, 27)))
-    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[sense]
+    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[modality]
     first += [nn.Linear(128, 32 * side**2), nn.SiLU(), nn.Unflatten(1, (32, side, side))]
     layers = [nn.ConvTranspose2d(32, 16, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(16, channels, 4, 2, 1), nn.Sigmoid()]
     return nn.Sequential(*first, *layers)
@@ -214,18 +214,18 @@ def decoder(sense):
 class JointEncoder(nn.Module):
     def __init__(self):
         super().__init__()
-        self.parts = nn.ModuleDict({sense: encoder(sense, 128) for sense in senses})
+        self.parts = nn.ModuleDict({modality: encoder(modality, 128) for modality in modalities})
         self.last = nn.Sequential(nn.SiLU(), nn.Linear(3 * 128, 2 * latent))
 
     def forward(self, batch):
-        return self.last(torch.cat([part(batch[sense]) for sense, part in self.parts.items()], 1))
+        return self.last(torch.cat([part(batch[modality]) for modality, part in self.parts.items()], 1))
 
 
 def build(steps):
     seed_everything(0)
     likelihoods = {"handwritten": gaussian(0.2), "street": gaussian(0.25), "word": categorical(one_hot=True)}
     weights = {"handwritten": 4.0, "street": 1.0, "word": 40.0}
-    bound = Elbo({sense: decoder(sense) for sense in senses}, likelihoods, weights)
+    bound = Elbo({modality: decoder(modality) for modality in modalities}, likelihoods, weights)
     return IterativeVAE(JointEncoder(), bound, Refiner(latent), steps)
 
 
@@ -244,7 +244,7 @@ for vae in teachers.values():
 
 # %%
 batch, left, bounds = test[:], {}, {}
-few = {sense: x[:100] for sense, x in batch.items()}
+few = {modality: x[:100] for modality, x in batch.items()}
 for name, vae in teachers.items():
     seed_everything(0)
     *_, lam = vae.refinements(few)
@@ -271,12 +271,12 @@ def same_size(picture):  # grey to colour, 28 to 32 pixels
     return F.pad(picture, [(32 - picture.shape[-1]) // 2] * 4).expand(-1, 3, -1, -1)
 
 
-def decode(model, z, sense):
+def decode(model, z, modality):
     with torch.no_grad():
-        return mean_of(model.elbo.decode(z, [sense])[sense])
+        return mean_of(model.elbo.decode(z, [modality])[modality])
 
 
-eight = {sense: x[:8] for sense, x in batch.items()}
+eight = {modality: x[:8] for modality, x in batch.items()}
 path = list(teachers["iterative"].refinements(eight, 16))
 rows = {"given": eight["street"]} | {f"t = {t}": decode(teachers["iterative"], path[t][:, :latent], "street")
                                      for t in (0, 1, 2, 4, 16)}  # fmt: skip
@@ -288,16 +288,16 @@ show(
 # %% [markdown]
 # ## Students
 #
-# For each sense a student learns from each teacher. What the teacher says is inferred once and kept with the data, as `told`;
+# For each modality a student learns from each teacher. What the teacher says is inferred once and kept with the data, as `told`;
 # so `Distillation` needs no teacher, `None`. Then a word alone, which the teachers cannot read, is enough:
 
 # %% tags=["nbval-ignore-output"]
 students = {}
 for name, vae in teachers.items():
     seed_everything(0)
-    students[name] = Students({sense: encoder(sense, 2 * latent) for sense in senses})
+    students[name] = Students({modality: encoder(modality, 2 * latent) for modality in modalities})
     told = torch.cat([vae.infer(train[k : k + 250]) for k in range(0, n, 250)])  # once for all epochs
-    fit(Distillation(None, students[name]), Senses({**train.tensors, "told": told}), **recipe)
+    fit(Distillation(None, students[name]), MultimodalDataset({**train.tensors, "told": told}), **recipe)
     students[name].eval()
 
 # %% tags=["nbval-ignore-output"]
@@ -305,9 +305,9 @@ ten = torch.stack([(batch["label"] == digit).nonzero()[0, 0] for digit in range(
 seed_everything(0)
 rows = {}
 for name, vae in teachers.items():
-    for sense in senses[:2]:
+    for modality in modalities[:2]:
         z = students[name].encode({"word": batch["word"][ten]}).sample()
-        rows[f"{name}: {sense}"] = decode(vae, z, sense)
+        rows[f"{name}: {modality}"] = decode(vae, z, modality)
 names = "zero one two three four five six seven eight nine".split()
 show(
     grid(torch.stack([same_size(x) for x in rows.values()]), list(rows), names, "Pictures of ten words, by students"),
@@ -316,15 +316,15 @@ show(
 
 # %% [markdown]
 # Two students together are multiplied. Each has the prior in it, so $M$ of them have it $M$ times; divided by $p(z)^{M-1}$ it
-# counts once, as in chapter 6. As no posterior should be wider than the prior, the product is kept from being so. A *linear
+# counts once, as in chapter 10. As no posterior should be wider than the prior, the product is kept from being so. A *linear
 # probe* tells how much of the digit their codes hold:
 
 # %%
 from mmtutor.metrics import linear_probe
 
 with torch.no_grad():
-    said = [list(students["iterative"].each(part[:], senses[:2]).values()) for part in (train, test)]
-codes = {sense: [each[k].mean for each in said] for k, sense in enumerate(senses[:2])}
+    said = [list(students["iterative"].each(part[:], modalities[:2]).values()) for part in (train, test)]
+codes = {modality: [each[k].mean for each in said] for k, modality in enumerate(modalities[:2])}
 codes |= {"both": [product_of_students(each).mean for each in said]}
 label = train[:]["label"], batch["label"]
 read = {name: linear_probe(x, label[0], y, label[1]).mean() for name, (x, y) in codes.items()}
@@ -355,11 +355,11 @@ for row in stored["rows"]:
 # **Inference gets better, without doubt.** The gap shrinks from 230 to 47 nats; also to 45 with the joint VAE's decoders,
 # frozen. Three times the training does *not* shrink the joint VAE's gap (230). The bound rises by 510: 192 through the four
 # steps, 318 are there before the first, as the decoders have become better. More steps help, in training (each doubling, at
-# equal training steps) and afterwards; on digits, with a start from all senses, even a refiner that was trained for one step
+# equal training steps) and afterwards; on digits, with a start from all modalities, even a refiner that was trained for one step
 # can be iterated, unlike the one that starts from the prior above.
 #
 # **Whether it makes better students is another question.** At equal *steps* it does: the Fréchet distance of their pictures from
-# real ones (see [chapter 6](06_multimodal_vaes.ipynb)), the geometric mean of four directions, is 36 to the joint VAE's 49,
+# real ones (see [chapter 10](10_multimodal_vaes.ipynb)), the geometric mean of four directions, is 36 to the joint VAE's 49,
 # clearly less for handwriting, undecided for house numbers. At equal *time* it does not: the joint VAE's students come to 27.
 #
 # Where does the gain at equal steps come from? A training step of the iterative model draws $z$ five times, one of the joint VAE
@@ -368,20 +368,20 @@ for row in stored["rows"]:
 # to 0.727). With the joint VAE's decoders, frozen, the pictures become little better (46), and the right digit less frequent
 # (0.66 to 0.74). What counts is that the decoders were trained with refined inference.
 #
-# **Are students needed at all?** One may climb the bound of the one sense that is there, from the prior, by 100 steps of one
+# **Are students needed at all?** One may climb the bound of the one modality that is there, from the prior, by 100 steps of one
 # length. The pictures are worse, at distance 89 to 36, and the right digit is less frequent (0.67 to 0.73). More steps help:
 # 300, tried with one seed, came nearer, but not to the students.
 #
-# **The divergence between teacher and student** is *larger* for the iterative one, in each sense, as on the slides for CUB and
+# **The divergence between teacher and student** is *larger* for the iterative one, in each modality, as on the slides for CUB and
 # unlike the slides for digits. It does not rank teachers: a start from handwriting alone leaves a larger gap *and* a larger
 # divergence. That the codes tell the digit better than the joint VAE's, as on the slides, is undecided.
 #
 # **Against MoPoE**, even with four times the epochs, the pictures are far nearer to real ones (36 to 212), as the slides say. But
-# from one sense MoPoE shows the right digit more often (0.83 to 0.73), and more training was still improving it.
+# from one modality MoPoE shows the right digit more often (0.83 to 0.73), and more training was still improving it.
 #
 # **Two students** are not always better than one. By distance, handwriting helps the word for house numbers, and there it is
 # better to count the prior once. For handwriting it is the reverse: the house number makes the word's pictures worse, and the
-# product is worse than the naive one. On the slides the second sense makes both worse. **Reverse divergence** makes coherent
+# product is worse than the naive one. On the slides the second modality makes both worse. **Reverse divergence** makes coherent
 # students (0.87), but their pictures are far from real ones (125): they are too sure, as in the known world.
 #
 # **Pictures with sentences** stand for the slides' birds: crops of a scene with a coloured digit, and a caption. A caption's

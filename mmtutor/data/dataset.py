@@ -1,4 +1,4 @@
-"""A dataset of many senses: a dict of tensors in memory, indexed by example."""
+"""A dataset of many modalities: a dict of tensors in memory, indexed by example."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
 
-class Senses(Dataset[dict[str, Tensor]]):
-    """Multimodal examples in memory: sense name to a tensor of shape ``(N, ...)``.
+class MultimodalDataset(Dataset[dict[str, Tensor]]):
+    """Multimodal examples in memory: modality name to a tensor of shape ``(N, ...)``.
 
-    A sense that is missing for some examples comes with a boolean tensor ``"<sense>_present"`` of shape
+    A modality that is missing for some examples comes with a boolean tensor ``"<modality>_present"`` of shape
     ``(N,)``; its values are zero where it is missing. The class is ``"label"``, int64 of shape ``(N,)``.
 
     Indexing with an int gives one example, with a list of ints, a slice or a tensor a whole batch, always as
@@ -26,33 +26,35 @@ class Senses(Dataset[dict[str, Tensor]]):
         ValueError: there is nothing in it, the lengths differ, or a mask is not (N,).
 
     Examples:
-        >>> data = Senses({"shape": torch.rand(5, 16), "label": torch.arange(5)})
-        >>> len(data), data.senses, data[[0, 2]]["shape"].shape
+        >>> data = MultimodalDataset({"shape": torch.rand(5, 16), "label": torch.arange(5)})
+        >>> len(data), data.modalities, data[[0, 2]]["shape"].shape
         (5, ('shape',), torch.Size([2, 16]))
     """
 
     def __init__(self, tensors: Mapping[str, Tensor]) -> None:
         if not isinstance(tensors, Mapping):
-            raise TypeError(f"Senses: tensors must be a dict of tensors, not {type(tensors).__name__}")
+            raise TypeError(f"MultimodalDataset: tensors must be a dict of tensors, not {type(tensors).__name__}")
         for name, value in tensors.items():
             if not isinstance(name, str):
-                raise TypeError(f"Senses: a name must be a string, not {name!r}")
+                raise TypeError(f"MultimodalDataset: a name must be a string, not {name!r}")
             if not isinstance(value, Tensor):
-                raise TypeError(f"Senses: {name!r} must be a torch.Tensor, not {type(value).__name__}")
+                raise TypeError(f"MultimodalDataset: {name!r} must be a torch.Tensor, not {type(value).__name__}")
             if name.endswith("_present") and value.dtype != torch.bool:
-                raise TypeError(f"Senses: the mask {name!r} must be of torch.bool, not {value.dtype}")
+                raise TypeError(f"MultimodalDataset: the mask {name!r} must be of torch.bool, not {value.dtype}")
             if name.endswith("_present") and value.ndim != 1:
-                raise ValueError(f"Senses: the mask {name!r} must be of shape (N,), got {tuple(value.shape)}")
+                raise ValueError(
+                    f"MultimodalDataset: the mask {name!r} must be of shape (N,), got {tuple(value.shape)}"
+                )
         lengths = {name: len(value) if value.ndim else 0 for name, value in tensors.items()}
         if not lengths or 0 in lengths.values():
-            raise ValueError(f"Senses: every tensor needs at least one example, got lengths {lengths}")
+            raise ValueError(f"MultimodalDataset: every tensor needs at least one example, got lengths {lengths}")
         if len(set(lengths.values())) > 1:
-            raise ValueError(f"Senses: all tensors must have the same length, got {lengths}")
+            raise ValueError(f"MultimodalDataset: all tensors must have the same length, got {lengths}")
         self.tensors = dict(tensors)
 
     @property
-    def senses(self) -> tuple[str, ...]:
-        """The names of the senses, without the label, the masks and ``"length"``, the real steps of a series."""
+    def modalities(self) -> tuple[str, ...]:
+        """The names of the modalities, without the label, the masks and ``"length"``, the real steps of a series."""
         return tuple(n for n in self.tensors if n not in ("label", "length") and not n.endswith(("_present", "_label")))
 
     def __len__(self) -> int:
@@ -72,9 +74,9 @@ class Senses(Dataset[dict[str, Tensor]]):
             seed: of the order; the same seed gives the same orders.
         """
         if not isinstance(batch_size, int) or isinstance(batch_size, bool):
-            raise TypeError(f"Senses.loader: batch_size must be an int, got {batch_size!r}")
+            raise TypeError(f"MultimodalDataset.loader: batch_size must be an int, got {batch_size!r}")
         if batch_size < 1:
-            raise ValueError(f"Senses.loader: batch_size must be at least 1, got {batch_size}")
+            raise ValueError(f"MultimodalDataset.loader: batch_size must be at least 1, got {batch_size}")
         order = (
             RandomSampler(self, generator=torch.Generator().manual_seed(seed)) if shuffle else SequentialSampler(self)
         )

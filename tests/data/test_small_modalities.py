@@ -267,7 +267,7 @@ def test_windows_are_cut_from_the_recordings_as_hop_says():
 def test_units_are_g_and_radians():
     """A wrist mostly at rest feels about 1 g; arms turn at a few rad/s."""
     data = smartwatch("train")
-    assert data.senses == ("accelerometer", "gyroscope")
+    assert data.modalities == ("accelerometer", "gyroscope")
     norm = data[:]["accelerometer"].norm(dim=-1)
     assert 0.9 < norm.median() < 1.1
     assert 0.1 < data[:]["gyroscope"].norm(dim=-1).median() < 5

@@ -1,8 +1,8 @@
 # %% [markdown]
-# # One code for all senses
+# # One code for all modalities
 #
 # You read "seven" and can picture a seven. In this chapter models learn one hidden code from which a handwritten digit, a
-# house number and the digit's word can all be made, whichever of them is known. You see what happens when a sense is missing,
+# house number and the digit's word can all be made, whichever of them is known. You see what happens when a modality is missing,
 # why it happens, and what the field has come up with against it.
 
 # %% tags=["hide-input"]
@@ -14,8 +14,8 @@ from mmtutor.plotting import bars, curves, grid, latents, scatter, show, vae_map
 from mmtutor.training import budget, claim, fit, seed_everything
 
 n, epochs = budget(quick=(3000, 6), full=(20000, 30))
-senses = ("handwritten", "street", "word")
-train, test = digits(*senses, split="train", n=n), digits(*senses, split="test", n=1000)
+modalities = ("handwritten", "street", "word")
+train, test = digits(*modalities, split="train", n=n), digits(*modalities, split="test", n=1000)
 
 # %% tags=["hide-input"]
 import torch.nn.functional as F
@@ -30,9 +30,9 @@ def spell(word):  # from (B, 8, 27), the first symbol is a blank
 
 
 batch = test[:]
-pairs = torch.stack([same_size(batch[sense][:8]) for sense in senses[:2]])
+pairs = torch.stack([same_size(batch[modality][:8]) for modality in modalities[:2]])
 show(
-    grid(pairs, senses[:2], spell(batch["word"][:8]), "Three senses say one thing"),
+    grid(pairs, modalities[:2], spell(batch["word"][:8]), "Three modalities say one thing"),
     "Eight triples of a handwritten digit, a house number and a word: " + ", ".join(spell(batch["word"][:8])) + ".",
 )
 
@@ -40,7 +40,7 @@ show(
 # ## The idea
 #
 # A *variational autoencoder* explains what it sees by a code $z$ with the prior $p(z) = \mathcal N(0, I)$. Decoders
-# $p_i(x_i \mid z)$ make each sense $x_i$ from it; an encoder infers the *posterior* $q(z \mid X)$ from all senses
+# $p_i(x_i \mid z)$ make each modality $x_i$ from it; an encoder infers the *posterior* $q(z \mid X)$ from all modalities
 # $X = (x_1, \dots, x_M)$. Both are trained to raise a lower bound of the log-likelihood, the ELBO:
 #
 # $$\begin{aligned}
@@ -48,8 +48,8 @@ show(
 # & - \mathrm{KL}(q(z \mid X) \,\Vert\, p(z)).
 # \end{aligned}$$
 #
-# The first part asks that the senses can be made again; the *Kullback-Leibler divergence* asks the code not to say more than
-# it must. With *one* sense that is all. With several, a question arises: how is $q(z \mid X)$ built, so that it can do
+# The first part asks that the modalities can be made again; the *Kullback-Leibler divergence* asks the code not to say more than
+# it must. With *one* modality that is all. With several, a question arises: how is $q(z \mid X)$ built, so that it can do
 # without some of them? First see what goes wrong without an answer, after two tools.
 #
 # ## By hand: the product of two Gaussians
@@ -87,7 +87,7 @@ show(
 
 # %% [markdown]
 # Care with the prior. If $q_i$ is itself a *posterior*, the prior is in it already, and a plain product of $M$ of them counts
-# it $M$ times. Divide by $p(z)^{M-1}$; the senses must be independent given $z$. In a world where all is linear and Gaussian the truth is known exactly, so one can see
+# it $M$ times. Divide by $p(z)^{M-1}$; the modalities must be independent given $z$. In a world where all is linear and Gaussian the truth is known exactly, so one can see
 # what the mistake costs:
 
 # %%
@@ -95,7 +95,7 @@ from mmtutor.lineargaussian import LinearGaussian
 
 world = LinearGaussian.random({"a": 3, "b": 4, "c": 2}, latent=1, noise=1.0, seed=0)
 _, seen = world.sample(500, seed=1)
-single = stacked([world.posterior(seen, [sense]) for sense in seen])
+single = stacked([world.posterior(seen, [modality]) for modality in seen])
 both = {"naive": product(single, prior=False), "corrected": product_of_posteriors(single)}
 cost = {name: float(world.gap(seen, q).mean()) for name, q in both.items()}
 claim("the corrected product is the exact posterior", cost["corrected"] < 1e-10, str(cost))
@@ -116,21 +116,21 @@ from mmtutor.vae import JMVAE, MMVAE, MVAE, MMVAEPlus, MoPoE, categorical, from_
 latent = 20
 
 
-def encoder(sense, outputs):
-    if sense == "word":
+def encoder(modality, outputs):
+    if modality == "word":
         return nn.Sequential(nn.Flatten(), nn.Linear(216, 128), nn.SiLU(), nn.Linear(128, outputs))
-    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[sense]
+    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[modality]
     layers = [nn.Conv2d(channels, 16, 4, 2, 1), nn.GroupNorm(4, 16), nn.SiLU(), nn.Conv2d(16, 32, 4, 2, 1)]
     layers += [nn.GroupNorm(4, 32), nn.SiLU(), nn.Flatten(), nn.Linear(32 * side**2, 128), nn.SiLU()]
     return nn.Sequential(*layers, nn.Linear(128, outputs))
 
 
 # %%
-def decoder(sense):  # of z, or of z and w side by side
+def decoder(modality):  # of z, or of z and w side by side
     first = [nn.Linear(latent, 128), nn.SiLU()]
-    if sense == "word":
+    if modality == "word":
         return nn.Sequential(*first, nn.Linear(128, 216), nn.Unflatten(1, (8, 27)))
-    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[sense]
+    channels, side = {"handwritten": (1, 7), "street": (3, 8)}[modality]
     first += [nn.Linear(128, 32 * side**2), nn.SiLU(), nn.Unflatten(1, (32, side, side))]
     layers = [nn.ConvTranspose2d(32, 16, 4, 2, 1), nn.SiLU(), nn.ConvTranspose2d(16, channels, 4, 2, 1), nn.Sigmoid()]
     return nn.Sequential(*first, *layers)
@@ -140,18 +140,18 @@ def decoder(sense):  # of z, or of z and w side by side
 class JointEncoder(nn.Module):
     def __init__(self):
         super().__init__()
-        self.parts = nn.ModuleDict({sense: encoder(sense, 128) for sense in senses})
+        self.parts = nn.ModuleDict({modality: encoder(modality, 128) for modality in modalities})
         self.last = nn.Sequential(nn.SiLU(), nn.Linear(3 * 128, 2 * latent))
 
     def forward(self, batch):
-        return self.last(torch.cat([part(batch[sense]) for sense, part in self.parts.items()], 1))
+        return self.last(torch.cat([part(batch[modality]) for modality, part in self.parts.items()], 1))
 
 
 # %%
 def build(kind, *joint, private=0, **options):
     seed_everything(0)
     options |= {"private": private} if private else {}
-    encoders, decoders = {s: encoder(s, 2 * latent) for s in senses}, {s: decoder(s) for s in senses}
+    encoders, decoders = {s: encoder(s, 2 * latent) for s in modalities}, {s: decoder(s) for s in modalities}
     likelihoods = {"handwritten": gaussian(0.2), "street": gaussian(0.25), "word": categorical(one_hot=True)}
     weights = {"handwritten": 4.0, "street": 1.0, "word": 40.0}
     return kind(
@@ -173,7 +173,7 @@ for model in models.values():
     model.eval()
 
 # %% [markdown]
-# ## A sense is missing
+# ## A modality is missing
 #
 # JMVAE's joint encoder has only ever seen complete triples. What if one fills the gaps with zeros? Here only the *word* is
 # known. Above, the joint encoder reads it beside two black pictures; below, JMVAE's *surrogate* $q_i$ reads it
@@ -187,15 +187,15 @@ words = {"word": batch["word"][ten]}
 
 @torch.no_grad()
 def zero_filled(given, to):
-    like = {s: torch.zeros_like(batch[s][: len(next(iter(given.values())))]) for s in senses}
+    like = {s: torch.zeros_like(batch[s][: len(next(iter(given.values())))]) for s in modalities}
     z = from_network(models["JMVAE"].joint(like | given)).sample()
     return {s: mean_of(p) for s, p in models["JMVAE"].decode(z, to).items()}
 
 
 # %% tags=["nbval-ignore-output"]
 seed_everything(0)
-rows = [zero_filled(words, [s])[s] for s in senses[:2]]
-rows += [models["JMVAE"].generate(words, [s])[s][0] for s in senses[:2]]
+rows = [zero_filled(words, [s])[s] for s in modalities[:2]]
+rows += [models["JMVAE"].generate(words, [s])[s][0] for s in modalities[:2]]
 show(
     grid(
         torch.stack([same_size(x) for x in rows]),
@@ -203,43 +203,43 @@ show(
         spell(words["word"]),
         "Pictures of ten words",
     ),
-    "Ten words and pictures made from each: with zeros for the missing senses hardly any shows the digit, with the "
+    "Ten words and pictures made from each: with zeros for the missing modalities hardly any shows the digit, with the "
     "surrogate most handwritten ones do.",
 )
 
 # %% [markdown]
-# To score this we need *judges*, classifiers that were trained on real pictures. **Coherence** is the share of made pictures
-# in which the judge sees the right digit. A judge errs too, so its own accuracy is the most to be had.
+# To score this we need *classifiers*, classifiers that were trained on real pictures. **Coherence** is the share of made pictures
+# in which the classifier sees the right digit. A classifier errs too, so its own accuracy is the most to be had.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.metrics import coherence, correct, linear_probe
 
 
-class Judge(nn.Module):
-    def __init__(self, sense):
+class EvaluationClassifier(nn.Module):
+    def __init__(self, modality):
         super().__init__()
-        self.sense, self.body, self.last = sense, encoder(sense, 64), nn.Linear(64, 10)
+        self.modality, self.body, self.last = modality, encoder(modality, 64), nn.Linear(64, 10)
 
     def forward(self, batch):
-        return self.last(F.silu(self.body(batch[self.sense])))
+        return self.last(F.silu(self.body(batch[self.modality])))
 
     def loss(self, batch):
         return {"loss": F.cross_entropy(self(batch), batch["label"])}
 
 
-judges = {}
-for sense in senses[:2]:
+classifiers = {}
+for modality in modalities[:2]:
     seed_everything(1)
-    judges[sense] = Judge(sense)
-    fit(judges[sense], train, epochs=epochs, lr=3e-3, schedule="one-cycle")
-    print(f"the judge of {sense} pictures is right in {correct(judges[sense].eval(), test).mean():.3f}")
+    classifiers[modality] = EvaluationClassifier(modality)
+    fit(classifiers[modality], train, epochs=epochs, lr=3e-3, schedule="one-cycle")
+    print(f"the classifier of {modality} pictures is right in {correct(classifiers[modality].eval(), test).mean():.3f}")
 
 # %%
 seed_everything(0)
 label, known = batch["label"], {"word": batch["word"]}
-made = {name: {s: x[0] for s, x in model.generate(known, senses[:2]).items()} for name, model in models.items()}
+made = {name: {s: x[0] for s, x in model.generate(known, modalities[:2]).items()} for name, model in models.items()}
 by = {"joint encoder, zeros": zero_filled(known, ["handwritten"])} | made
-hand = judges["handwritten"]
+hand = classifiers["handwritten"]
 shares = {name: float(coherence(hand, "handwritten", x["handwritten"], label).mean()) for name, x in by.items()}
 for name in models:
     claim(
@@ -264,23 +264,23 @@ show(
 # %% tags=["nbval-ignore-output"]
 show(
     vae_map(),
-    "A map of models. Coordinated models have an inference for each sense and draw these together. Joint models have one "
+    "A map of models. Coordinated models have an inference for each modality and draw these together. Joint models have one "
     "inference for all: by a joint encoder with surrogates, by aggregation (product, mixture, or mixture of products), or "
     "with private codes besides.",
 )
 
 # %% [markdown]
-# *Surrogate* models have a joint encoder for all senses, and stand-ins $q_i(z \mid x_i)$ for one sense each. *Aggregation*
+# *Surrogate* models have a joint encoder for all modalities, and stand-ins $q_i(z \mid x_i)$ for one modality each. *Aggregation*
 # builds the posterior from the $q_i$ themselves. The page [Map](../map.md) has every model with its equation.
 #
 # ## Product or mixture?
 #
 # **MVAE** multiplies: $q(z \mid X) \propto p(z) \prod_i \tilde q_i(z \mid x_i)$, where $\tilde q_i$ is an
-# expert and no posterior yet: the prior comes once, in front. A sense that is missing is a factor that is left out. Each
-# sense is free to be silent about what it does not know. **MMVAE** takes a *mixture*,
-# $q(z \mid X) = \frac 1 M \sum_i q_i(z \mid x_i)$: one sense is drawn by lot, and its code has to explain *all* senses. That
-# forces each sense to say what is common. But a word cannot know the colour of a house, so the decoder learns to answer with
-# a mean of all colours. **MoPoE** is a mixture of the products of all sets of senses. Here are house numbers made
+# expert and no posterior yet: the prior comes once, in front. A modality that is missing is a factor that is left out. Each
+# modality is free to be silent about what it does not know. **MMVAE** takes a *mixture*,
+# $q(z \mid X) = \frac 1 M \sum_i q_i(z \mid x_i)$: one modality is drawn at random, and its code has to explain *all* modalities. That
+# forces each modality to say what is common. But a word cannot know the colour of a house, so the decoder learns to answer with
+# a mean of all colours. **MoPoE** is a mixture of the products of all sets of modalities. Here are house numbers made
 # from handwritten digits, and again from handwritten digit *and* word:
 
 # %% tags=["nbval-ignore-output"]
@@ -320,27 +320,27 @@ for name, share in read.items():
     claim(f"the code that {name} infers from handwriting alone tells the digit", share > 0.5, str(read))
 
 # %% [markdown]
-# ## What belongs to one sense alone
+# ## What belongs to one modality alone
 #
-# The colour of a house number is nobody else's business. Models with *private* latents give each sense a $w_i$ of its own
-# beside the shared $z$; the factors of [chapter 4](04_mfm_images.ipynb) are relatives. MMVAE+ makes each sense also from
-# another's $z$ *without* the sense's own $w_i$. So what is common has to be in $z$, though nothing forbids that it is in $w_i$
+# The colour of a house number is nobody else's business. Models with *private* latents give each modality a $w_i$ of its own
+# beside the shared $z$; the factors of [chapter 8](08_mfm_images.ipynb) are relatives. MMVAE+ makes each modality also from
+# another's $z$ *without* the modality's own $w_i$. So what is common has to be in $z$, though nothing forbids that it is in $w_i$
 # too. So we give it a narrow $z$, 6 numbers, a wide $w$, 14, and a higher price for both, $\beta = 4$. Below, each column
 # has the $z$ of a *word*, each row the $w$ of a picture:
 
 
 # %% tags=["nbval-ignore-output"]
 @torch.no_grad()
-def styled(sense, words, pictures):  # of examples by their numbers: z of a word, w of a picture
+def styled(modality, words, pictures):  # of examples by their numbers: z of a word, w of a picture
     z = models["MMVAE+"].encode({"word": batch["word"][words]}).mean
-    w = models["MMVAE+"].encode_private({sense: batch[sense][pictures]})[sense].mean
-    return mean_of(models["MMVAE+"].decode(z, [sense], {sense: w})[sense])
+    w = models["MMVAE+"].encode_private({modality: batch[modality][pictures]})[modality].mean
+    return mean_of(models["MMVAE+"].decode(z, [modality], {modality: w})[modality])
 
 
 by_ink, table = batch["handwritten"].mean((1, 2, 3)).argsort(), []
-for sense, rows in (("street", torch.tensor([3, 11, 14])), ("handwritten", by_ink[[30, 500, 970]])):
+for modality, rows in (("street", torch.tensor([3, 11, 14])), ("handwritten", by_ink[[30, 500, 970]])):
     for row in rows:
-        table.append(same_size(torch.cat([batch[sense][row : row + 1], styled(sense, ten, row.repeat(10))])))
+        table.append(same_size(torch.cat([batch[modality][row : row + 1], styled(modality, ten, row.repeat(10))])))
 show(
     grid(torch.stack(table), [""] * 6, ["w of", *spell(words["word"])], "Digit from a word, style from a picture"),
     "Three house numbers and three handwritten digits, and beside each ten that were made with its private code and the "
@@ -359,9 +359,9 @@ claim("house numbers made from words are light or dark as the one whose w they h
 #
 # ## Labels for few
 #
-# A label is a sense like any other, and it may be missing for most examples. This is *weak supervision*: the batch carries
+# A label is a modality like any other, and it may be missing for most examples. This is *weak supervision*: the batch carries
 # `label_present`, and an example without label trains everything but the label's part. Here are house numbers, of which a
-# share has labels: two models with the label as a sense, and a classifier that is trained on the labelled ones alone, for as
+# share has labels: two models with the label as a modality, and a classifier that is trained on the labelled ones alone, for as
 # many steps (stored figures; the share is shown as its logarithm to base 10):
 
 # %% tags=["nbval-ignore-output"]
@@ -384,21 +384,21 @@ show(
 # %% [markdown]
 # ## Sharp or coherent?
 #
-# How good are the pictures as pictures? The *Fréchet distance* (FD) compares the judge's features, those before its last
+# How good are the pictures as pictures? The *Fréchet distance* (FD) compares the classifier's features, those before its last
 # layer, of real and of made pictures: means and covariances. It is 0 where both agree. Blur and sameness raise it, even when
 # every digit is right. We take the means of the decoders, without noise. Here are all nine models of the experiment. To the
-# right is coherent, below is like real pictures. Each seed has its own judges and so its own unit, so each FD is divided by
+# right is coherent, below is like real pictures. Each seed has its own classifiers and so its own unit, so each FD is divided by
 # MVAE's of the same seed:
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 points = {}
 for name in (*models, "TELBO", "MVTCAE", "Coordinated", "Coordinated, cross"):
-    coherent = [f[f"coherence, one sense given: {name}"] for f in seeds]
+    coherent = [f[f"coherence, one modality given: {name}"] for f in seeds]
     distance = [f[f"FD from the word: {name}"] / f["FD from the word: MVAE"] for f in seeds]
     points[name] = sum(coherent) / len(seeds), sum(distance) / len(seeds)
 show(
     scatter(
-        points, "Mixtures: coherent, and far from real", "coherence, one sense given", "FD from the word over MVAE's"
+        points, "Mixtures: coherent, and far from real", "coherence, one modality given", "FD from the word over MVAE's"
     ),
     "Each model as a point: mixtures to the upper right, JMVAE to the lower right, MVAE and TELBO in the middle.",
 )
@@ -417,25 +417,25 @@ for row in stored["rows"]:
 
 # %% [markdown]
 # Read it slowly. In the *linear-Gaussian world* the best encoders are within reach, and theory can be seen at work. JMVAE's
-# surrogates, TELBO and MVAE find each sense's posterior within 0.01 nats. Mixtures, with one draw of $z$, do not: each expert
-# has to explain *all* senses, and becomes too sure. MMVAE's experts have 0.56 of the width that they should have, less even
-# than the posterior of all senses (0.65), MoPoE's 0.78. MVTCAE comes within 0.01 nats of the joint posterior, with experts
+# surrogates, TELBO and MVAE find each modality's posterior within 0.01 nats. Mixtures, with one draw of $z$, do not: each expert
+# has to explain *all* modalities, and becomes too sure. MMVAE's experts have 0.56 of the width that they should have, less even
+# than the posterior of all modalities (0.65), MoPoE's 0.78. MVTCAE comes within 0.01 nats of the joint posterior, with experts
 # that are too wide.
 #
-# On *digits* MMVAE makes the right digit or word from one sense most often (0.84, MVAE 0.58, mean of six directions), and its
+# On *digits* MMVAE makes the right digit or word from one modality most often (0.84, MVAE 0.58, mean of six directions), and its
 # pictures made from words are about three to four times as far from real ones: the mixture is coherent and dull, the product
 # livelier and less coherent, as Daunhawer and others say. Yet JMVAE, the oldest, has coherence 0.75 and the best pictures
 # from words. MoPoE is not between product and mixture here: it is no more coherent than MVAE, and its pictures are no better
 # than MMVAE's. The bound of its likelihood is higher than MMVAE's, but MVAE's is higher still. MMVAE+'s shared code tells
 # the digit in 0.99, but its private ones in 0.64 too; its pictures are not better than MMVAE's. With the narrow shared code of
 # the picture above, the private ones tell the digit even in 0.80, and it stays open whether style follows them more. From the
-# *prior* no model is coherent: its three senses agree in less than a fifth of the draws.
+# *prior* no model is coherent: its three modalities agree in less than a fifth of the draws.
 #
 # A joint encoder that is fed zeros is right in 0.23, worse than surrogates and aggregation. The corrected product of two
 # surrogates is more coherent than the naive one, by 0.02. Coordinated by KL with λ = 1 is no better than zeros, and a product
 # or average of its inferences is worth no more than the better one alone; coordinated by cross-generation it has 0.80.
 # *Complete examples* matter: with 1, 5, 20 and 100 % of them MVAE's coherence is 0.13, 0.20, 0.34 and 0.58. A *label* as one
-# more sense does not beat a classifier: MMVAE equals it from 20 % of the labels on, MVAE never, for nothing in its objective
+# more modality does not beat a classifier: MMVAE equals it from 20 % of the labels on, MVAE never, for nothing in its objective
 # asks a house number alone for its label. With 1 % of the labels the classifier sees each of them 800 times, the models 8.
 #
 # Do not read this as a ranking. Eight epochs are few; MoPoE's authors take 200. Only the α of JMVAE and of MVTCAE was tuned.
@@ -446,7 +446,7 @@ for row in stored["rows"]:
 # 1. Train JMVAE with `alpha=0.01` and `alpha=10`. What happens to the pictures made from words, and to those made from all?
 # 2. Train `MVAE` with `single=False, drawn=0`: the joint ELBO alone. What is left of its inference from a word?
 # 3. Give `MMVAE` the options `k=5` and `objective="dreg"`. Compare `log_likelihood(test[:], k=50)` at equal time.
-# 4. Take most words away: `Senses(train.tensors | {"word_present": torch.rand(n) < 0.1})`, with `Senses` from
+# 4. Take most words away: `MultimodalDataset(train.tensors | {"word_present": torch.rand(n) < 0.1})`, with `MultimodalDataset` from
 #    `mmtutor.data`. Train MVAE and MoPoE. Which loses more?
 #
 # ## Where to read on
