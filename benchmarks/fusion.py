@@ -66,7 +66,7 @@ def main() -> None:
     torch.manual_seed(0)
     ratio = 0.0
     print(f"forward and backward, batch {B}, {FEATURES} features a modality, D = {DIM}, rank {RANK}, one thread")
-    print(f"{'modalities':>6} {'tensor ms':>10} {'textbook ms':>12} {'ours ms':>8} {'tensor MB':>10} {'ours MB':>8}")
+    print(f"{'modalities':>10} {'tensor ms':>10} {'textbook ms':>12} {'ours ms':>8} {'tensor MB':>10} {'ours MB':>8}")
     for m in (2, 3, 4):
         dims = [FEATURES] * m
         features = [torch.randn(B, FEATURES) for _ in dims]
@@ -80,12 +80,12 @@ def main() -> None:
         tensor = TensorFusion(dims, DIM)
         times |= alternate({"tensor": step(tensor, features)}, repeats=7)
         print(
-            f"{m:6} {1e3 * times['tensor']:10.2f} {1e3 * times['textbook']:12.2f} {1e3 * times['ours']:8.2f} "
+            f"{m:10} {1e3 * times['tensor']:10.2f} {1e3 * times['textbook']:12.2f} {1e3 * times['ours']:8.2f} "
             f"{megabytes(tensor):10.1f} {megabytes(ours):8.2f}"
         )
         if m == 3:
             ratio = times["textbook"] / times["ours"]
-            print(f"       tensor fusion takes {times['tensor'] / times['ours']:.1f} times as long as low-rank")
+            print(f"           tensor fusion takes {times['tensor'] / times['ours']:.1f} times as long as low-rank")
     print(f"ratio: {ratio:.2f} (textbook low-rank over ours, three modalities)")
 
 

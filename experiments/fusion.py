@@ -16,7 +16,16 @@ from torch import nn
 from experiments.results import Claim, measure
 from mmtutor.data import MultimodalDataset, digits, fsdd, smartwatch
 from mmtutor.encoders import AudioEncoder, ImageEncoder, SequenceEncoder, TabularEncoder
-from mmtutor.fusion import Concat, CrossModalFusion, DecisionFusion, EarlyFusion, LateFusion, LowRankFusion
+from mmtutor.fusion import (
+    Concat,
+    CrossModalFusion,
+    DecisionFusion,
+    EarlyFusion,
+    LateFusion,
+    LowRankFusion,
+    MeanRule,
+    ProductRule,
+)
 from mmtutor.metrics import correct
 from mmtutor.training import fit, seed_everything
 
@@ -30,8 +39,8 @@ SETTINGS: dict[str, Any] = {
     "street difficulty": 1.0,
     "SNR of spoken, dB": [-3, 10],
     "SNR of spoken in the sum, dB": [20, 30],
-    "share missing": 0.5,
-    "share dropped in training": 0.3,
+    "probability missing at test": 0.5,
+    "modality dropout, probability": 0.3,
     "people of the watch held out": "seed k: the k-th of five pairs",
     "real voices": "FSDD 1.0.10, official split",
 }
@@ -40,31 +49,32 @@ OURS = "ours"
 CLAIMS = [
     Claim("Three modalities together beat the best single one", MEMO, "late", "best single modality",
           show=("street", "spoken", "shape")),
-    Claim("Two sensors of a watch beat the best single one (people held out)", MEMO, "both sensors", "best sensor"),
+    Claim("Two sensors of a smartwatch beat the best single one (people held out)", MEMO,
+          "both sensors", "best sensor"),
     Claim("Late fusion of features beats early fusion of raw modalities", OURS, "late", "early"),
-    Claim("One exchange beats late fusion", MEMO, "1 exchange", "late", show=("0 exchanges",)),
-    Claim("Three exchanges beat one", MEMO, "3 exchanges", "1 exchange"),
+    Claim("Cross-modal fusion with one exchange beats late fusion", MEMO, "1 exchange", "late", show=("0 exchanges",)),
+    Claim("Cross-modal fusion with three exchanges beats one exchange", MEMO, "3 exchanges", "1 exchange"),
     Claim(
-        "The product of probabilities, prior divided out, beats fusing features (modalities independent given the digit)",
+        "Decision-level fusion by the product rule beats late fusion (modalities independent given the digit)",
         OURS,
         "product of probabilities",
         "late",
         show=("mean of probabilities",),
     ),
     Claim(
-        "With half of each modality missing at test, training with dropped modalities is better",
+        "With about half of the modalities missing at test, modality dropout in training helps",
         OURS,
-        "missing, trained with drops",
-        "missing, trained whole",
-        show=("product of probabilities, missing",),
+        "missing at test, modality dropout",
+        "missing at test, no modality dropout",
+        show=("missing at test, product of probabilities",),
     ),
-    Claim("Training with dropped modalities costs accuracy when nothing is missing", OURS,
-          "late", "whole, trained with drops"),
-    Claim("Label in the relation: low-rank fusion learns it, the product of probabilities cannot", OURS,
+    Claim("Modality dropout in training costs accuracy when nothing is missing", OURS,
+          "late", "modality dropout"),
+    Claim("Label in the relation between modalities: low-rank fusion learns it, the product rule cannot", OURS,
           "sum: low-rank", "sum: product of probabilities"),
-    Claim("Label in the relation: low-rank fusion learns it sooner than concatenation", OURS,
+    Claim("Label in the relation between modalities: low-rank fusion learns it sooner than concatenation", OURS,
           "sum: low-rank", "sum: concatenation"),
-    Claim("Synthetic voices carry over to real ones less well than to other synthetic ones", OURS,
+    Claim("A network trained on synthetic voices generalises less well to real voices than to new synthetic ones", OURS,
           "synthetic to synthetic", "synthetic to real", show=("real to real",)),
 ]  # fmt: skip
 MODALITIES = ("street", "spoken", "shape")
@@ -81,7 +91,7 @@ def encoders(*modalities: str) -> dict[str, nn.Module]:
         "accelerometer": lambda: SequenceEncoder(3),
         "gyroscope": lambda: SequenceEncoder(3),
     }
-    return {s: make[s]() for s in modalities}
+    return {m: make[m]() for m in modalities}
 
 
 def accuracy(
@@ -114,20 +124,20 @@ def one_seed(seed: int, archive: Path | None) -> dict[str, float]:
         street_difficulty=SETTINGS["street difficulty"],
     )
     train, test = three(split="train", n=n), three(split="test", n=n_test)
-    missing = three(split="test", n=n_test, drop=SETTINGS["share missing"])
+    missing = three(split="test", n=n_test, drop=SETTINGS["probability missing at test"])
     go = partial(accuracy, seed=seed)
 
     for modality in MODALITIES:
         seed_everything(seed)
         [out[modality]] = go(LateFusion(encoders(modality), 10, Concat([64])), train, test)
-    out["best single modality"] = max(out[s] for s in MODALITIES)
+    out["best single modality"] = max(out[m] for m in MODALITIES)
     seed_everything(seed)
     late = LateFusion(encoders(*MODALITIES), 10, Concat(DIMS))
-    out["late"], out["missing, trained whole"] = go(late, train, test, missing)
+    out["late"], out["missing at test, no modality dropout"] = go(late, train, test, missing)
     seed_everything(seed)
     late = LateFusion(encoders(*MODALITIES), 10, Concat(DIMS))
-    out["whole, trained with drops"], out["missing, trained with drops"] = go(
-        late, three(split="train", n=n, drop=SETTINGS["share dropped in training"]), test, missing
+    out["modality dropout"], out["missing at test, modality dropout"] = go(
+        late, three(split="train", n=n, drop=SETTINGS["modality dropout, probability"]), test, missing
     )
     seed_everything(seed)
     [out["early"]] = go(EarlyFusion({"street": 3072, "spoken": 1024, "shape": 16}, 10), train, test)
@@ -135,10 +145,12 @@ def one_seed(seed: int, archive: Path | None) -> dict[str, float]:
         seed_everything(seed)
         [out[name]] = go(CrossModalFusion(encoders(*MODALITIES), 10, DIMS, exchanges=k), train, test)
     seed_everything(seed)
-    votes = DecisionFusion(encoders(*MODALITIES), 10, DIMS, "product")
-    out["product of probabilities"], out["product of probabilities, missing"] = go(votes, train, test, missing)
-    votes.rule = "mean"  # only the rule differs, the branches are trained each on its own
-    out["mean of probabilities"] = float(correct(votes, test).mean())
+    decisions = DecisionFusion(encoders(*MODALITIES), 10, DIMS, ProductRule())
+    out["product of probabilities"], out["missing at test, product of probabilities"] = go(
+        decisions, train, test, missing
+    )
+    decisions.rule = MeanRule()  # only the rule differs: each branch is trained on its own
+    out["mean of probabilities"] = float(correct(decisions, test).mean())
 
     # Seed k holds out the k-th pair of people, so the interval over seeds is one over people too.
     train, test = smartwatch("train", fold=seed % 5, hop=25), smartwatch("test", fold=seed % 5)
@@ -157,7 +169,7 @@ def one_seed(seed: int, archive: Path | None) -> dict[str, float]:
         model = LateFusion(encoders("handwritten", "spoken"), 10, merge)
         [out[f"sum: {name}"]] = go(model, train, test, epochs=epochs_sum)
     seed_everything(seed)
-    model = DecisionFusion(encoders("handwritten", "spoken"), 10, [64] * 2, "product")
+    model = DecisionFusion(encoders("handwritten", "spoken"), 10, [64] * 2, ProductRule())
     [out["sum: product of probabilities"]] = go(model, train, test, epochs=epochs_sum)
 
     real = {"spoken": partial(fsdd, archive=archive) if archive else fsdd}

@@ -1,28 +1,30 @@
 # %% [markdown]
-# # Fusion: early, late, in between
+# # 2 · Multimodal fusion: early, late, cross-modal
 #
-# Three unsure witnesses can make one sure classifier. In this chapter a blurred house number, a voice in noise and a row of
-# measurements are brought together to read one digit. You will see where modalities can meet, in how many ways they can be
-# merged, when two of these ways are the same thing, when the simplest of all wins, and when it cannot work at all.
+# Three uncertain sources can give one certain answer. In this chapter a blurred house number, a voice in noise and a table
+# of measurements are combined to recognise one digit. You will see *where* modalities can be combined, *how* they can be
+# merged, when two of these merges are the same function, when the simplest method is the best, and when it cannot work.
 
 # %% tags=["hide-input"]
 from mmtutor.plotting import bars, fusion_map, show
 
 show(
     fusion_map(),
-    "Three diagrams. Early fusion: three modalities flow into one box that learns. Late fusion: each modality has a box of its "
-    "own, and what they learned is merged. In between: the boxes exchange what they know before they are merged.",
+    "Three diagrams. Early fusion: three modalities go into one learner. Late fusion: each modality has a learner of its "
+    "own, and their outputs are merged. Cross-modal fusion: the learners exchange features before these are merged.",
 )
 
 # %% [markdown]
 # ## The idea
 #
-# *Early* fusion merges the modalities before the one learner. *Late* fusion gives each modality a learner of its own and merges
-# what they learned: features, or finished class probabilities. *In between*, the branches exchange what they know while
-# they compute, once or several times; this is called cross-modal or intermediate fusion.
+# - **Early fusion** merges the modalities first; one learner reads all of them.
+# - **Late fusion** gives each modality its own learner (a *branch*) and merges their outputs. The outputs are features, or
+#   class probabilities; merging probabilities is called **decision-level fusion**.
+# - **Cross-modal fusion**, also called intermediate fusion, lets the branches exchange features while they compute, once or
+#   several times.
 #
-# *Where* modalities meet is one question. *How* they are merged is another. Call $x_m$ the features of modality $m$, a vector. A
-# merge makes one vector of all of them. The main ones:
+# *Where* modalities are merged is one question, *how* is another. Let the vector $x_m$ be the features of modality $m$. A
+# merge makes one vector from all of them. The main ones:
 #
 # | merge | equation |
 # |---|---|
@@ -31,30 +33,29 @@ show(
 # | merge layer | $\sum_m W_m x_m + b$ |
 # | tensor fusion | $W\,\mathrm{vec}([1; x_1] \otimes [1; x_2] \otimes \dots) + b$ |
 # | low-rank fusion | $\sum_r w_r \prod_m W_m^{(r)} [1; x_m] + b$ |
-# | exchange | $x_m \leftarrow x_m + \mathrm{attention}(x_m, \text{all others})$, $K$ times, then concatenation |
+# | cross-attention | $x_m \leftarrow x_m + \mathrm{attention}(x_m, \text{all others})$, $K$ times, then concatenation |
 #
-# A semicolon stacks vectors, so $[1; x_m]$ is $x_m$ with a one in front: it keeps the products of fewer modalities. $\otimes$ is
-# the outer product (every number of one vector times every number of the other), and vec lays the result out as one long
-# vector. $W$, $W_m$, $W_m^{(r)}$, $w_r$ and $b$ are learned; $r$ counts from 1 to the rank $R$. $\prod$ multiplies vectors
-# number by number. All merges in `mmtutor.fusion` have one signature: a list of $(B, d_m)$ in, with $d_m$ features of modality
-# $m$, and one $(B, D)$ out.
+# A semicolon stacks vectors, so $[1; x_m]$ is $x_m$ with a one in front: it keeps the products of fewer modalities.
+# $\otimes$ is the outer product (every element of one vector times every element of the other), and vec flattens the result
+# into one long vector. $W$, $W_m$, $W_m^{(r)}$, $w_r$ and $b$ are learned; $r$ runs from 1 to the rank $R$. $\prod$
+# multiplies vectors element by element. All merges in `mmtutor.fusion` have the same signature: a list of tensors
+# $(B, d_m)$, with $d_m$ features of modality $m$, gives one tensor $(B, D)$.
 #
-# ## By hand: when concatenation and merging are the same
+# ## By hand: when concatenation equals a merge layer
 #
-# A network can *concatenate nodes* or *merge* them in a layer. Which is better? Before you try, compute. A linear layer on
-# a concatenation can be cut into blocks, one per modality:
+# A network can *concatenate* features, or *merge* them in a weighted layer. Which is better? Before you try it, compute. A
+# linear layer on a concatenation can be split into blocks, one per modality:
 #
 # $$W \begin{bmatrix} x_1 \\ x_2 \end{bmatrix} + b = [W_1 \; W_2] \begin{bmatrix} x_1 \\ x_2 \end{bmatrix} + b
 # = W_1 x_1 + W_2 x_2 + b.$$
 #
-# The right side is the merge layer. So *concatenate, then linear* **is** a linear merge layer, number for number. The $x_m$
-# may be raw features or the nodes of a layer, $h_m = \varphi(W_m x_m + b_m)$ with a nonlinearity $\varphi$: concatenating
-# nodes and a linear layer is a merge layer over nodes.
+# The right side is the merge layer. So *concatenation followed by a linear layer* **is** a linear merge layer, exactly. The
+# $x_m$ may be raw features or the nodes of a layer, $h_m = \varphi(W_m x_m + b_m)$ with a nonlinearity $\varphi$.
 
 # %%
 import torch
 
-from mmtutor.fusion import Concat, LowRankFusion, MergeLayer, TensorFusion
+from mmtutor.fusion import Concat, LowRankFusion, MergeLayer, SumNodes, TensorFusion
 from mmtutor.training import budget, claim, fit, seed_everything
 
 seed_everything(0)
@@ -67,23 +68,25 @@ gap = (by_hand - merge(x)).abs().max()
 claim("concatenation and a linear layer equal a linear merge layer", gap < 1e-12, f"gap {gap}")
 
 # %% [markdown]
-# The two part as soon as the merge itself has a nonlinearity in each branch: $\sum_m \varphi(W_m x_m + b_m)$ is not
-# $\varphi(\sum_m W_m x_m + b)$. In the first, no modality can silence another before they meet. In the second they compete
-# inside one $\varphi$.
+# The two differ as soon as each branch of the merge has its own nonlinearity: $\sum_m \varphi(W_m x_m + b_m)$ is not
+# $\varphi(\sum_m W_m x_m + b)$. In the first, each modality passes $\varphi$ alone, so none can switch a node of another
+# off. In the second, their sum decides whether a node is active.
 
 # %%
-branches = MergeLayer([3, 4], 6, nonlinear=True).double()
-first, second = branches.layers
+nodes = SumNodes([3, 4], 6).double()
+first, second = nodes.layers
 h = x[0] @ first.weight.T + first.bias, x[1] @ second.weight.T + second.bias
-assert torch.allclose(branches(x), h[0].relu() + h[1].relu(), atol=1e-12)
-gap = ((h[0] + h[1]).relu() - branches(x)).abs().max()
+assert torch.allclose(nodes(x), h[0].relu() + h[1].relu(), atol=1e-12)
+gap = ((h[0] + h[1]).relu() - nodes(x)).abs().max()
 claim("with a nonlinearity in each branch they differ", gap > 0.1, f"gap {gap}")
 
 # %% [markdown]
-# Tensor fusion gives a weight to every *product* of features. That can say "the picture shows a 3 **and** the voice says
-# 5", which no sum can say without a nonlinearity behind it. Its price is size: three modalities of 64 features make
-# $65^3 = 274{,}625$ products. Low-rank fusion writes the weight as a sum of $R$ outer products and never builds the
-# tensor. Both are the same function:
+# ## Tensor fusion and low-rank fusion
+#
+# Tensor fusion gives a weight to every *product* of features. So it can express "the image shows a 3 **and** the voice says
+# 5", which a sum cannot express without a nonlinearity after it. The cost is its size: three modalities with 64 features
+# each make $65^3 = 274{,}625$ products. Low-rank fusion writes the weight as a sum of $R$ outer products and never builds
+# the tensor. Both compute the same function:
 
 # %%
 low = LowRankFusion([3, 4], 6, rank=2).double()
@@ -92,18 +95,18 @@ with torch.no_grad():
     full.linear.weight.copy_(low.full_weight())
     full.linear.bias.copy_(low.bias)
 gap = (full(x) - low(x)).abs().max()
-claim("low-rank fusion equals tensor fusion with the rebuilt weight", gap < 1e-10, f"gap {gap}")
+claim("low-rank fusion equals tensor fusion with its full weight", gap < 1e-10, f"gap {gap}")
 
 # %% [markdown]
-# ## Train: three witnesses
+# ## Train: three modalities
 #
 # An image, a sound and a table: a hard house number, a voice in noise, and sixteen measurements of a handwritten digit. All
-# three belong to the same digit but know nothing else of each other. First each alone, then all three.
+# three show the same digit; apart from that they are independent. First train on each modality alone, then on all three.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.data import digits, smartwatch
 from mmtutor.encoders import AudioEncoder, ImageEncoder, SequenceEncoder, TabularEncoder
-from mmtutor.fusion import CrossModalFusion, DecisionFusion, EarlyFusion, LateFusion
+from mmtutor.fusion import CrossModalFusion, DecisionFusion, EarlyFusion, LateFusion, MeanRule, ProductRule
 from mmtutor.metrics import correct, paired_interval
 
 n, epochs = budget(quick=(4000, 6), full=(20000, 20))
@@ -133,80 +136,82 @@ def trained(model, data, epochs=epochs):
 
 
 # %% tags=["nbval-ignore-output"]
-right = {}
+hits = {}  # for each model, which test items it gets right
 for modality in modalities:
-    right[modality] = correct(trained(LateFusion(encoders(modality), 10, Concat([64])), train), test)
+    hits[modality] = correct(trained(LateFusion(encoders(modality), 10, Concat([64])), train), test)
 late = trained(LateFusion(encoders(*modalities), 10, Concat([64] * 3)), train)
-right["all three"] = correct(late, test)
+hits["all three"] = correct(late, test)
 show(
-    bars({name: r.mean() for name, r in right.items()}, "Three modalities together beat each alone", "accuracy", 0.1),
-    "Accuracy on new digits: " + ", ".join(f"{name} {r.mean():.3f}" for name, r in right.items()) + ".",
+    bars({name: h.mean() for name, h in hits.items()}, "Three modalities together beat each alone", "accuracy", 0.1),
+    "Accuracy on the test set: " + ", ".join(f"{name} {h.mean():.3f}" for name, h in hits.items()) + ".",
 )
 
 # %% [markdown]
-# Is the gain real or luck? All models were asked about the same 1,000 test items, so compare them item by item. The
-# bootstrap draws the items again and again and gives an interval for the difference. If it lies above zero, the gain does
-# not hang on a few lucky items.
+# Is the gain real, or luck? All models were tested on the same 1,000 items, so compare them item by item. The bootstrap
+# resamples the items many times and gives a confidence interval for the difference. If the interval lies above zero, the
+# gain does not depend on a few lucky items.
 
 # %%
-best = max(modalities, key=lambda modality: right[modality].mean())
-gain = paired_interval(right["all three"], right[best])
+best = max(modalities, key=lambda modality: hits[modality].mean())
+gain = paired_interval(hits["all three"], hits[best])
 claim("three modalities together beat the best single one", gain.low > 0, f"{gain} over {best}")
 
 # %% [markdown]
-# ## Where should they meet?
+# ## Early, late or cross-modal fusion?
 #
-# The same data, the same steps, five places to meet. In between, each modality here is a single vector that asks the other two.
-# The last two merge finished probabilities $p_m = p(y \mid x_m)$ of
-# class $y$. The mean, $\frac{1}{M} \sum_m p_m$ for $M$ modalities, is a vote. The product comes from Bayes' rule: if the
-# modalities are independent once the digit is known, then ($\propto$: equal up to a factor that makes the probabilities add up
-# to one)
+# Compare five models on the same data with the same number of steps. In cross-modal fusion, each modality here is a single
+# vector that attends to the other two. The last two models are decision-level fusion: they merge the class probabilities
+# $p_m = p(y \mid x_m)$ of class $y$. The mean rule averages them, $\frac{1}{M} \sum_m p_m$ for $M$ modalities. The product
+# rule comes from Bayes' rule: if the modalities are independent given the digit, then
 #
 # $$p(y \mid x_1, \dots, x_M) \propto \frac{\prod_m p(y \mid x_m)}{p(y)^{M-1}}.$$
 #
-# Each $p(y \mid x_m)$ contains the prior $p(y)$ once, the result should contain it once, so $M - 1$ of them are divided out.
-# Both rules share their branches, each trained on its own; only the rule differs.
+# where $\propto$ means equal up to a factor that makes the probabilities sum to one. Each $p(y \mid x_m)$ contains the prior
+# $p(y)$ once, and the result should contain it once, so $M - 1$ of them are divided out. Each branch is trained on its own,
+# so both rules can use the same trained branches.
 
 # %% tags=["nbval-ignore-output"]
 dims = [64] * 3
-places = {
-    "early: raw modalities": EarlyFusion({"street": 3072, "spoken": 1024, "shape": 16}, 10),
-    "in between: one exchange": CrossModalFusion(encoders(*modalities), 10, dims, exchanges=1),
-    "late: product of probabilities": DecisionFusion(encoders(*modalities), 10, dims, "product"),
+compared = {
+    "early": EarlyFusion({"street": 3072, "spoken": 1024, "shape": 16}, 10),
+    "cross-modal: one exchange": CrossModalFusion(encoders(*modalities), 10, dims, exchanges=1),
+    "late: product of probabilities": DecisionFusion(encoders(*modalities), 10, dims, ProductRule()),
 }
-where = {"late: features": right["all three"]} | {k: correct(trained(m, train), test) for k, m in places.items()}
-product = places["late: product of probabilities"]
+hits["late: features"] = hits["all three"]
+hits |= {name: correct(trained(model, train), test) for name, model in compared.items()}
+product = compared["late: product of probabilities"]
 
 # %% tags=["nbval-ignore-output"]
-product.rule = "mean"
-where["late: mean of probabilities"] = correct(product, test)
-product.rule = "product"
-wrong = {k: 1 - r.mean() for k, r in where.items()}
+product.rule = MeanRule()
+hits["late: mean of probabilities"] = correct(product, test)
+product.rule = ProductRule()
+errors = {name: 1 - hits[name].mean() for name in ("late: features", *compared, "late: mean of probabilities")}
 show(
-    bars(wrong, "Multiplying probabilities makes the fewest errors here", "share of errors on new digits"),
-    "Share of errors by place of fusion: " + ", ".join(f"{k} {w:.3f}" for k, w in wrong.items()) + ".",
+    bars(errors, "Multiplying probabilities makes the fewest errors here", "error rate on the test set"),
+    "Error rates: " + ", ".join(f"{name} {rate:.3f}" for name, rate in errors.items()) + ".",
 )
 
 # %%
-edge = paired_interval(where["late: product of probabilities"], where["early: raw modalities"])
+edge = paired_interval(hits["late: product of probabilities"], hits["early"])
 claim("here the product of probabilities beats early fusion", edge.low > 0, str(edge))
 
 # %% [markdown]
-# The product needs no fusion network at all, and does best here. No wonder: this world *is* what its derivation assumes. Voice,
-# house number and handwriting are drawn independently once the digit is known. Keep that in mind when the assumption
-# fails, two sections below.
+# The product rule needs no fusion network, and it is the best here. This is no surprise: the digit world satisfies its
+# assumption exactly. Voice, house number and handwriting are drawn independently given the digit. Two sections below, the
+# assumption fails.
 #
-# ## Exchange one modality
+# ## Replace one modality
 #
 # Late fusion is modular. Suppose the handwritten digit is replaced by a house number. The branch for sound and the
-# classifier on top need not be trained again: freeze them, and teach a new encoder to speak the old one's language.
+# classifier on top need not be trained again: freeze them, and train only a new encoder, whose features the old classifier
+# can use.
 
 # %% tags=["nbval-ignore-output"]
 pair = trained(
     LateFusion(encoders("handwritten", "spoken"), 10, Concat([64] * 2)),
     digits("handwritten", "spoken", split="train", n=n),
 )
-before = correct(pair, digits("handwritten", "spoken", split="test", n=1000)).mean()
+accuracy_before = correct(pair, digits("handwritten", "spoken", split="test", n=1000)).mean()
 
 swapped = LateFusion(encoders("street", "spoken"), 10, Concat([64] * 2))
 swapped.encoders["spoken"], swapped.head = pair.encoders["spoken"], pair.head
@@ -214,116 +219,123 @@ for part in (swapped.encoders["spoken"], swapped.head):
     part.requires_grad_(False)
 frozen = [p.clone() for p in swapped.head.parameters()]
 trained(swapped, digits("street", "spoken", split="train", n=n))
-after = correct(swapped, digits("street", "spoken", split="test", n=1000)).mean()
-print(f"handwritten + spoken {before:.3f}, street + spoken with a new branch only {after:.3f}")
+accuracy_after = correct(swapped, digits("street", "spoken", split="test", n=1000)).mean()
+print(f"handwritten + spoken {accuracy_before:.3f}, street + spoken with only a new branch {accuracy_after:.3f}")
 
 # %%
 untouched = all(torch.equal(a, b) for a, b in zip(frozen, swapped.head.parameters(), strict=True))
 claim(
-    "a modality can be exchanged by training its branch only", untouched and after > before - 0.03, f"{before} {after}"
+    "a modality can be replaced by training its branch only",
+    untouched and accuracy_after > accuracy_before - 0.03,
+    f"{accuracy_before} {accuracy_after}",
 )
 
 # %% [markdown]
 # ## What breaks: the label lies in the relation
 #
-# Now each modality shows *its own* digit, $a$ on paper and $b$ by voice, and the label is $y = (a + b) \bmod 10$. On paper:
-# whatever $a$ is, all ten values of $b$ are equally likely, so all ten labels are. Hence
+# Now each modality shows *its own* digit, $a$ in handwriting and $b$ in speech, and the label is $y = (a + b) \bmod 10$.
+# Whatever $a$ is, all ten values of $b$ are equally likely, so all ten labels are. Hence
 #
 # $$p(y \mid a) = \tfrac{1}{10} = p(y \mid b) \quad\text{for every } y.$$
 #
-# Each branch alone can say nothing but "one in ten". Vote or multiply as you like: a mean of uniform distributions is
-# uniform, and so is their product. The label is not in the modalities, it is *between* them. Once $y$ is known, $a$ fixes
-# $b$: the modalities are as dependent as can be, and Bayes' product does not apply. Fusing features can find the relation.
-# (Always answering the commonest label of this small test set gives more than one in ten; expect the bar to lie near it.)
+# The best that a branch alone can predict is the uniform distribution. No rule helps: a mean of uniform distributions is
+# uniform, and so is their product. The label is not in either modality, it is in the relation *between* them. Given $y$,
+# $a$ determines $b$: the modalities are completely dependent, and the product rule does not apply. Fusion of features can
+# learn the relation. (Always predicting the most frequent label of this small test set gives slightly more than 0.1;
+# expect the bar to be near it.)
 
 # %% tags=["nbval-ignore-output"]
 relation = dict(relation="sum", snr_db=(20, 30))
 sums = digits("handwritten", "spoken", split="train", n=n, **relation)
 sums_test = digits("handwritten", "spoken", split="test", n=1000, **relation)
 pair = LateFusion(encoders("handwritten", "spoken"), 10, LowRankFusion([64] * 2, 64, rank=8))
-found = {"low-rank fusion": correct(trained(pair, sums, 15), sums_test).mean()}
-vote = DecisionFusion(encoders("handwritten", "spoken"), 10, [64] * 2, "product")
-found["product of probabilities"] = correct(trained(vote, sums, 5), sums_test).mean()
+accuracy = {"low-rank fusion": correct(trained(pair, sums, 15), sums_test).mean()}
+decisions = DecisionFusion(encoders("handwritten", "spoken"), 10, [64] * 2, ProductRule())
+accuracy["product of probabilities"] = correct(trained(decisions, sums, 5), sums_test).mean()
 show(
-    bars(found, "Only features that meet can learn a relation", "accuracy", chance=0.1),
-    "Accuracy on the sum of two digits: " + ", ".join(f"{k} {v:.3f}" for k, v in found.items()) + "; chance 0.10.",
+    bars(accuracy, "Only fusion of features learns the relation", "accuracy", chance=0.1),
+    "Accuracy on the sum of two digits: "
+    + ", ".join(f"{name} {value:.3f}" for name, value in accuracy.items())
+    + "; chance 0.10.",
 )
 
 # %%
-claim("merging probabilities stays near chance", found["product of probabilities"] < 0.2, str(found))
-claim("fusing features learns the relation", found["low-rank fusion"] > 0.5, str(found))
+claim("merging probabilities stays near chance", accuracy["product of probabilities"] < 0.2, str(accuracy))
+claim("fusion of features learns the relation", accuracy["low-rank fusion"] > 0.5, str(accuracy))
 
 # %% [markdown]
-# ## What breaks: a modality is missing
+# ## What breaks: missing modalities, and modality dropout
 #
-# At test time about half of each modality is missing (one modality always stays). `Concat` puts zeros where a modality is missing, and
-# the classifier on top has never seen such gaps. The remedy is cheap: drop modalities at random during training.
+# Now each modality is missing for about half of the test examples (each example keeps at least one). `Concat` puts zeros
+# where a modality is missing, and the classifier on top has never seen such zeros in training. The remedy is simple: drop
+# modalities at random during training. This is called *modality dropout*.
 
 # %% tags=["nbval-ignore-output"]
-gaps = digits(*modalities, split="test", n=1000, street_difficulty=1.0, drop=0.5)
+missing = digits(*modalities, split="test", n=1000, street_difficulty=1.0, drop=0.5)
 dropped = digits(*modalities, split="train", n=n, street_difficulty=1.0, drop=0.3)
-careful = trained(LateFusion(encoders(*modalities), 10, Concat(dims)), dropped)
-models = {"trained whole": late, "trained with dropped modalities": careful, "product of probabilities": product}
-loss = {k: (correct(m, test).mean() - correct(m, gaps).mean()) for k, m in models.items()}
+robust = trained(LateFusion(encoders(*modalities), 10, Concat(dims)), dropped)
+models = {"no modality dropout": late, "modality dropout": robust, "product of probabilities": product}
+lost = {name: correct(model, test).mean() - correct(model, missing).mean() for name, model in models.items()}
 show(
-    bars(loss, "What missing modalities cost", "accuracy lost"),
+    bars(lost, "What missing modalities cost", "accuracy lost"),
     "Accuracy lost when about half of the modalities are missing: "
-    + ", ".join(f"{k} {v:.3f}" for k, v in loss.items())
+    + ", ".join(f"{name} {value:.3f}" for name, value in lost.items())
     + ".",
 )
 
 # %%
 claim(
-    "training with dropped modalities loses less when modalities are missing",
-    loss["trained with dropped modalities"] < loss["trained whole"] - 0.05,
-    str(loss),
+    "with modality dropout, missing modalities cost less accuracy",
+    lost["modality dropout"] < lost["no modality dropout"] - 0.05,
+    str(lost),
 )
 
 # %% [markdown]
-# The product of probabilities needs no such training: its branches never depended on each other, and the modality that is
-# missing simply drops out of the equation.
+# The product rule needs no such training: its branches are independent of each other, and a missing modality is simply left
+# out of the equation.
 #
 # ## Real recordings
 #
-# Does it hold outside a made world? Two sensors of a smartwatch, seven exercises, and two people the model has never met.
+# Does this hold on real data? Take two sensors of a smartwatch, seven exercises, and two people who are not in the training
+# set.
 
 # %% tags=["nbval-ignore-output"]
 watch, watch_test = smartwatch("train"), smartwatch("test")
-pairs = [("accelerometer",), ("gyroscope",), ("accelerometer", "gyroscope")]
-moves = {
+subsets = [("accelerometer",), ("gyroscope",), ("accelerometer", "gyroscope")]
+hits = {
     " + ".join(names): correct(trained(LateFusion(encoders(*names), 7, Concat([64] * len(names))), watch), watch_test)
-    for names in pairs
+    for names in subsets
 }
 show(
-    bars({k: r.mean() for k, r in moves.items()}, "Two sensors on two people never seen", "accuracy", 1 / 7),
-    "Accuracy on seven exercises: " + ", ".join(f"{k} {r.mean():.3f}" for k, r in moves.items()) + ".",
+    bars({name: h.mean() for name, h in hits.items()}, "Accuracy on two new people", "accuracy", 1 / 7),
+    "Accuracy on seven exercises: " + ", ".join(f"{name} {h.mean():.3f}" for name, h in hits.items()) + ".",
 )
 
 # %% [markdown]
-# How sure is that? Windows of one recording resemble each other, so the honest bootstrap draws whole *recordings*. Compare
-# it with the careless one that takes all windows for independent.
+# How certain is that? Windows of one recording resemble each other, so they are not independent. A valid bootstrap resamples
+# whole *recordings*. Compare it with one that treats all windows as independent.
 
 # %% tags=["nbval-ignore-output"]
-*single, both = moves.values()
-best = max(single, key=lambda r: r.mean())
-print("gain, windows drawn   ", paired_interval(both, best))
-print("gain, recordings drawn", paired_interval(both, best, groups=watch_test[:]["recording_label"]))
+*single, both = hits.values()
+best = max(single, key=lambda h: h.mean())
+print("gain, windows resampled   ", paired_interval(both, best))
+print("gain, recordings resampled", paired_interval(both, best, groups=watch_test[:]["recording_label"]))
 
 # %%
 widths = [
     (i := paired_interval(both, best, groups=groups)).high - i.low
     for groups in (None, watch_test[:]["recording_label"])
 ]
-claim("drawing whole recordings gives the wider, honest interval", widths[1] > widths[0], str(widths))
+claim("resampling whole recordings gives a wider interval", widths[1] > widths[0], str(widths))
 
 # %% [markdown]
-# Two people in one run settle little. The experiment below holds out five pairs of people in turn.
+# Two people in one run are not enough for a conclusion. The experiment below holds out five pairs of people in turn.
 #
-# ## What five seeds say
+# ## Results with five seeds
 #
 # One run can be lucky. The table below was made by `python -m experiments.fusion`, which repeats every comparison with five
-# seeds, new pairs each time. It is loaded here, not computed. A verdict is *holds* or *does not hold* only if the whole
-# 95 % interval of the difference lies on one side of zero.
+# seeds and draws new examples each time. It is loaded here, not computed. A verdict is *holds* or *does not hold* only if
+# the whole 95 % confidence interval of the difference lies on one side of zero.
 
 # %%
 import json
@@ -335,19 +347,19 @@ for row in json.loads((here / "docs/results/fusion.json").read_text())["rows"]:
     print(f"{row['verdict']:14} {mean:+.3f} [{low:+.3f}, {high:+.3f}]  {row['claim']}")
 
 # %% [markdown]
-# Read it slowly. Two sensors beat one when five pairs of people are held out in turn, though the interval is wide: ten people
-# are few. Exchanging features, once or three times, brings nothing that five seeds can see. Dropping modalities in training
-# costs nothing here; it even helps. And the last line is sobering: a network trained on synthetic voices understands nine in
-# ten new synthetic voices, but only four in ten real ones. Trained on people, the same network understands more than
-# eight in ten.
+# Read the table carefully. Two sensors beat one when five pairs of people are held out in turn, though the interval is wide:
+# ten people are few. Cross-modal fusion, with one exchange or three, shows no gain with five seeds. Modality dropout costs
+# no accuracy here; it even helps. And the last line is a warning: a network trained on synthetic voices recognises nine in
+# ten digits of new synthetic voices, but only four in ten of real voices. Trained on real voices, the same network
+# recognises more than eight in ten.
 #
 # ## Exercises
 #
-# 1. Replace `Concat` by each other merge in the section on missing modalities. Which one suffers most, and why does a product
-#    suffer more than a sum?
-# 2. Make the modalities *dependent*: let both pictures share one difficulty. Does the product of probabilities still win?
-# 3. Train the sum of two digits with `Concat` and more epochs. When does it find the relation, if at all?
-# 4. Copy `fusion.py` into an empty folder and train `LateFusion` on two modalities of your own.
+# 1. Replace `Concat` by each other merge in the section on missing modalities. Which one loses the most accuracy, and why
+#    does a product lose more than a sum?
+# 2. Make the modalities *dependent*: give the images of one example the same difficulty. Is the product rule still the best?
+# 3. Train the sum of two digits with `Concat` and more epochs. When does it learn the relation, if at all?
+# 4. Copy the folder `mmtutor/fusion` into your own project and train `LateFusion` on two modalities of your own.
 #
 # ## Where to read on
 #

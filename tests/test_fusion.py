@@ -3,6 +3,7 @@
 import itertools
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -12,6 +13,7 @@ from torch import nn
 
 from mmtutor.fusion import (
     Arithmetic,
+    Classifier,
     Concat,
     ConcatNodes,
     CrossAttention,
@@ -21,8 +23,14 @@ from mmtutor.fusion import (
     Gated,
     LateFusion,
     LowRankFusion,
+    MeanRule,
+    Merge,
     MergeLayer,
+    ProductRule,
+    Rule,
+    SumNodes,
     TensorFusion,
+    WeightedRule,
 )
 
 DIMS = [3, 3, 3]
@@ -33,7 +41,7 @@ MERGES = {
     "mean": lambda d: Arithmetic(d, "mean"),
     "product": lambda d: Arithmetic(d, "product"),
     "layer": lambda d: MergeLayer(d, 4),
-    "nonlinear layer": lambda d: MergeLayer(d, 4, nonlinear=True),
+    "sum of nodes": lambda d: SumNodes(d, 4),
     "gated": lambda d: Gated(d, 4),
     "tensor": lambda d: TensorFusion(d, 4),
     "low-rank": lambda d: LowRankFusion(d, 4, rank=2),
@@ -77,10 +85,10 @@ def test_concat_then_linear_is_a_merge_layer_and_differs_with_a_nonlinearity_per
         linear.bias.copy_(layer.bias.normal_())
     close(linear(torch.cat(x, 1)), layer(x))
 
-    branches = MergeLayer(dims, 5, nonlinear=True).double()
-    before = [part(z) for part, z in zip(branches.layers, x, strict=True)]
-    close(branches(x), sum(F.relu(h) for h in before))
-    assert (branches(x) - F.relu(sum(before))).abs().max() > 0.1
+    nodes = SumNodes(dims, 5).double()
+    before = [part(z) for part, z in zip(nodes.layers, x, strict=True)]
+    close(nodes(x), sum(F.relu(h) for h in before))
+    assert (nodes(x) - F.relu(sum(before))).abs().max() > 0.1
 
 
 def test_concat_nodes():
@@ -113,7 +121,7 @@ def test_tensor_fusion_against_the_sum_over_all_products(dims):
 
 
 @pytest.mark.parametrize("dims", [[2], [2, 3], [2, 3, 4], [1, 2, 2, 3]])
-def test_low_rank_equals_tensor_fusion_with_the_rebuilt_weight(dims):
+def test_low_rank_equals_tensor_fusion_with_its_full_weight(dims):
     x, low, full = features(dims), LowRankFusion(dims, 3, rank=2).double(), TensorFusion(dims, 3).double()
     with torch.no_grad():
         low.bias.normal_()
@@ -126,7 +134,7 @@ def test_low_rank_equals_tensor_fusion_with_the_rebuilt_weight(dims):
 
 
 def test_one_exchange_against_a_naive_attention():
-    """Two modalities with places, one head, weights read from the module: attention written with loops."""
+    """Two modalities with positions, one head, weights read from the module: attention written with loops."""
     merge = CrossAttention([3, 2], 4, exchanges=1, heads=1).double()
     x = [torch.randn(2, 3, 3).double(), torch.randn(2, 2, 2).double()]
     out = merge(x)
@@ -135,30 +143,29 @@ def test_one_exchange_against_a_naive_attention():
         return (v - v.mean()) / (v.var(unbiased=False) + layer.eps).sqrt() * layer.weight + layer.bias
 
     for i in range(2):
-        h = [[f.weight @ v + f.bias for v in z[i]] for f, z in zip(merge.enter, x, strict=True)]
-        blocks = []
-        for m, hear in enumerate(merge.hear):
-            wq, wk, wv = hear.attention.in_proj_weight.chunk(3)
-            bq, bk, bv = hear.attention.in_proj_bias.chunk(3)
-            told = [norm(hear.tell, v) for v in h[1 - m]]
-            keys = [wk @ v + bk for v in told] + [torch.zeros(4).double()]  # silence is always among the keys
-            values = [wv @ v + bv for v in told] + [torch.zeros(4).double()]
+        h = [[f.weight @ v + f.bias for v in z[i]] for f, z in zip(merge.project, x, strict=True)]
+        means = []
+        for m, block in enumerate(merge.exchanges[0].blocks):
+            wq, wk, wv = block.attention.in_proj_weight.chunk(3)
+            bq, bk, bv = block.attention.in_proj_bias.chunk(3)
+            context = [norm(block.norm_context, v) for v in h[1 - m]]
+            keys = [wk @ v + bk for v in context] + [torch.zeros(4).double()]  # a zero key is always there
+            values = [wv @ v + bv for v in context] + [torch.zeros(4).double()]
             new = []
             for v in h[m]:
-                q = wq @ norm(hear.ask, v) + bq
+                q = wq @ norm(block.norm_query, v) + bq
                 a = torch.stack([q @ k / 2 for k in keys]).softmax(0)  # √4 = 2
-                heard = hear.attention.out_proj(sum(w * u for w, u in zip(a, values, strict=True)))
-                v = v + heard
-                new.append(v + hear.mlp(norm(hear.think, v)))
-            blocks.append(torch.stack(new).mean(0))
-        close(out[i], torch.cat(blocks), 1e-10)
+                v = v + block.attention.out_proj(sum(w * u for w, u in zip(a, values, strict=True)))
+                new.append(v + block.mlp(norm(block.norm_mlp, v)))
+            means.append(torch.stack(new).mean(0))
+        close(out[i], torch.cat(means), 1e-10)
 
 
 # --------------------------------------------------------------------------------- missing modalities, for every merge
 
 
 @every_merge
-def test_what_stands_in_a_missing_place_does_not_matter(make):
+def test_what_stands_where_a_modality_is_missing_does_not_matter(make):
     merge, x = make(DIMS).double().eval(), features()
     present = torch.tensor([[1, 1, 1], [1, 0, 1], [0, 0, 1], [0, 1, 0]]).bool()
     spoiled = [torch.where(present[:, m, None], z, torch.tensor(torch.nan).double()) for m, z in enumerate(x)]
@@ -177,7 +184,7 @@ def test_missing_values_send_no_gradient(make):
     merge(x, present).square().sum().backward()
     for m, z in enumerate(x):
         assert (z.grad[~present[:, m]] == 0).all()
-        assert (z.grad[present[:, m]] != 0).any(1).all() or isinstance(merge, ConcatNodes | MergeLayer)
+        assert (z.grad[present[:, m]] != 0).any(1).all() or isinstance(merge, ConcatNodes | SumNodes)
 
 
 def test_missing_modalities_by_hand():
@@ -186,6 +193,12 @@ def test_missing_modalities_by_hand():
     close(Arithmetic(DIMS)(x, present), x[0] + x[2])
     close(Arithmetic(DIMS, "mean")(x, present), (x[0] + x[2]) / 2)
     close(Arithmetic(DIMS, "product")(x, present), x[0] * x[2])
+    nodes = ConcatNodes(DIMS, 5).double()
+    h = [F.relu(layer(z)) for layer, z in zip(nodes.layers, x, strict=True)]
+    close(nodes(x, present), torch.cat([h[0], 0 * h[1], h[2]], 1))
+    nodes = SumNodes(DIMS, 5).double()
+    h = [F.relu(layer(z)) for layer, z in zip(nodes.layers, x, strict=True)]
+    close(nodes(x, present), h[0] + h[2])
     full, rest = TensorFusion(DIMS, 2).double(), TensorFusion([3, 3], 2).double()
     with torch.no_grad():  # only products without the second modality remain: its index is 0, the leading one
         rest.linear.weight.copy_(full.linear.weight.view(2, 4, 4, 4)[:, :, 0].flatten(1))
@@ -201,13 +214,13 @@ def test_a_missing_modality_gets_no_gate():
     close(merge(x, present), (scores * h).sum(1) / scores.sum(1))
 
 
-def test_nobody_asks_a_missing_modality():
+def test_no_modality_attends_to_a_missing_one():
     """With the second of three modalities missing, the exchange is that of the other two, and its block is zero."""
     three, two = CrossAttention(DIMS, 4, 2, 2).double(), CrossAttention(DIMS[:2], 4, 2, 2).double()
     for k, m in enumerate((0, 2)):
-        two.enter[k].load_state_dict(three.enter[m].state_dict())
+        two.project[k].load_state_dict(three.project[m].state_dict())
         for step in range(2):
-            two.hear[2 * step + k].load_state_dict(three.hear[3 * step + m].state_dict())
+            two.exchanges[step].blocks[k].load_state_dict(three.exchanges[step].blocks[m].state_dict())
     x = features()
     out, pair = three(x, torch.tensor([[1, 0, 1]] * 4).bool()), two([x[0], x[2]])
     close(out, torch.cat([pair[:, :4], torch.zeros(4, 4).double(), pair[:, 4:]], 1))
@@ -250,9 +263,9 @@ def models():
         "late": LateFusion(encoders(), 4, Concat([3, 3])),
         "late linear": LateFusion(encoders(), 4, Gated([3, 3], 6), hidden=0),
         "cross": CrossModalFusion(encoders(), 4, [3, 3], exchanges=2, dim=8, heads=2),
-        "mean": DecisionFusion(encoders(), 4, [3, 3], "mean"),
-        "product": DecisionFusion(encoders(), 4, [3, 3], "product", torch.tensor([0.1, 0.2, 0.3, 0.4])),
-        "weighted": DecisionFusion(encoders(), 4, [3, 3], "weighted"),
+        "mean": DecisionFusion(encoders(), 4, [3, 3]),
+        "product": DecisionFusion(encoders(), 4, [3, 3], ProductRule(torch.tensor([0.1, 0.2, 0.3, 0.4]))),
+        "weighted": DecisionFusion(encoders(), 4, [3, 3], WeightedRule(2)),
     }
 
 
@@ -277,7 +290,7 @@ def test_loss_is_the_cross_entropy_of_the_scores(name):
         close(terms["a"], each[0])
         close(terms["b"], each[1])
         whole = each[0] + each[1]
-        if model.weights is not None:
+        if isinstance(model.rule, WeightedRule):
             whole = whole - model(data).log_softmax(1)[range(6), data["label"]].mean()
     else:
         logits = model(data)
@@ -286,12 +299,13 @@ def test_loss_is_the_cross_entropy_of_the_scores(name):
 
 
 def test_a_branch_learns_from_the_examples_in_which_its_modality_is_there():
-    model, mask = DecisionFusion(encoders(), 4, [3, 3], "weighted").double(), torch.tensor([1, 0, 1, 1, 0, 1]).bool()
+    model = DecisionFusion(encoders(), 4, [3, 3], WeightedRule(2)).double()
+    mask = torch.tensor([1, 0, 1, 1, 0, 1]).bool()
     data = {**batch(), "b_present": mask}
     terms, whole = model.loss(data), model.branches(batch_of(data, mask))[0]
     close(terms["b"], -whole[range(4), 1, data["label"][mask]].mean())
     # The weights see the branches, the branches do not see the weights.
-    others = [p for name, p in model.named_parameters() if name != "weights"]
+    others = [p for name, p in model.named_parameters() if name != "rule.weights"]
     assert all(g is None for g in torch.autograd.grad(terms["weights"], others, allow_unused=True))
 
 
@@ -332,14 +346,41 @@ def test_missing_modalities_in_a_batch(name):
     close(out[mask], model(data)[mask])
     alone = model({"a": data["a"]})  # the modality is absent as a whole
     close(out[~mask], alone[~mask])
-    assert model.loss(spoiled)["loss"].isfinite()
+    loss = model.loss(spoiled)["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    assert all(p.grad.isfinite().all() for p in model.parameters())
+
+
+def test_features_with_positions_may_be_missing():
+    """A modality with positions that is absent as a whole is as one whose mask is False everywhere."""
+    model = CrossModalFusion(encoders(), 4, [3, 3], exchanges=2, dim=8, heads=2).double()
+    data = {"a": torch.randn(6, 5).double(), "b": torch.randn(6, 7, 2).double()}
+    nowhere, somewhere = torch.zeros(6).bool(), torch.tensor([1, 0, 1, 1, 0, 1]).bool()
+    absent = model({"a": data["a"]})
+    close(model({**data, "b_present": nowhere}), absent)
+    some = model({**data, "b_present": somewhere})
+    close(some[~somewhere], absent[~somewhere])
+    close(some[somewhere], model(data)[somewhere])
+    assert (some - absent)[somewhere].abs().max() > 1e-3
 
 
 def test_a_misspelt_modality_is_not_taken_for_a_missing_one():
     model = LateFusion({"handwritten": nn.Flatten(), "spoken": nn.Flatten()}, 3, Concat([4, 4]))
     with pytest.raises(ValueError, match="no 'handwritten' but 'hand_written'"):
         model({"hand_written": torch.rand(2, 4), "spoken": torch.rand(2, 4)})
-    assert model({"street": torch.rand(2, 4), "spoken": torch.rand(2, 4)}).shape == (2, 3)
+    assert model({"spoken": torch.rand(2, 4)}).shape == (2, 3)
+
+
+@every_model
+def test_an_unknown_tensor_is_not_taken_for_a_known_modality(name):
+    """A known modality may be absent, and a batch may hold more than a model reads, but not both at once."""
+    model, data = models()[name].double(), batch()
+    close(model({**data, "c": data["b"], "c_label": data["label"], "length": data["label"]}), model(data))
+    del data["b"]
+    with pytest.raises(ValueError, match="the batch has no 'b' but 'c'; rename it, or leave it out"):
+        model({**data, "c": torch.rand(6, 2).double()})
+    assert model({**data, "c_label": data["label"], "length": data["label"]}).isfinite().all()
 
 
 @every_model
@@ -352,17 +393,52 @@ def test_decisions_by_hand():
     p = torch.tensor([[[0.7, 0.2, 0.1], [0.5, 0.1, 0.4]]], dtype=torch.float64)  # (1, 2 modalities, 3 classes)
     both, first = torch.tensor([[True, True]]), torch.tensor([[True, False]])
     prior = torch.tensor([0.5, 0.25, 0.25])
-    make = {"a": nn.Identity(), "b": nn.Identity()}
 
-    def fuse(rule, present, prior=None):
-        return DecisionFusion(make, 3, [1, 1], rule, prior).double().fuse(p.log(), present).exp()[0]
+    def fuse(rule, present):
+        return rule.double()(p.log(), present).exp()[0]
 
-    close(fuse("mean", both), torch.tensor([0.6, 0.15, 0.25], dtype=torch.float64))
-    close(fuse("weighted", both), torch.tensor([0.6, 0.15, 0.25], dtype=torch.float64))  # equal weights at the start
-    raw = torch.tensor([0.35 / 0.5, 0.02 / 0.25, 0.04 / 0.25], dtype=torch.float64)
-    close(fuse("product", both, prior), raw / raw.sum(), 1e-7)  # the prior is stored in float32
-    for rule in ("mean", "weighted", "product"):
-        close(fuse(rule, first, prior), p[0, 0], 1e-7)
+    close(fuse(MeanRule(), both), torch.tensor([0.6, 0.15, 0.25], dtype=torch.float64))
+    weighted = WeightedRule(2)  # equal weights at the start
+    close(fuse(weighted, both), torch.tensor([0.6, 0.15, 0.25], dtype=torch.float64))
+    raw = torch.tensor([0.35, 0.02, 0.04], dtype=torch.float64)
+    close(fuse(ProductRule(), both), raw / raw.sum())  # equal priors
+    raw = raw / prior.double()
+    close(fuse(ProductRule(prior), both), raw / raw.sum(), 1e-7)  # the prior is stored in float32
+    for rule in (MeanRule(), weighted, ProductRule(), ProductRule(prior)):
+        close(fuse(rule, first), p[0, 0])
+    with torch.no_grad():
+        weighted.weights.copy_(torch.tensor([math.log(3), 0.0], dtype=torch.float64))  # weights 3/4 and 1/4
+    close(fuse(weighted, both), 0.75 * p[0, 0] + 0.25 * p[0, 1])
+
+
+@pytest.mark.parametrize("rule", [MeanRule(), ProductRule(), WeightedRule(2)], ids=["mean", "product", "weighted"])
+def test_a_rule_does_not_read_what_is_missing(rule):
+    log_p = torch.randn(3, 2, 4).double().log_softmax(2)
+    present = torch.tensor([[1, 1], [1, 0], [0, 1]]).bool()
+    spoiled = torch.where(present[..., None], log_p, torch.nan).requires_grad_()
+    out = rule.double()(spoiled, present)
+    close(out, rule(log_p, present))
+    out.exp()[:, 0].sum().backward()
+    assert spoiled.grad.isfinite().all()
+    assert (spoiled.grad[~present] == 0).all()
+    assert (spoiled.grad[present] != 0).any(1).all()
+
+
+def test_a_branch_is_a_classifier_of_its_own():
+    model, data = models()["mean"].double(), batch()
+    log_p, present = model.branches(data)
+    for m, name in enumerate("ab"):
+        h, head = model.encoders[name](data[name]).clamp(min=0), model.heads[name]
+        close(log_p[:, m].exp(), (h @ head.weight.T + head.bias).softmax(1))
+    assert present.all()
+
+
+def test_a_rule_can_be_changed_without_training():
+    model, data = models()["mean"].double(), batch()
+    log_p = model.branches(data)[0]
+    close(model(data).exp(), log_p.exp().mean(1))
+    model.rule = ProductRule()
+    close(model(data), log_p.sum(1).log_softmax(1))
 
 
 def test_the_product_is_the_exact_posterior_of_independent_modalities():
@@ -370,27 +446,27 @@ def test_the_product_is_the_exact_posterior_of_independent_modalities():
     prior = torch.tensor([0.2, 0.3, 0.5]).double()
     x1, x2 = torch.rand(3, 4).double(), torch.rand(3, 5).double()
     x1, x2 = x1 / x1.sum(1, keepdim=True), x2 / x2.sum(1, keepdim=True)  # p(x | y)
-    model = DecisionFusion({"a": nn.Identity(), "b": nn.Identity()}, 3, [1, 1], "product", prior).double()
+    rule = ProductRule(prior)
     for i, j in itertools.product(range(4), range(5)):
         exact = prior * x1[:, i] * x2[:, j]
         single = torch.stack([prior * x1[:, i], prior * x2[:, j]])
         single = single / single.sum(1, keepdim=True)
-        fused = model.fuse(single.log()[None], torch.ones(1, 2).bool()).exp()[0]
+        fused = rule(single.log()[None], torch.ones(1, 2).bool()).exp()[0]
         close(fused, exact / exact.sum())
 
 
 def test_learned_weights_find_the_better_modality():
-    model = DecisionFusion(encoders(), 4, [3, 3], "weighted").double()
+    rule = WeightedRule(2).double()
     label = torch.arange(40) % 4
     log_p = torch.full((40, 2, 4), 0.25).double()
     log_p[:, 0] = 0.02 + 0.92 * F.one_hot(label, 4)  # the first modality knows, the second guesses
     log_p, present = log_p.log(), torch.ones(40, 2).bool()
-    optimizer = torch.optim.Adam([model.weights], 0.1)
+    optimizer = torch.optim.Adam(rule.parameters(), 0.1)
     for _ in range(100):
         optimizer.zero_grad()
-        F.nll_loss(model.fuse(log_p, present), label).backward()
+        F.nll_loss(rule(log_p, present), label).backward()
         optimizer.step()
-    assert model.weights.softmax(0)[0] > 0.95
+    assert rule.weights.softmax(0)[0] > 0.95
 
 
 # -------------------------------------------------------------------------------------------------- bad input
@@ -402,17 +478,23 @@ def test_encoders_may_read_whole_numbers_and_must_give_what_was_announced():
     for model in (LateFusion(words, 3, Concat([4, 4])), DecisionFusion(words, 3, [4, 4])):
         assert model.loss(data)["loss"].isfinite()  # the other modality is absent as a whole
     for dims in ([5, 4], [4, 5]):
-        with pytest.raises(ValueError, match="must give finite floats"):
+        with pytest.raises(ValueError, match="must give floats"):
             DecisionFusion(words, 3, dims).double()({**data, "sound": torch.rand(6, 2).double()})
-    places = {"text": nn.Embedding(9, 4), "sound": nn.Linear(2, 4)}
-    with pytest.raises(ValueError, match="'text' must give finite floats"):
-        DecisionFusion(places, 3, [4, 4])(data)
+    positions = {"text": nn.Embedding(9, 4), "sound": nn.Linear(2, 4)}
+    with pytest.raises(ValueError, match="'text' must give floats"):
+        DecisionFusion(positions, 3, [4, 4])(data)
+    with torch.no_grad():
+        words["sound"].weight.fill_(torch.inf)
+    with pytest.raises(ValueError, match="'features of sound' holds NaN or infinite values, first in example 0"):
+        DecisionFusion(words, 3, [4, 4]).double()({**data, "sound": torch.ones(6, 2).double()})
 
 
-def test_no_exchange_means_no_modality_hears_another():
+def test_without_exchanges_no_modality_attends_to_another():
     x, merge = features([3, 3]), CrossAttention([3, 3], 4, exchanges=0, heads=1).double()
     other = [x[0], torch.randn_like(x[1])]
     close(merge(x)[:, :4], merge(other)[:, :4])
+    alone = CrossAttention([3], 4, exchanges=2, heads=1).double()  # there is no other modality
+    close(alone(x[:1]), alone.project[0](x[0]))
     one = CrossAttention([3, 3], 4, exchanges=1, heads=1).double()
     assert (one(x)[:, :4] - one(other)[:, :4]).abs().max() > 1e-3
 
@@ -456,19 +538,20 @@ def test_bad_masks_are_refused(make):
         ({"a": torch.zeros(5, 5).double()}, ValueError, "same number"),
         ({"a": torch.full((6, 5), torch.nan).double()}, ValueError, "'a' holds NaN"),
         ({"b": torch.full((6, 2), torch.inf).double()}, ValueError, "'b' holds NaN or inf"),
-        ({"b_present": torch.ones(6)}, ValueError, "b_present must be bool"),
-        ({"b_present": torch.ones(5).bool()}, ValueError, "b_present must be bool"),
+        ({"b": torch.tensor([[0, 1]] * 4 + [[0, torch.nan]] * 2).double()}, ValueError, "first in example 4"),
+        ({"b_present": torch.ones(6)}, ValueError, "b_present' must be bool"),
+        ({"b_present": torch.ones(5).bool()}, ValueError, "b_present' must be bool"),
         ({"a": None, "b_present": torch.zeros(6).bool()}, ValueError, "every modality is missing in example 0"),
         ({"a": torch.zeros(0, 5).double(), "b": torch.zeros(0, 2).double()}, ValueError, "at least one"),
         ({"label": None}, ValueError, "no 'label'"),
-        ({"label": torch.arange(6) % 4 + 1}, ValueError, "labels from 0 to 3"),
-        ({"label": torch.arange(6) % 4 - 1}, ValueError, "labels from 0 to 3"),
+        ({"label": torch.arange(6) % 4 + 1}, ValueError, "labels from 0 to 3, got 4 in example 3"),
+        ({"label": torch.arange(6) % 4 - 1}, ValueError, "labels from 0 to 3, got -1 in example 0"),
         ({"label": torch.rand(6)}, TypeError, "label must be int64"),
         ({"label": torch.zeros(6, 1).long()}, TypeError, "label must be int64"),
         ({"label": torch.zeros(5).long()}, ValueError, "label"),
         ({"label": [0] * 6}, TypeError, "label must be int64"),
         ({"a": [[1.0] * 5] * 6}, TypeError, "'a' must be a tensor"),
-        ({"b_present": [True] * 6}, ValueError, "b_present must be bool"),
+        ({"b_present": [True] * 6}, ValueError, "b_present' must be bool"),
     ],
     ids=lambda v: v if isinstance(v, str) else "",
 )
@@ -487,6 +570,9 @@ def test_bad_batches_are_refused(name, change, error, says):
         lambda: MergeLayer([3], 0),
         lambda: Arithmetic([2, 3]),
         lambda: Arithmetic([2, 2], "median"),
+        lambda: Concat("33"),
+        lambda: Concat(["3", "3"]),
+        lambda: ConcatNodes([2, 2], 0),
         lambda: LowRankFusion([2, 2], 3, rank=0),
         lambda: TensorFusion([1000] * 3, 64),
         lambda: CrossAttention([2, 2], 6, heads=4),
@@ -494,20 +580,53 @@ def test_bad_batches_are_refused(name, change, error, says):
         lambda: LateFusion({}, 3, Concat([1])),
         lambda: LateFusion({"type": nn.Flatten()}, 3, Concat([1])),
         lambda: LateFusion({"a.b": nn.Flatten()}, 3, Concat([1])),
+        lambda: LateFusion({"label": nn.Flatten()}, 3, Concat([1])),
+        lambda: LateFusion({"a_present": nn.Flatten()}, 3, Concat([1])),
+        lambda: DecisionFusion({"weights": nn.Flatten()}, 3, [1]),
         lambda: LateFusion(encoders(), 3, Concat([3, 3]), hidden=-1),
         lambda: LateFusion(encoders(), 1, Concat([3, 3])),
         lambda: LateFusion(encoders(), 3, Concat([3])),
         lambda: EarlyFusion({}, 3),
         lambda: EarlyFusion({"a": 0}, 3),
-        lambda: DecisionFusion(encoders(), 4, [3, 3], "vote"),
+        lambda: DecisionFusion(encoders(), 4, [3, 3], WeightedRule(3)),
         lambda: DecisionFusion(encoders(), 4, [3]),
-        lambda: DecisionFusion(encoders(), 4, [3, 3], prior=torch.tensor([0.5, 0.5])),
-        lambda: DecisionFusion(encoders(), 4, [3, 3], prior=torch.tensor([1.0, 0.0, 0.0, 0.0])),
+        lambda: DecisionFusion(encoders(), 4, [3, 0]),
+        lambda: DecisionFusion(encoders(), 4, [3, 3], ProductRule(torch.tensor([0.5, 0.5]))),
+        lambda: ProductRule(torch.tensor([1.0, 0.0, 0.0, 0.0])),
+        lambda: ProductRule(torch.tensor([0.5, 0.4])),
+        lambda: WeightedRule(0),
     ],
 )
 def test_bad_settings_are_refused(make):
     with pytest.raises(ValueError, match=r"\w{5}"):
         make()
+
+
+@pytest.mark.parametrize(
+    ("make", "says"),
+    [
+        (lambda: DecisionFusion(encoders(), 4, [3, 3], "mean"), "rule must be a Rule"),
+        (lambda: LateFusion(encoders(), 4, "concat"), "merge must be a Merge"),
+        (lambda: LateFusion("ab", 4, Concat([3, 3])), "encoders must be a dict"),
+        (lambda: LateFusion({"a": Concat, "b": 3}, 4, Concat([3, 3])), "the encoder of 'a' must be a torch.nn.Module"),
+        (lambda: LateFusion({0: nn.Flatten()}, 4, Concat([3])), "name must be a string, got 0"),
+        (lambda: EarlyFusion("ab", 4), "sizes must be a dict"),
+        (lambda: ProductRule([0.5, 0.5]), "prior must be a float tensor"),
+        (lambda: Merge([3], 3), "abstract"),
+        (lambda: Classifier(encoders(), [3, 3], 4), "abstract"),
+        (lambda: Rule(), "abstract"),
+    ],
+)
+def test_arguments_of_another_kind_are_refused(make, says):
+    with pytest.raises(TypeError, match=says):
+        make()
+
+
+def test_sizes_may_be_any_whole_number():
+    d = np.int64(3)
+    model = LateFusion(encoders(), np.int64(4), Concat([d, d]), hidden=np.int64(5))
+    assert model.double()(batch()).shape == (6, 4)
+    assert type(Concat([d, d]).dim) is int
 
 
 @settings(deadline=None, max_examples=60)

@@ -1,4 +1,4 @@
-"""One small world of digits, seen through many modalities, and a smartwatch's two."""
+"""Multimodal data: a small world of digits in six modalities, scenes, monologues, and real recordings."""
 
 from .compose import MODALITIES, digits
 from .dataset import MultimodalDataset

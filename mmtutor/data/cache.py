@@ -16,8 +16,8 @@ from torch import Tensor
 def cached(name: str, key: Sequence[Any], make: Callable[[], Tensor], folder: Path) -> Tensor:
     """Read the tensor made earlier with the same key, or make and store it.
 
-    The file is written under a temporary name, flushed and renamed, under a lock; a damaged file is made
-    again. Where the folder cannot be written, the tensor is made all the same and a warning says so.
+    The file is written under a temporary name, flushed and renamed, under a lock; a damaged file is
+    replaced. Where the folder cannot be written, the tensor is made all the same and a warning says so.
 
     Args:
         name: the beginning of the file's name.
@@ -47,7 +47,7 @@ def cached(name: str, key: Sequence[Any], make: Callable[[], Tensor], folder: Pa
             try:
                 return load_file(path)["tensor"]
             except (SafetensorError, OSError, KeyError):
-                pass  # damaged: make it again
+                pass  # damaged: it is replaced
         tensor = make()
         try:
             save_file({"tensor": tensor}, part)

@@ -1,4 +1,4 @@
-"""``digits``: one world of digits, composed from the items of a split and seen through several modalities."""
+"""``digits``: examples of digits in several modalities, composed from the source items of a split."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .spoken import add_noise, log_mel, spoken
 from .street import street
 from .word import word
 
-# A modality that is derived from another one shows the same source item: the geometry of *this* handwritten digit.
+# A modality that is derived from another one shows the same source item: `shape` measures *this* handwritten digit.
 OWNER = {
     "handwritten": "handwritten",
     "street": "street",
@@ -53,7 +53,7 @@ def digits(
     cache: bool = True,
     progress: bool = True,
 ) -> MultimodalDataset:
-    """Examples of digits, each seen through the modalities named.
+    """Examples of digits, each in the modalities named.
 
     Items are split before examples are composed: no image, voice family or font of one split is in another.
     Example k depends on ``seed``, ``split`` and k alone, not on ``n`` or on which other modalities are asked for.
@@ -62,10 +62,10 @@ def digits(
     | --- | --- | --- |
     | handwritten | (1, 28, 28) | real MNIST digit, in [0, 1] |
     | street | (3, 32, 32) | rendered house number, in [0, 1] |
-    | spoken | (1, 32, 32) | log-mel picture of a synthesised voice in noise, in [0, 1] |
+    | spoken | (1, 32, 32) | log-mel spectrogram of a synthesised voice in noise, in [0, 1] |
     | waveform | (8000,) | the sound of `spoken`, 8 kHz, in [-1, 1] |
     | word | (8, 27) | one-hot letters of the English word |
-    | shape | (16,) | geometry of `handwritten`: the same digit, measured |
+    | shape | (16,) | measurements of the digit in `handwritten` |
 
     Args:
         modalities: one or more of the names above.
@@ -75,8 +75,9 @@ def digits(
         relation: ``"same"``: all modalities show the same digit, which is the label. ``"sum"``: each modality shows
             its own digit (``"<modality>_label"``) and the label is their sum modulo 10. ``shape`` shows the digit
             of ``handwritten``, and ``waveform`` that of ``spoken``; it counts once, under the latter's name.
-        drop: probability that a modality is missing for an example, for all or by name. One modality always stays.
-            A modality that may be missing comes with a mask ``"<modality>_present"``, bool (n,), and zeros where it is.
+        drop: probability that a modality is missing for an example, for all or by name. At least one
+            modality is always there. A modality that may be missing has a mask ``"<modality>_present"``, bool (n,),
+            and zeros where it is missing.
         street_difficulty: 0 (clean) to 1 (dark, bent, blurred).
         snr_db: range of the signal-to-noise ratio of ``spoken``, in decibels, -100 to 100;
             ``(inf, inf)`` is clean.
@@ -98,7 +99,7 @@ def digits(
         {'handwritten': (8, 1, 28, 28), 'word': (8, 8, 27), 'label': (8,)}
     """
     _check(modalities, split, n, seed, relation)
-    difficulty, typos = _share("street_difficulty", street_difficulty), _share("typos", typos)
+    difficulty, typos = _fraction("street_difficulty", street_difficulty), _fraction("typos", typos)
     snr_db = _decibels(snr_db)
     sources = {} if sources is None else sources
     _check_sources(sources)
@@ -239,8 +240,8 @@ def _check(
             raise ValueError(f"digits: {name} must be at least {least}, got {value}")
 
 
-def _share(name: str, value: object) -> float:
-    """The number, if it is a probability or another share."""
+def _fraction(name: str, value: object) -> float:
+    """The number, if it is between 0 and 1."""
     if not isinstance(value, _NUMBER) or isinstance(value, bool):
         raise TypeError(f"digits: {name} must be a number, got {value!r}")
     if not 0 <= value <= 1:
@@ -272,7 +273,7 @@ def _check_sources(sources: Mapping[str, Source]) -> None:
 def _chances(modalities: tuple[str, ...], drop: float | Mapping[str, float]) -> dict[str, float]:
     """The probability of missing for each modality."""
     if not isinstance(drop, Mapping):
-        return dict.fromkeys(modalities, _share("drop", drop))
+        return dict.fromkeys(modalities, _fraction("drop", drop))
     for name in drop:
         _known(name, modalities, "modality in drop")
-    return {modality: _share(f"drop of {modality!r}", drop.get(modality, 0.0)) for modality in modalities}
+    return {modality: _fraction(f"drop of {modality!r}", drop.get(modality, 0.0)) for modality in modalities}

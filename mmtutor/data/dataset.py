@@ -1,4 +1,4 @@
-"""A dataset of many modalities: a dict of tensors in memory, indexed by example."""
+"""A multimodal dataset: a dict of tensors in memory, indexed by example."""
 
 from __future__ import annotations
 
@@ -54,14 +54,14 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """The names of the modalities, without the label, the masks and ``"length"``, the real steps of a series."""
+        """Names of the modalities: without labels, masks and ``"length"``, the number of real steps of a sequence."""
         return tuple(n for n in self.tensors if n not in ("label", "length") and not n.endswith(("_present", "_label")))
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> dict[str, Tensor]:
-        if isinstance(index, tuple):  # to a tensor a tuple is one place along several axes
+        if isinstance(index, tuple):  # for a tensor, a tuple is one index along each of several axes
             index = list(index)
         return {name: value[index] for name, value in self.tensors.items()}
 

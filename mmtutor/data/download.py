@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-# What the standard library raises for a damaged archive: OSError for a place before its beginning,
+# What the standard library raises for a damaged archive: OSError for an offset before its beginning,
 # RuntimeError for encryption or an unknown compression.
 DAMAGED = (EOFError, OSError, RuntimeError, UnicodeError, zlib.error, tarfile.TarError, zipfile.BadZipFile)
 

@@ -48,7 +48,7 @@ def fsdd(
 
     Returns:
         Values float32 (N, 8000) in [-1, 1): the first second at 8 kHz, with silence after a shorter clip (20
-        of the 3,000 clips of version 1.0.10 are longer). Labels 0 to 9. Groups int64: the speaker's place in
+        of the 3,000 clips of version 1.0.10 are longer). Labels 0 to 9. Groups int64: the speaker's index in
         ``SPEAKERS``. Sorted by speaker, digit and take, whatever the archive's order.
 
     Raises:

@@ -26,9 +26,9 @@ def glove(path: str | os.PathLike[str], vocabulary: Vocabulary, *, seed: int = 0
         seed: of the vectors of words that the file does not have.
 
     Returns:
-        float32 (len(vocabulary), dim), a vector for each number of the vocabulary, and the words that were not found
-        (the four special ones not counted). What was not found gets normal noise around 0 with the standard deviation
-        of all numbers found; ``<pad>`` gets zeros.
+        float32 (len(vocabulary), dim), one row for each index of the vocabulary, and the words that were not found
+        (the four special ones not counted). A word that was not found gets normal noise around 0 with the
+        standard deviation of all numbers found; ``<pad>`` gets zeros.
 
     Raises:
         OSError: there is no such file, or it cannot be read.

@@ -18,6 +18,6 @@ def handwritten(split: str) -> Items:
     """
     data = packaged("handwritten.npz")
     start, stop = _WITHIN_CLASS[check_split(split)]
-    place = np.arange(len(data["labels"])) % _PER_CLASS
-    chosen = (place >= start) & (place < stop)
+    position = np.arange(len(data["labels"])) % _PER_CLASS
+    chosen = (position >= start) & (position < stop)
     return Items(data["images"][chosen][:, None], data["labels"][chosen].astype(np.int64))

@@ -1,4 +1,4 @@
-"""Where a modality comes from: source items, split before anything is composed from them."""
+"""Source items of a modality; they are split before examples are composed from them."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Items:
     """The source items of one modality in one split.
 
     Attributes:
-        values: (N, ...); uint8 images stand for their value divided by 255.
+        values: (N, ...); uint8 images mean their value divided by 255.
         labels: (N,) int64.
         groups: (N,) int64, what the split was made on (voice family, speaker, subject), or None.
     """
@@ -47,7 +47,7 @@ def example_rng(seed: int, split: str, k: int, stream: str) -> np.random.Generat
 
 
 def rows_by_digit(items: object, split: str, who: str) -> list[NDArray[np.intp]]:
-    """Where the items of each digit stand, 0 to 9; ``who`` gave them, as an error should call it.
+    """The indices of the items of each digit, 0 to 9; ``who`` is what an error calls their source.
 
     Raises:
         TypeError: they are no `Items`.

@@ -1,17 +1,18 @@
-"""Monologues: people say what they think of a thing, in words, voice and face, and some of them are ironic.
+"""Monologues: people give an opinion in words, voice and face, and some of them are ironic.
 
-Hidden bits are shown by three modalities (⊕ is exclusive or):
+Three modalities show hidden bits (⊕ is exclusive or):
 
     sentiment y ~ Bernoulli(1/2), the label        irony i ~ Bernoulli(0.3)
     language: words w = y ⊕ i
     acoustic: voice v, which is y or (with probability 0.35) not, and tone t, which is i or (0.1) not
     visual:   face f, which is y or (0.25) not
 
-Words mislead where irony is; only words and tone together undo it. All else (speaker, topic, intensity, time) is
-independent of the bits, and they can be read almost without error, so what modalities know is a sum over 32 cases.
+Ironic words mislead; only words and tone together reveal the sentiment. Everything else (speaker, topic, intensity,
+time) is independent of the bits. The bits can be read from the modalities almost without error, so their mutual
+information with the label is a sum over 32 cases.
 
-Voice and face never rest: where they say nothing, breath and gaze move as strongly, so that the size of a step does not
-tell whether something happens there.
+Voice and face always move: at steps that carry no bit, breath and gaze move as strongly, so that the size of an input
+does not tell whether there is an event.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ from .items import check_split, example_rng
 
 STEPS = 20  # one per word; shorter monologues stand at the end
 SIZES = {"language": 32, "acoustic": 12, "visual": 16}  # features per step
-IRONY, RARE_IRONY = 0.3, 0.1  # how often one is ironic; rare where language is dominant
+IRONY, RARE_IRONY = 0.3, 0.1  # probability of irony; rare if language is dominant
 VOICE_FLIP, TONE_FLIP, FACE_FLIP = 0.35, 0.1, 0.25
 STRONG = 1.75  # from this intensity on words are strong
 SENTIMENT_WORDS = [  # negative mild, negative strong, positive mild, positive strong: at 2 w + strong
@@ -64,12 +65,12 @@ _NOISE = {"language": 0.05, "acoustic": 0.1, "visual": 0.1}  # standard deviatio
 
 
 class Monologues(MultimodalDataset):
-    """Monologues with their sentences and with the steps at which each modality carries its bits.
+    """Monologues with their sentences and with the steps at which each modality shows its bits.
 
     Attributes:
         sentences: the words of each example, 8 to 20.
         events: ``"language"``, ``"acoustic"``, ``"visual"``, and the two parts of acoustic, ``"voice"`` and ``"tone"``:
-            bool (N, 20), true at the steps that carry the bits of that modality.
+            bool (N, 20), true at the steps that show the bits of that modality.
     """
 
     def __init__(self, tensors: dict[str, Tensor], sentences: list[list[str]], events: dict[str, Tensor]) -> None:
@@ -78,7 +79,7 @@ class Monologues(MultimodalDataset):
 
 
 class Information(NamedTuple):
-    """What modalities know of the label: mutual information in bits, and the best accuracy that any reader can have."""
+    """Mutual information of modalities and label in bits, and the best accuracy that any classifier can reach."""
 
     bits: float
     accuracy: float
@@ -97,24 +98,25 @@ class _Bits(NamedTuple):
 def monologues(
     split: str, n: int, seed: int = 0, *, irony: float | None = None, dominant: str | None = None, progress: bool = True
 ) -> Monologues:
-    """Short made-up reviews as three aligned series, one step per word, left-padded with zeros as CMU-MOSI is.
+    """Short synthetic reviews as three aligned sequences, one step per word, left-padded with zeros as CMU-MOSI is.
 
     Monologue k depends on ``seed``, ``split``, k and the probability of irony alone, not on ``n``.
 
     Args:
         split: ``"train"``, ``"valid"`` or ``"test"``: three independent draws.
-        n: how many, at least 1.
+        n: number of monologues, at least 1.
         seed: of everything drawn at random, at least 0.
         irony: the probability that a monologue is ironic, in [0, 1]; None: 0.3.
-        dominant: ``"language"`` makes irony rare (0.1), so that language knows by far the most, as in CMU-MOSI.
-        progress: show a bar when making takes longer than two seconds.
+        dominant: ``"language"`` makes irony rare (0.1), so that language has by far the most information about the
+            label, as in CMU-MOSI.
+        progress: show a progress bar if generation takes longer than two seconds.
 
     Returns:
         The modalities, float32 in arbitrary units: ``"language"`` (n, 20, 32), each word's `word_vector` and a little
         noise; ``"acoustic"`` (n, 20, 12); ``"visual"`` (n, 20, 16). ``"length"``, the number of real steps, 8 to 20,
         which stand at the end. The bits, 0 or 1: ``"label"``, the sentiment, ``"irony_label"``, ``"words_label"``,
         ``"voice_label"``, ``"tone_label"`` and ``"face_label"``. ``"score_label"``, float32: its sign is the sentiment,
-        its size the intensity, uniform in [0.5, 3]. Style: ``"topic_label"``, a place in ``TOPICS``, and, float32, the
+        its size the intensity, uniform in [0.5, 3]. Style: ``"topic_label"``, an index of ``TOPICS``, and, float32, the
         voice's baseline ``"pitch_label"`` in [-1, 1] and the swing of the head ``"pose_label"`` in [0.2, 1.2]. All but
         the modalities are of shape (n,), and int64 where not said otherwise.
 
@@ -175,17 +177,17 @@ def monologues(
 def word_vector(word: str) -> NDArray[np.float32]:
     """The vector of a word, float32 (32,), fixed and read-only: a stand-in for GloVe.
 
-    It is random, about standard normal. Words of sentiment lean to a common direction or away from it, for words of
-    like use lie near each other in GloVe too.
+    It is random, about standard normal. Positive words lie along a common direction and negative words against it,
+    because words of similar use are near each other in GloVe too.
 
     Examples:
         >>> bool((word_vector("wonderful") == word_vector("wonderful")).all()), word_vector("awful").shape
         (True, (32,))
     """
     vector = _random_vector(word)
-    for place, words in enumerate(SENTIMENT_WORDS):
+    for group, words in enumerate(SENTIMENT_WORDS):
         if word in words:
-            vector = 0.8 * vector + (0.6 if place > 1 else -0.6) * _random_vector("sentiment")
+            vector = 0.8 * vector + (0.6 if group > 1 else -0.6) * _random_vector("sentiment")
     vector.flags.writeable = False
     return vector
 
@@ -197,9 +199,9 @@ def _random_vector(name: str) -> NDArray[np.float32]:
 def information(
     modalities: Sequence[str] = tuple(SIZES), *, irony: float | None = None, dominant: str | None = None
 ) -> Information:
-    """Exactly what one who reads the bits of these modalities without error knows of the label.
+    """The exact information about the label in the bits of these modalities.
 
-    With x all that the modalities show: I(y; x) = Σ p(y, x) log₂ [p(y, x) / (p(y) p(x))], and the best accuracy is
+    With x all bits that the modalities show: I(y; x) = Σ p(y, x) log₂ [p(y, x) / (p(y) p(x))], and the best accuracy is
     Σₓ max_y p(y, x).
 
     Args:
@@ -232,8 +234,8 @@ def additive_accuracy(
     Exact by enumeration: of g_l and g_f only the order matters in which they put the four pairs (w, f), eight orders in
     all; g_a cuts this order once for each acoustic reading, positive above the cut, and the best cut is taken.
 
-    Acoustic may overrule the words where the tone is ironic, so 0.851 is possible, though not what is usual: the logits
-    of each modality by itself add up to 0.785, and to that also leads training the three g together by cross-entropy.
+    Acoustic may overrule the words if the tone is ironic, so 0.851 is possible but not usual: the sum of the logits of
+    each modality alone reaches 0.785, and so does joint training of the three g with cross-entropy.
 
     Arguments and errors are those of `information`.
 
@@ -253,7 +255,7 @@ def additive_accuracy(
 
 
 def _joint(caller: str, modalities: Sequence[str], irony: float | None, dominant: str | None) -> NDArray[np.float64]:
-    """P(y, readings), of shape (2, 2, 4, 2): y, w, 2 v + t, f; the axis of a modality that is not there is 1 long."""
+    """P(y, bits), of shape (2, 2, 4, 2): y, w, 2 v + t, f; the axis of a modality that is not asked for is 1 long."""
     if isinstance(modalities, str) or not isinstance(modalities, Sequence):
         raise TypeError(f"{caller}: modalities must be a list of names, got {modalities!r}")
     for name in modalities:
@@ -294,7 +296,7 @@ def _bits(rng: np.random.Generator, irony: float) -> _Bits:
 
 
 def _sentence(rng: np.random.Generator, subjects: Sequence[str], choices: Sequence[str]) -> tuple[list[str], int]:
-    """8 to 20 words, and the place of the one among them that is drawn from ``choices``."""
+    """8 to 20 words, and the index of the one among them that is drawn from ``choices``."""
 
     def draw(pool: Sequence[str]) -> list[str]:
         return pool[int(rng.integers(len(pool)))].split()
@@ -317,11 +319,11 @@ def _sentence(rng: np.random.Generator, subjects: Sequence[str], choices: Sequen
 
 
 def _times(rng: np.random.Generator, length: int) -> tuple[slice, slice, slice]:
-    """When voice and tone, one after the other in any order, and the face show something: two or three steps each."""
+    """The steps of voice and tone, one after the other in any order, and of the face: two or three steps each."""
     first, second, third = map(int, rng.integers(2, 4, 3))
     early, late = sorted(map(int, rng.integers(length - first - second + 1, size=2)))
-    heard = [slice(early, early + first), slice(late + first, late + first + second)]
-    voice, tone = heard if rng.random() < 0.5 else heard[::-1]
+    events = [slice(early, early + first), slice(late + first, late + first + second)]
+    voice, tone = events if rng.random() < 0.5 else events[::-1]
     start = int(rng.integers(length - third + 1))
     return voice, tone, slice(start, start + third)
 

@@ -1,4 +1,4 @@
-"""CMU-MOSI: opinions about films, as features of the words, the voice and the face (Zadeh et al., 2016).
+"""CMU-MOSI: opinions about films, as features of language, voice and face (Zadeh et al., 2016).
 
 The features are shared as pickles, and a pickle is a program: whoever loads one runs it. Here numpy and the rest of
 Python are out of its reach: whatever it asks for is looked up in a table of six names, which stand for small classes
@@ -29,12 +29,12 @@ _KEPT = {*KEYS, "length", "score", "repaired"}
 
 
 class Mosi(MultimodalDataset):
-    """CMU-MOSI with what is no tensor; `mosi` makes it.
+    """CMU-MOSI with the texts and names of its examples; made by `mosi`.
 
     Attributes:
-        sentences: what is said in each example; None where the file does not have it.
-        ids: the name of each example, its parts with a space between them; None where the file does not have it.
-        repaired: how many numbers of each modality in the whole split were infinite or none, and are 0 now.
+        sentences: the transcript of each example; None if the file does not have it.
+        ids: the name of each example, its parts with a space between them; None if the file does not have it.
+        repaired: how many numbers of each modality in the whole split were NaN or infinite, and are 0 now.
     """
 
     def __init__(
@@ -179,7 +179,7 @@ def _checked(part: Any, where: str) -> dict[str, NDArray[Any]]:
     score = _array(_get(part, key, where), f"{where}, {key!r}", "fiu")
     if len(score) != n or score.size != n:
         raise ValueError(f"{where}, {key!r}: should be one score for each of {n} examples, is {score.shape}")
-    if not ((score >= -3) & (score <= 3)).all():  # nor is it true of what is no number
+    if not ((score >= -3) & (score <= 3)).all():  # nor is it true of NaN
         raise ValueError(f"{where}, {key!r}: scores should be from -3 to 3, found {score.min()} to {score.max()}")
     repaired = []
     for modality, array in found.items():
@@ -198,7 +198,7 @@ def _checked(part: Any, where: str) -> dict[str, NDArray[Any]]:
 
 
 def _pad_left(modalities: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Turn each example round until its last real step is at the end, and count from its first one."""
+    """Rotate each example until its last real step is at the end, and count from its first one."""
     real = np.any([(array != 0).any(2) for array in modalities.values()], 0)  # (N, T)
     steps = real.shape[1]
     real[~real.any(1), -1] = True

@@ -53,7 +53,7 @@ class Photos(Dataset[dict[str, Tensor]]):
 
     ``photos[k]`` is a dict with ``"photo"``, float32 (3, size, size) in [0, 1]: red, green and blue, the shorter side
     resized to ``size`` (bilinear over all pixels that fall into one, so that fine patterns do not flicker) and cut
-    to the middle square (a camera's note which side is up is not read). It raises a ValueError with the file's name if
+    to the middle square (EXIF orientation is not read). It raises a ValueError with the file's name if
     that is missing or damaged.
 
     It works with any ``DataLoader``, also one with workers.
@@ -66,7 +66,7 @@ class Photos(Dataset[dict[str, Tensor]]):
 
     Attributes:
         files: as given.
-        captions: as given; all of them, for measuring against.
+        captions: as given; all of them, as references for the metrics.
 
     Raises:
         OSError: there is nothing at ``images``.
@@ -90,7 +90,7 @@ class Photos(Dataset[dict[str, Tensor]]):
         Args:
             vocabulary: made from the captions of the training photographs.
             length: numbers per caption, start and end included, at least 3. Of longer captions the end is cut off.
-            references: captions per photograph, at least 1: the first ones, in turn again where there are fewer.
+            references: captions per photograph, at least 1: the first ones, repeated in turn where there are fewer.
 
         Returns:
             New photos whose items also have ``"caption"``, int64 (references, length).
@@ -254,19 +254,19 @@ def _caption(sentence: Any, where: str) -> str:
 def _find(images: str | os.PathLike[str], listed: dict[str, list[str]], size: int) -> Photos:
     """The listed photographs, where they lie below the folder or in the archive."""
     images = Path(images)
-    places = (
+    found = (
         {file: file for file in listed if (images / file).is_file()} if images.is_dir() else _Zip(images).find(listed)
     )
-    missing = [file for file in listed if file not in places]
+    missing = [file for file in listed if file not in found]
     if missing:
         raise ValueError(f"{images}: {len(missing)} of {len(listed)} photos are missing, the first is {missing[0]!r}")
-    return Photos(images, [places[file] for file in listed], list(listed.values()), size)
+    return Photos(images, [found[file] for file in listed], list(listed.values()), size)
 
 
 class _Zip:
     """A zip archive that each process opens for itself, and only when it reads.
 
-    Two processes with one open file would move each other's place in it. So a worker opens it anew, whether it
+    Two processes with one open file would move each other's position in it. So a worker opens it anew, whether it
     was forked (another process id) or got a pickled copy (the path alone).
     """
 

@@ -1,7 +1,7 @@
-"""Scenes: coloured handwritten digits on a noisy ground, with sentences that say what is where.
+"""Scenes: coloured handwritten digits on a noisy background, with captions that say what is where.
 
-Every object has a mask and every word knows which object it speaks of, so that 'the network looks at the right place'
-can be measured. The digits are real, the scenes and sentences are made.
+Every object has a mask and for every word it is known which object it refers to, so that it can be measured whether a
+network attends to the right object. The digits are real, the scenes and captions are synthetic.
 """
 
 from __future__ import annotations
@@ -65,7 +65,7 @@ class Thing:
 
 
 class Scenes(MultimodalDataset):
-    """Scenes with their sentences: a dataset of dicts of tensors, plus the captions as text.
+    """Scenes with their captions: a dataset of dicts of tensors, plus the captions as text.
 
     Attributes:
         captions: three references for each scene.
@@ -90,7 +90,7 @@ class Scenes(MultimodalDataset):
 
         Returns:
             New scenes that also have ``"caption"``, int64 (n, 3, 24), and ``"about_label"``, int64 (n, 3, 24): the
-            object that each word speaks of, -1 where it speaks of none.
+            object that each word refers to, -1 where it refers to none.
         """
         caption = torch.stack(
             [torch.stack([vocabulary.encode(text, CAPTION_LENGTH) for text in texts]) for texts in self.captions]
@@ -103,11 +103,11 @@ class Scenes(MultimodalDataset):
         return Scenes(tensors, self.captions, self.objects, self._about)
 
     def crops(self, size: int = 32, shift: int = 6, seed: int = 0) -> MultimodalDataset:
-        """Each object by itself, as pictures to learn from what one object looks like.
+        """Each object by itself, as images to train an image encoder on.
 
         Args:
             size: pixels on a side, even, at most 64; what lies outside the scene repeats its border.
-            shift: the most pixels by which an object is off the middle, across and down.
+            shift: the largest number of pixels by which an object is off the middle, across and down.
             seed: of the shifts.
 
         Returns:
@@ -134,7 +134,7 @@ class Scenes(MultimodalDataset):
 
 
 class Pairs(MultimodalDataset):
-    """Pictures with several captions as pairs of a picture and one caption: R examples for each picture.
+    """Images with several captions as pairs of an image and one caption: R examples for each image.
 
     Args:
         tensors: ``"caption"`` (n, R, T) among them.
@@ -170,7 +170,7 @@ def scenes(
     source: Source = handwritten,
     progress: bool = True,
 ) -> Scenes:
-    """Scenes of coloured digits, each with three different sentences.
+    """Scenes of coloured digits, each with three different captions.
 
     Colours differ within a scene, and so do digits. Scene k depends on ``seed``, ``split`` and k alone, not on ``n``.
 
@@ -185,10 +185,10 @@ def scenes(
         progress: show a bar when making takes longer than two seconds.
 
     Returns:
-        ``"scene"`` float32 (n, 3, 64, 64) in [0, 1]; and what only a made world knows: ``"owner_label"`` int8
+        ``"scene"`` float32 (n, 3, 64, 64) in [0, 1]; and what is known of synthetic data only: ``"owner_label"`` int8
         (n, 64, 64), the object that a pixel shows or -1; ``"box_label"`` int64 (n, most, 4), left, top, right and
-        bottom; ``"digit_label"``, ``"colour_label"`` (a place in ``COLOURS``) and ``"big_label"`` int64 (n, most), -1
-        where there is no such object. Captions are text until `Scenes.tokenised`.
+        bottom; ``"digit_label"``, ``"colour_label"`` (an index into ``COLOURS``) and ``"big_label"`` int64 (n, most),
+        -1 where there is no such object. Captions are text until `Scenes.tokenised`.
 
     Raises:
         ValueError: a number out of range, an unknown colour, or pairs that leave nothing to show.
@@ -289,7 +289,7 @@ def _glyph(value: NDArray[np.generic]) -> NDArray[np.uint8]:
 
 
 def _place(rng: np.random.Generator, pairs: Sequence[Pair], glyphs: list[NDArray[np.uint8]]) -> list[Thing] | None:
-    """A place for each object, or None where they do not fit or no two have a clear relation."""
+    """A position for each object, or None where they do not fit or no two have a clear relation."""
     things: list[Thing] = []
     for (colour, digit), glyph in zip(pairs, glyphs, strict=True):
         size = "big" if rng.random() < 0.5 else "small"
@@ -337,7 +337,7 @@ def _draw(
 
 
 def _references(rng: np.random.Generator, things: Sequence[Thing]) -> list[list[tuple[str, int]]]:
-    """Three different sentences as pairs of a word and the object that it speaks of (-1: none)."""
+    """Three different captions as pairs of a word and the object that it refers to (-1: none)."""
     sentences: list[list[tuple[str, int]]] = []
     while len(sentences) < 3:
         sentence = _sentence(rng, things)
@@ -347,7 +347,7 @@ def _references(rng: np.random.Generator, things: Sequence[Thing]) -> list[list[
 
 
 def _sentence(rng: np.random.Generator, things: Sequence[Thing]) -> list[tuple[str, int]]:
-    """One sentence: all objects, the first two with their relation."""
+    """One caption: all objects, the first two with their relation."""
     order = [int(k) for k in rng.permutation(len(things))]
     there_is, sizes, more = rng.random(3) < 0.5
 

@@ -1,4 +1,4 @@
-"""The geometry of a handwritten digit as sixteen numbers: the tabular modality."""
+"""Sixteen measurements of a handwritten digit: the tabular modality."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ NAMES = (
     "width",
     "centre_x",
     "centre_y",
-    "spread_x",
-    "spread_y",
+    "std_x",
+    "std_y",
     "slant",
     "holes",
     "hole_height",
@@ -27,10 +27,10 @@ def shape(image: NDArray[np.uint8]) -> NDArray[np.float32]:
         image: uint8 (28, 28), ink bright.
 
     Returns:
-        float32 (16,), in the order of ``NAMES``, each of order one: share of ink; height, width, centre and
-        spread of the ink as shares of the picture; slant (sideways shift per row); number of holes and the
-        height at which they lie; ink in six zones of the digit's box (top, middle, bottom; left, right) as
-        shares of all ink. No ink brighter than 64 gives zeros.
+        float32 (16,), in the order of ``NAMES``, each of order one: mean brightness; height, width, centre and
+        standard deviation of the ink relative to the size of the image; slant (sideways shift per row); number of
+        holes and the height at which they lie; the fraction of the ink in each of six zones of the digit's
+        bounding box (top, middle, bottom; left, right). No ink brighter than 64 gives zeros.
 
     Raises:
         ValueError: the image is not uint8 (28, 28).

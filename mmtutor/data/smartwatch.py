@@ -1,4 +1,4 @@
-"""A smartwatch on a shoulder patient's wrist: real recordings of two sensors (D. Burns and others, 2018)."""
+"""A smartwatch worn during shoulder exercises: real recordings of two sensors (D. Burns and others, 2018)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _LENGTH = 50  # samples: two seconds at 25 Hz
 
 
 def people(split: str, fold: int) -> tuple[int, ...]:
-    """Who is in a split: two people in test, the one after them in valid, the other seven in train.
+    """The people in a split: two in test, the one after them in valid, the other seven in train.
 
     Over the five folds each of the ten people is in test once.
 
@@ -47,7 +47,7 @@ def smartwatch(split: str, *, fold: int = 0, hop: int = _LENGTH) -> MultimodalDa
         hop: samples from the start of a window to the next, at 25 Hz; below 50 the windows overlap.
 
     Returns:
-        ``"accelerometer"`` in g and ``"gyroscope"`` in rad/s, float32 (N, 50, 3); ``"label"``, the place in
+        ``"accelerometer"`` in g and ``"gyroscope"`` in rad/s, float32 (N, 50, 3); ``"label"``, the index in
         ``EXERCISES``, and ``"recording_label"``, which recording a window is from, both int64 (N,).
 
     Raises:

@@ -1,7 +1,7 @@
-"""Spoken digits: sound at 8 kHz, noise, and the log-mel picture of a sound.
+"""Spoken digits: sound at 8 kHz, noise, and the log-mel spectrogram of a sound.
 
-The sounds are synthesised (espeak-ng, 64 voices, each digit twice) and named so: a network trained on them
-does not yet understand people (see the chapter on fusion). Voices that sound alike form a family, and a
+The sounds are synthesised (espeak-ng, 64 voices, each digit twice): a network trained on them recognises real
+voices much less well (chapter 2). Voices that sound alike form a family, and a
 family lies in one split only. ``fsdd`` in the same folder reads recordings of real people.
 """
 
@@ -25,15 +25,15 @@ Array = NDArray[np.float64]
 def mu_law_encode(wave: Array) -> NDArray[np.uint8]:
     """Sound in [-1, 1] to one byte a sample, with finer steps near zero (ITU G.711's curve, mu = 255).
 
-    What is louder is clipped.
+    Louder samples are clipped.
     """
     y = np.sign(wave) * np.log1p(255 * np.abs(np.clip(wave, -1, 1))) / np.log(256)
     return np.asarray(np.round((y + 1) * 127.5), np.uint8)
 
 
-def mu_law_decode(code: NDArray[np.uint8]) -> Array:
+def mu_law_decode(encoded: NDArray[np.uint8]) -> Array:
     """The inverse of ``mu_law_encode``, float in [-1, 1]."""
-    y = code / 127.5 - 1
+    y = encoded / 127.5 - 1
     return np.asarray(np.sign(y) * np.expm1(np.abs(y) * np.log(256)) / 255)
 
 
@@ -82,7 +82,7 @@ def _mel_filters() -> Array:
 
 
 def log_mel(wave: NDArray[np.floating]) -> NDArray[np.float32]:
-    """A sound as a picture: energy per frequency band and moment, in decibels.
+    """The log-mel spectrogram of a sound: energy per frequency band and frame, in decibels.
 
     Args:
         wave: (8000,) one second at 8 kHz, finite.

@@ -1,7 +1,7 @@
-"""House numbers seen from the street: rendered, with the troubles of real ones.
+"""Synthetic house numbers, rendered with the difficulties of photographs.
 
 Each picture shows one digit in the middle, in a font of its split, with cut-off neighbours, shear, shadow, a
-low resolution, noise and JPEG's blocks. Synthetic, and named so: ``svhn`` in the same folder reads real ones.
+low resolution, noise and JPEG's blocks. ``svhn`` in the same folder reads real ones.
 """
 
 from __future__ import annotations

@@ -41,8 +41,8 @@ def svhn(
     """The street digits of a split, downloaded the first time (train 182 MB, test 64 MB, extra 1.3 GB).
 
     The test split is the official one (26,032). The valid split is the last tenth of the official training
-    crops (7,325 of 73,257): crops of one photograph stand next to each other, so that a cut in one place
-    keeps them on one side of it, as a random choice would not. The train split is the rest (65,932).
+    crops (7,325 of 73,257): crops of one photograph are next to each other in the file, so a single cut
+    keeps them in one split, which a random choice would not. The train split is the rest (65,932).
 
     Args:
         split: ``"train"``, ``"valid"`` or ``"test"``.

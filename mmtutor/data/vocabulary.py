@@ -1,4 +1,4 @@
-"""Words and their numbers."""
+"""A vocabulary: words and their numbers (token ids)."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
 class Vocabulary:
     """The words that a model knows, numbered. The first four are ``<pad> <start> <end> <unk>``, 0 to 3.
 
-    Make it from the training captions only: a word that occurs in no training caption is one that no model can
-    have learned, and counting it in would let the test set leak into the model.
+    Make it from the training captions only: no model can learn a word that occurs in no training caption, and a
+    vocabulary from all captions would leak the test set into the model.
 
     Args:
         words: the others, each once, without white space.
@@ -52,7 +52,7 @@ class Vocabulary:
 
     @classmethod
     def from_captions(cls, captions: Iterable[str], min_count: int = 1) -> Vocabulary:
-        """The words that occur at least ``min_count`` times, the commonest first, then by the alphabet.
+        """The words that occur at least ``min_count`` times, the most frequent first, then in alphabetical order.
 
         Args:
             captions: words with white space between them; they are taken as they are.

@@ -1,4 +1,4 @@
-"""The digit as an English word, letter by letter, at a random place."""
+"""The digit as an English word, letter by letter, at a random position."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def word(label: int, rng: np.random.Generator, typos: float = 0.0) -> NDArray[np
     Args:
         label: 0 to 9.
         rng: where the offset and the typos are drawn from.
-        typos: probability that a letter is replaced by a random one. With 0 the word gives the label away.
+        typos: probability that a letter is replaced by a random one. With 0 the word determines the label.
 
     Returns:
         uint8 (8, 27), positions by letters; column 0 is the space.

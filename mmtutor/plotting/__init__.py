@@ -9,7 +9,7 @@
 | ``style.py`` | colours, markers and the look of all figures |
 """
 
-from mmtutor.plotting.examples import attention, captioned, grid, shares, world
+from mmtutor.plotting.examples import attention, captioned, grid, sentence_heatmap, world
 from mmtutor.plotting.figures import bars, curves, gaussians, history, latents, moments, scatter
 from mmtutor.plotting.maps import fusion_map, vae_map
 from mmtutor.plotting.notebook import show, sound
@@ -30,7 +30,7 @@ __all__ = [
     "latents",
     "moments",
     "scatter",
-    "shares",
+    "sentence_heatmap",
     "show",
     "sound",
     "vae_map",

@@ -73,55 +73,55 @@ def _draw(axis: Any, modality: str, value: np.ndarray) -> None:
         )
 
 
-def captioned(data: Scenes, examples: Sequence[int], sentences: Sequence[str], title: str) -> Figure:
-    """Scenes side by side, each with a sentence below it.
+def captioned(data: Scenes, examples: Sequence[int], captions: Sequence[str], title: str) -> Figure:
+    """Scenes side by side, each with a caption below it.
 
     Args:
         data: the scenes.
         examples: which ones, four in a row.
-        sentences: one for each example.
+        captions: one for each example.
         title: the message.
 
     Raises:
-        ValueError: there is no such example, or not one sentence for each.
+        ValueError: there is no such example, or not one caption for each.
     """
     if not len(examples) or not all(-len(data) <= k < len(data) for k in examples):
         raise ValueError(f"captioned: examples must be some of the {len(data)}, got {examples!r}")
-    if len(sentences) != len(examples) or isinstance(sentences, str):
-        raise ValueError(f"captioned: sentences must be {len(examples)}, one for each example, got {len(sentences)}")
+    if len(captions) != len(examples) or isinstance(captions, str):
+        raise ValueError(f"captioned: captions must be {len(examples)}, one for each example, got {len(captions)}")
     rows = -(-len(examples) // 4)
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(rows, 4, figsize=(9, 2.75 * rows + 0.4), squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
-        for axis, k, sentence in zip(axes.flat, examples, sentences, strict=False):
+        for axis, k, caption in zip(axes.flat, examples, captions, strict=False):
             axis.imshow(data[k]["scene"].permute(1, 2, 0).numpy())
-            lines = "\n".join(textwrap.wrap(sentence, 26))
+            lines = "\n".join(textwrap.wrap(caption, 26))
             axis.text(0.5, -0.04, lines, ha="center", va="top", size=9, transform=axis.transAxes)
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
 def attention(scene: ArrayLike, words: Sequence[str], alpha: ArrayLike, title: str) -> Figure:
-    """A scene, and for each word of a sentence where the model looked: the lighter, the more.
+    """A scene, and the same scene for each word of a caption, lighter where the attention weights are larger.
 
-    Above each word's picture stands how much attention the place with most of it got.
+    Above each word's picture stands the largest attention weight; brightness is relative to it.
 
     Args:
         scene: (3, H, W) in [0, 1].
         words: T words.
-        alpha: (T, L) or more rows, the attention at each word on L places in a square grid.
+        alpha: (T, L) or more rows, the attention weights at each word, for L regions in a square grid.
         title: the message.
 
     Raises:
         ValueError: the shapes do not fit.
     """
-    picture, looks = np.asarray(scene, float), np.asarray(alpha, float)
-    side = round(looks.shape[-1] ** 0.5) if looks.ndim == 2 else 0
-    if picture.ndim != 3 or len(picture) != 3 or not words or len(looks) < len(words) or side**2 != looks.shape[-1]:
+    picture, weights = np.asarray(scene, float), np.asarray(alpha, float)
+    side = round(weights.shape[-1] ** 0.5) if weights.ndim == 2 else 0
+    if picture.ndim != 3 or len(picture) != 3 or not words or len(weights) < len(words) or side**2 != weights.shape[-1]:
         raise ValueError(
             f"attention: needs a scene (3, H, W), T words and alpha (T, L) with L a square, "
-            f"got {picture.shape}, {len(words)} words and {looks.shape}"
+            f"got {picture.shape}, {len(words)} words and {weights.shape}"
         )
     columns = 6
     rows = -(-(len(words) + 1) // columns)
@@ -131,10 +131,10 @@ def attention(scene: ArrayLike, words: Sequence[str], alpha: ArrayLike, title: s
             axis.axis("off")
         axes.flat[0].imshow(picture.transpose(1, 2, 0))
         axes.flat[0].set_title("scene", loc="center", size=10)
-        for axis, word, look in zip(axes.flat[1:], words, looks, strict=False):
-            share = np.kron(look.reshape(side, side) / look.max(), np.ones((picture.shape[1] // side,) * 2))
-            axis.imshow(0.6 * picture.transpose(1, 2, 0) + 0.4 * share[..., None])
-            axis.set_title(f"{word}  {look.max():.2f}", loc="center", size=10)
+        for axis, word, weight in zip(axes.flat[1:], words, weights, strict=False):
+            light = np.kron(weight.reshape(side, side) / weight.max(), np.ones((picture.shape[1] // side,) * 2))
+            axis.imshow(0.6 * picture.transpose(1, 2, 0) + 0.4 * light[..., None])
+            axis.set_title(f"{word}  {weight.max():.2f}", loc="center", size=10)
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 
@@ -171,26 +171,28 @@ def grid(pictures: ArrayLike, rows: Sequence[str], columns: Sequence[str], title
     return figure
 
 
-def shares(
+def sentence_heatmap(
     words: Sequence[str], values: Mapping[str, ArrayLike], events: Mapping[str, ArrayLike], title: str
 ) -> Figure:
-    """A sentence whose words are coloured by a share, one row for each modality; known events have a frame.
+    """A sentence with one row of colours for each modality, such as a gradient at each word; known events have a frame.
 
     Args:
         words: T words.
-        values: for each modality a number of at least 0 for each word, (T,); a row is coloured relative to its largest.
-        events: for each modality whether something happens at that word, bool (T,).
+        values: for each modality a number of at least 0 for each word, (T,); colours are relative to a row's maximum.
+        events: for each modality whether there is an event at that word, bool (T,).
         title: the message.
     """
     if not values or values.keys() != events.keys() or not words:
-        raise ValueError("shares: needs words, and values and events of the same modalities")
+        raise ValueError("sentence_heatmap: needs words, and values and events of the same modalities")
     with plt.rc_context(STYLE):
         size = (0.62 * len(words) + 1.3, 0.5 * len(values) + 1.5)
         figure, axis = plt.subplots(figsize=size)
         for row, (modality, value) in enumerate(values.items()):
             numbers, framed = np.asarray(value, float), np.asarray(events[modality], bool)
             if numbers.shape != (len(words),) or framed.shape != (len(words),):
-                raise ValueError(f"shares: {modality!r} must have {len(words)} numbers and events, got {numbers.shape}")
+                raise ValueError(
+                    f"sentence_heatmap: {modality!r} must have {len(words)} numbers and events, got {numbers.shape}"
+                )
             for step, number in enumerate(numbers / max(numbers.max(), 1e-12)):
                 axis.add_patch(Rectangle((step, -row), 0.94, 0.88, color=plt.get_cmap("Blues")(0.05 + 0.8 * number)))
                 if framed[step]:

@@ -67,10 +67,10 @@ def bars(values: Mapping[str, float], title: str, unit: str, chance: float | Non
 
 
 def curves(x: ArrayLike, values: Mapping[str, ArrayLike], title: str, xlabel: str, ylabel: str) -> Figure:
-    """Named lines over the same places; of several runs their mean, and a band from the lowest to the highest.
+    """Named lines over the same x values; for several runs the mean, and a band from the lowest to the highest.
 
     Args:
-        x: the places, (n,).
+        x: the x values, (n,).
         values: name to numbers (n,), or to those of k runs (k, n).
         title: the message.
         xlabel: what x is, with its unit.
@@ -79,21 +79,23 @@ def curves(x: ArrayLike, values: Mapping[str, ArrayLike], title: str, xlabel: st
     Raises:
         ValueError: there is no line, the shapes do not fit, or a number is not finite.
     """
-    places = _numbers("curves: x", x)
+    positions = _numbers("curves: x", x)
     lines = {name: _numbers(f"curves: {name!r}", value) for name, value in values.items()}
-    if places.ndim != 1 or not len(places) or not lines:
-        raise ValueError(f"curves: needs at least one line over x (n,), got {list(lines)} over {places.shape}")
+    if positions.ndim != 1 or not len(positions) or not lines:
+        raise ValueError(f"curves: needs at least one line over x (n,), got {list(lines)} over {positions.shape}")
     for name, line in lines.items():
-        if line.ndim not in (1, 2) or not line.size or line.shape[-1] != len(places):
-            raise ValueError(f"curves: {name!r} must be ({len(places)},) or (runs, {len(places)}), got {line.shape}")
+        if line.ndim not in (1, 2) or not line.size or line.shape[-1] != len(positions):
+            raise ValueError(
+                f"curves: {name!r} must be ({len(positions)},) or (runs, {len(positions)}), got {line.shape}"
+            )
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(7, 3.2))
         for k, (name, line) in enumerate(lines.items()):
             runs = np.atleast_2d(line)
             colour, marker = TEN_COLOURS[k % len(TEN_COLOURS)], MARKERS[k % len(MARKERS)]
-            axis.plot(places, runs.mean(0), marker + "-", color=colour, label=name, markersize=5)
+            axis.plot(positions, runs.mean(0), marker + "-", color=colour, label=name, markersize=5)
             if len(runs) > 1:
-                axis.fill_between(places, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
+                axis.fill_between(positions, runs.min(0), runs.max(0), color=colour, alpha=0.2, linewidth=0)
         axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
         says = "line: mean of the runs\nband: lowest to highest" if axis.collections else None
         outside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1, 1), "alignment": "left"}
@@ -127,49 +129,49 @@ def scatter(points: Mapping[str, tuple[float, float]], title: str, xlabel: str, 
     return figure
 
 
-def moments(looks: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
+def moments(shifts: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure:
     """How much attention is on the object that is about to be named, and on the one named before, word by word.
 
     Args:
-        looks: a model's name to what `mmtutor.metrics.gaze` gave.
+        shifts: a model's name to what `mmtutor.metrics.attention_shift` gave.
         title: the message.
     """
-    if not looks:
-        raise ValueError("moments: looks must have at least one model")
+    if not shifts:
+        raise ValueError("moments: shifts must have at least one model")
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(1, len(looks), figsize=(4.5 * len(looks), 3), sharey=True, squeeze=False)
-        for axis, (name, look) in zip(axes.flat, looks.items(), strict=True):
+        figure, axes = plt.subplots(1, len(shifts), figsize=(4.5 * len(shifts), 3), sharey=True, squeeze=False)
+        for axis, (name, shift) in zip(axes.flat, shifts.items(), strict=True):
             for k, (label, key) in enumerate((("object to be named", "named"), ("object named before", "before"))):
-                values = np.asarray(look[key], float)
+                values = np.asarray(shift[key], float)
                 x = np.arange(len(values)) - len(values) // 2
                 axis.plot(x, values, "os"[k] + "-", color=COLOURS[k], label=label)
-            axis.plot(x, np.asarray(look["chance"], float), ":", color="0.4", label="chance")
+            axis.plot(x, np.asarray(shift["chance"], float), ":", color="0.4", label="chance")
             axis.axvline(0, linestyle="--", color="0.4", linewidth=1)
             axis.set(title=name, xlabel="words after the object's digit")
-        axes[0, 0].set_ylabel("share of attention")
+        axes[0, 0].set_ylabel("attention on the object")
         axes[0, 0].set_ylim(bottom=0)  # of all: they share it
         axes[0, 0].legend(frameon=False, fontsize=9)
         figure.suptitle(title, x=0.01, ha="left")
     return figure
 
 
-def latents(codes: ArrayLike, labels: ArrayLike, title: str) -> Figure:
-    """Codes as points, coloured by their digit, which is also written where its points have their median.
+def latents(z: ArrayLike, labels: ArrayLike, title: str) -> Figure:
+    """Latent codes as points, coloured by their digit, which is also written at the median of its points.
 
-    Codes of more than two numbers are projected on the two directions along which they vary most, their first two
-    principal components.
+    Latent codes of more than two numbers are projected on the two directions along which they vary most, their first
+    two principal components.
 
     Args:
-        codes: (n, d), finite, n and d at least 2; one code for each example.
+        z: (n, d), finite, n and d at least 2; one latent code for each example.
         labels: the digit of each example, whole numbers (n,) from 0 to 9.
         title: the message.
 
     Raises:
-        ValueError: the shapes do not fit, a code is not finite, or a label is no digit.
+        ValueError: the shapes do not fit, a number is not finite, or a label is no digit.
     """
-    points, digits = _numbers("latents: codes", codes), _array(labels)
+    points, digits = _numbers("latents: z", z), _array(labels)
     if points.ndim != 2 or min(points.shape) < 2:
-        raise ValueError(f"latents: codes must be (n, d), n and d at least 2, got {points.shape}")
+        raise ValueError(f"latents: z must be (n, d), n and d at least 2, got {points.shape}")
     fits = digits.shape == points.shape[:1] and digits.dtype.kind in "iu"
     if not fits or digits.min() < 0 or digits.max() > 9:
         raise ValueError(
@@ -200,29 +202,29 @@ def latents(codes: ArrayLike, labels: ArrayLike, title: str) -> Figure:
 def gaussians(
     exact: tuple[ArrayLike, ArrayLike], guesses: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]], title: str
 ) -> Figure:
-    """Guesses at a Gaussian of two numbers, one field for each way of guessing, over the contours of the exact one.
+    """Guesses at a Gaussian of two numbers, over the contours of the exact one, one panel for each sequence of guesses.
 
-    Each ellipse has the points that are one standard deviation away from its mean; of the exact Gaussian there are
-    those of one, two and three. Means of one field are joined by a line.
+    An ellipse is one standard deviation from its mean; the exact Gaussian has ellipses at one, two and three standard
+    deviations. A line joins the means of one panel.
 
     Args:
         exact: mean (2,) and covariance (2, 2).
-        guesses: name of a field to its guesses, in order: the name of each to its mean and covariance.
+        guesses: name of a panel to its guesses, in order: the name of each to its mean and covariance.
         title: the message.
 
     Raises:
-        ValueError: a shape does not fit, a number is not finite, a covariance is not positive definite, or a field is
-            empty.
+        ValueError: a shape does not fit, a number is not finite, a covariance is not positive definite, or a panel
+            is empty.
     """
     true = _ellipse("exact", *exact)
-    fields = {field: {k: _ellipse(k, *g) for k, g in some.items()} for field, some in guesses.items()}
-    if not fields or not all(fields.values()):
-        raise ValueError(f"gaussians: each field needs a guess, got {[*guesses.items()]}")
+    panels = {panel: {k: _ellipse(k, *g) for k, g in some.items()} for panel, some in guesses.items()}
+    if not panels or not all(panels.values()):
+        raise ValueError(f"gaussians: each panel needs a guess, got {[*guesses.items()]}")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
-            1, len(fields), figsize=(3.1 * len(fields), 3.5), sharex=True, sharey=True, squeeze=False
+            1, len(panels), figsize=(3.1 * len(panels), 3.5), sharex=True, sharey=True, squeeze=False
         )
-        for axis, (field, some) in zip(axes[0], fields.items(), strict=True):
+        for axis, (panel, some) in zip(axes[0], panels.items(), strict=True):
             for width in (3, 2, 1):
                 axis.fill(*(true[0][:, None] + width * true[1]), color="0.5", alpha=0.22, linewidth=0)
             axis.plot(*np.stack([mean for mean, _ in some.values()], 1), color="0.3", linewidth=1)
@@ -230,7 +232,7 @@ def gaussians(
                 colour = TEN_COLOURS[k % len(TEN_COLOURS)]
                 axis.plot(*mean, MARKERS[k % len(MARKERS)], color=colour, label=name, markersize=5)
                 axis.plot(*(mean[:, None] + around), color=colour, linewidth=1.5)
-            axis.set(title=field, xlabel="z₁")
+            axis.set(title=panel, xlabel="z₁")
             axis.set_aspect("equal")
         axes[0, 0].set(ylabel="z₂")
         longest = max(axes[0], key=lambda axis: len(axis.get_legend_handles_labels()[1]))

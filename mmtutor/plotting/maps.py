@@ -17,51 +17,50 @@ BLUE, ORANGE = COLOURS[:2]
 
 
 def fusion_map() -> Figure:
-    """Where three modalities can meet: early, late, and in between."""
+    """Where three modalities can meet: early, late and cross-modal fusion."""
     modalities = ("image", "sound", "table")
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(1, 3, figsize=(9.5, 3.1))
-        for axis, title in zip(
-            axes, ("Early: one learner", "Late: a learner each", "In between: exchange"), strict=True
-        ):
+        titles = ("Early fusion: one learner", "Late fusion: a learner each", "Cross-modal fusion: exchange")
+        for axis, title in zip(axes, titles, strict=True):
             axis.set(xlim=(0, 10), ylim=(0, 6.6), title=title)
             axis.axis("off")
             for k, name in enumerate(modalities):
                 _box(axis, 1.3, 5.5 - 2.2 * k, name, GREY, BLACK)
-        early, late, between = axes
+        early, late, cross = axes
         _box(early, 5.2, 3.3, "learner", BLUE, WHITE, height=5.4)
         _box(early, 8.8, 3.3, "class", GREY, BLACK)
         for k in range(3):
             y = 5.5 - 2.2 * k
             _arrow(early, (2.3, y), (4.2, y))
-            for axis in (late, between):
+            for axis in (late, cross):
                 _arrow(axis, (2.3, y), (3.2, y))
                 _box(axis, 4.2, y, "learner", BLUE, WHITE)
                 _arrow(axis, (5.2, y), (6.3, 3.3 + 0.8 * (1 - k)))
-        for axis in (late, between):
+        for axis in (late, cross):
             _box(axis, 7.1, 3.3, "merge", ORANGE, BLACK, width=1.5, height=2.6)
             _box(axis, 9.3, 3.3, "class", GREY, BLACK, width=1.3)
             _arrow(axis, (7.9, 3.3), (8.6, 3.3))
         _arrow(early, (6.2, 3.3), (7.8, 3.3))
         for y in (4.4, 2.2):
-            _arrow(between, (4.2, y + 0.55), (4.2, y - 0.55), "<->")
+            _arrow(cross, (4.2, y + 0.55), (4.2, y - 0.55), "<->")
     return figure
 
 
-# The map of VAEs is laid out in inches: where its diagrams stand, and how far apart modalities and rows of a diagram are.
+# The map of VAEs is laid out in inches: centres of its diagrams, distances of modalities and of rows in a diagram.
 LEFT, MIDDLE, RIGHT = 1.15, 3.25, 5.35
 ACROSS, DOWN = 0.62, 0.49
 HALF = 0.145  # of a box's height
-PLACES = ((-1, "₁"), (0, "₂"), (1, "₃"))  # of the modalities, and their numbers
+POSITIONS = ((-1, "₁"), (0, "₂"), (1, "₃"))  # of the modalities, and their numbers
 SETS = ((0,), (1,), (2,), (0, 1), (0, 2), (1, 2), (0, 1, 2))  # of modalities
 
 
 def vae_map() -> Figure:
-    """Multimodal VAEs by how q(z|X) comes about, as Suzuki and Matsuo (2022, arXiv:2207.02127) order them."""
+    """Multimodal VAEs by how q(z|X) is built, in the order of Suzuki and Matsuo (2022, arXiv:2207.02127)."""
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.5, 9.78))
         axis.set(xlim=(0, 6.5), ylim=(0, 9.4), aspect="equal")
-        axis.set_title("Multimodal VAEs differ in how q(z|X) comes about", size=13, weight="bold")
+        axis.set_title("Multimodal VAEs differ in how q(z|X) is built", size=13, weight="bold")
         axis.axis("off")
         _coordinated(axis, 9.38)
         _area(axis, 7.52, 0.02, "Joint: one q(z|X) for all modalities", tint="#fdf0d9")
@@ -72,19 +71,19 @@ def vae_map() -> Figure:
 
 
 def _coordinated(axis: Any, top: float) -> None:
-    """A VAE for each modality; arrows between the inferences."""
+    """A VAE for each modality; arrows between the posteriors."""
     _area(axis, top, top - 1.76, "Coordinated: a VAE for each modality", tint="#e4eef7")
     y = top - 0.56
     _words(
         axis,
         2.5,
         y,
-        "The inferences of one example are drawn",
-        "together (↔). None of them reads several",
+        "The posteriors of one example are drawn",
+        "together (↔). None of them sees several",
         "modalities: there is no q(z|X).",
     )
     _experts(axis, LEFT, y)
-    for k, _ in PLACES:
+    for k, _ in POSITIONS:
         _latent(axis, LEFT + k * ACROSS, y - 2 * DOWN)
     for k in (-1, 1):
         _arrow(axis, (LEFT + k * 0.2, y - DOWN), (LEFT + k * (ACROSS - 0.2), y - DOWN), "<->")
@@ -94,23 +93,23 @@ def _surrogate(axis: Any, top: float) -> None:
     """An encoder of all modalities; dashed, one for each."""
     _area(axis, top, top - 1.72, "Surrogate: JMVAE, TELBO")
     y = top - 0.54
-    _words(axis, 4.5, y, "One encoder reads", "all modalities. Stand-ins", "(dashed) serve when", "some are missing.")
-    for k, number in PLACES:
+    _words(axis, 4.5, y, "One encoder sees all", "modalities. Surrogates", "(dashed) serve when", "some are missing.")
+    for k, number in POSITIONS:
         _small(axis, LEFT + k * ACROSS, y, f"x{number}", GREY)
         _arrow(axis, (LEFT + k * ACROSS, y - HALF), (LEFT + k * ACROSS, y - DOWN + HALF))
     _small(axis, LEFT, y - DOWN, "q(z|X)", BLUE, WHITE, width=1.68)
     _latent(axis, LEFT, y - 2 * DOWN)
     _experts(axis, MIDDLE, y, "--")
-    for k, _ in PLACES:
+    for k, _ in POSITIONS:
         _latent(axis, MIDDLE + k * ACROSS, y - 2 * DOWN, "--")
 
 
 def _aggregation(axis: Any, top: float) -> None:
-    """Experts, how they are put together, and what becomes of three of them."""
-    _area(axis, top, top - 3.4, "Aggregation: experts qᵢ put together, missing ones left out")
+    """Experts, how they are combined, and the result for three of them."""
+    _area(axis, top, top - 3.4, "Aggregation: experts qᵢ combined, missing ones left out")
     kinds = (
-        (LEFT, "Product\nMVAE, MVTCAE", "∏", SETS[-1:]),
-        (MIDDLE, "Mixture\nMMVAE", "Σ", SETS[:3]),
+        (LEFT, "Product (PoE)\nMVAE, MVTCAE", "∏", SETS[-1:]),
+        (MIDDLE, "Mixture (MoE)\nMMVAE", "Σ", SETS[:3]),
         (RIGHT, "Mixture of products\nMoPoE", "Σ", SETS),
     )
     y, end = top - 0.9, top - 0.9 - 3.15 * DOWN
@@ -121,7 +120,7 @@ def _aggregation(axis: Any, top: float) -> None:
         if members == SETS:
             _products(axis, x, y - DOWN, end)
         else:
-            for k, _ in PLACES:
+            for k, _ in POSITIONS:
                 _arrow(axis, (x + k * ACROSS, y - DOWN - HALF), (x + 0.3 * k, end + HALF))
         _curves(axis, x, top - 3.12, members)
     axis.text(MIDDLE, top - 3.27, "grey: experts, orange: q(z|X)", ha="center", va="center", size=9.5)
@@ -163,11 +162,11 @@ def _private(axis: Any, top: float) -> None:
         4.5,
         y,
         "z is shared, as in a",
-        "mixture. Beside it each",
-        "modality has a wᵢ for what",
-        "no other modality can tell.",
+        "mixture. Each modality",
+        "has a private latent wᵢ",
+        "for what it alone shows.",
     )
-    for k, number in PLACES:
+    for k, number in POSITIONS:
         x = middle + 1.3 * k
         _small(axis, x, y, f"x{number}", GREY)
         _arrow(axis, (x - 0.1, y - HALF), (x - 0.28, y - DOWN + HALF))
@@ -193,9 +192,9 @@ def _words(axis: Any, x: float, y: float, *lines: str) -> None:
 
 
 def _experts(axis: Any, x: float, y: float, line: str = "-") -> None:
-    """Three modalities, and one row below an encoder for each; dashed, it stands in for another."""
+    """Three modalities, and one row below an encoder for each; dashed lines for surrogates."""
     face, ink = (BLUE, WHITE) if line == "-" else (WHITE, BLACK)
-    for k, number in PLACES:
+    for k, number in POSITIONS:
         at = x + k * ACROSS
         _small(axis, at, y, f"x{number}", GREY)
         _arrow(axis, (at, y - HALF), (at, y - DOWN + HALF), line=line)

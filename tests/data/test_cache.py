@@ -44,7 +44,7 @@ def test_what_is_cached_is_not_made_again(monkeypatch):
     first = make("street", "spoken", "shape", "waveform")
 
     def refuse(*_):
-        raise AssertionError("made again")
+        raise AssertionError("made a second time")
 
     monkeypatch.setattr(compose, "_compose", refuse)
     again = make("waveform", "shape", "spoken", "street", drop={"street": 0.0})
@@ -242,7 +242,7 @@ for attempt in range(16):
     for path in whole:
         tensor = load_file(path)["tensor"]
         assert tensor.shape == (size,) and torch.equal(tensor, tensor[:1].expand(size)), path
-    for k in (0, len(whole) - 1, len(whole), len(whole) + 1):  # made again in spite of what lies there
+    for k in (0, len(whole) - 1, len(whole), len(whole) + 1):  # replaced in spite of what lies there
         expected = torch.full((size,), float(k))
         for _ in range(2):
             assert torch.equal(cached("x", [k], lambda: expected, below), expected)

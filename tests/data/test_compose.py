@@ -359,7 +359,7 @@ ANYTHING = st.one_of(
 )
 
 
-def is_share(value):
+def is_fraction(value):
     return isinstance(value, int | float | np.floating) and not isinstance(value, bool) and 0 <= value <= 1
 
 
@@ -371,9 +371,9 @@ def is_share(value):
 @example("street_difficulty", "high")
 @example("typos", float("nan"))
 @example("typos", np.float32(0.5))
-def test_anything_that_is_no_share_is_refused_by_name(name, value):
+def test_anything_that_is_no_fraction_is_refused_by_name(name, value):
     by_modality = name == "drop" and isinstance(value, dict) and set(value) <= {"word"}
-    if is_share(value) or (by_modality and all(map(is_share, value.values()))):
+    if is_fraction(value) or (by_modality and all(map(is_fraction, value.values()))):
         assert not quiet("word", n=2, **{name: value})[:]["word"].isnan().any()
         return
     with pytest.raises((ValueError, TypeError), match=name):

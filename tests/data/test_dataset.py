@@ -35,7 +35,7 @@ def test_what_are_modalities(data):
     ("index", "rows"),
     [
         ([0, 5, 2], [0, 5, 2]),
-        ((0, 5, 2), [0, 5, 2]),  # a tuple is a list of examples, not one place along three axes
+        ((0, 5, 2), [0, 5, 2]),  # a tuple is a list of examples, not one index along each of three axes
         ((1, 2), [1, 2]),
         ([7], [7]),
         (slice(2, 9, 3), [2, 5, 8]),

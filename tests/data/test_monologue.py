@@ -1,4 +1,4 @@
-"""Monologues: what the modalities know is what the enumeration says, and nothing else gives the bits away."""
+"""Monologues: the information of the modalities is that of the enumeration, and nothing else reveals the bits."""
 
 import itertools
 import math
@@ -91,7 +91,7 @@ def test_sentences_agree_with_the_vectors(many):
     assert abs(float(vectors.var()) - 1) < 0.1
 
 
-def test_the_word_at_the_event_says_the_words_bit_and_the_intensity(many):
+def test_the_word_at_the_event_shows_the_words_bit_and_the_intensity(many):
     at = many.events["language"].int().argmax(1) - STEPS + many.tensors["length"]
     assert torch.equal(many.events["language"].sum(1), torch.ones(20_000, dtype=torch.int64))
     everything = [word for words in SENTIMENT_WORDS for word in words]
@@ -114,7 +114,7 @@ def test_events_lie_in_the_real_steps(many):
     assert torch.equal(events["acoustic"], events["voice"] | events["tone"])
 
 
-def test_examples_depend_on_split_seed_and_place_alone():
+def test_examples_depend_on_split_seed_and_index_alone():
     few, more = quiet(n=3, seed=4), quiet(n=6, seed=4)
     assert all(torch.equal(value, more[:3][name]) for name, value in few[:].items())
     assert few.sentences == more.sentences[:3]
@@ -167,7 +167,7 @@ def test_a_bit_changes_only_its_own_event(monkeypatch, field, masks):
 
 
 @pytest.mark.parametrize("modality", SIZES)
-def test_the_size_of_a_step_does_not_tell_where_something_happens(many, modality):
+def test_the_size_of_a_step_does_not_reveal_the_events(many, modality):
     size, event, there = many.tensors[modality].norm(dim=2), many.events[modality], real(many)
     chance = (event.sum(1) / there.sum(1)).mean()
     for place in (size.masked_fill(~there, -1).argmax(1), size.masked_fill(~there, 1e9).argmin(1)):
@@ -265,7 +265,7 @@ def test_information_is_that_of_generated_bits(many, modalities):
     assert accuracy == pytest.approx(information(modalities).accuracy, abs=0.012)
 
 
-def test_dominant_language_knows_most_by_far():
+def test_dominant_language_has_by_far_the_most_information():
     known = {name: information([name], dominant="language").bits for name in SIZES}
     assert known["language"] > 2 * known["visual"] > 2 * known["acoustic"]
     assert information(dominant="language") == information(irony=0.1)
@@ -330,7 +330,7 @@ def test_additive_fusion_as_it_is_trained_reaches_less_than_the_bound():
 
 
 @pytest.mark.parametrize(
-    ("settings", "error", "words"),
+    ("settings", "error", "message"),
     [
         ({"split": "training"}, ValueError, "split must be one of train, valid, test"),
         ({"n": 0}, ValueError, "n must be at least 1, got 0"),
@@ -340,14 +340,14 @@ def test_additive_fusion_as_it_is_trained_reaches_less_than_the_bound():
         ({"seed": None}, TypeError, "seed must be an int"),
     ],
 )
-def test_bad_input_is_refused(monkeypatch, settings, error, words):
+def test_bad_input_is_refused(monkeypatch, settings, error, message):
     monkeypatch.setattr(module, "_bits", None)  # nothing is made
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         quiet(**settings)
 
 
 @pytest.mark.parametrize(
-    ("settings", "error", "words"),
+    ("settings", "error", "message"),
     [
         *(({"irony": value}, ValueError, r"irony must be in \[0, 1\]") for value in (-0.1, 1.1, math.nan, math.inf)),
         ({"irony": "often"}, TypeError, "irony must be a number"),
@@ -357,9 +357,9 @@ def test_bad_input_is_refused(monkeypatch, settings, error, words):
     ],
 )
 @pytest.mark.parametrize("function", [quiet, information, additive_accuracy])
-def test_bad_irony_is_refused(monkeypatch, function, settings, error, words):
+def test_bad_irony_is_refused(monkeypatch, function, settings, error, message):
     monkeypatch.setattr(module, "_bits", None)
-    with pytest.raises(error, match=words):
+    with pytest.raises(error, match=message):
         function(**settings)
 
 

@@ -232,7 +232,7 @@ def test_a_folder_that_cannot_be_written_uses_the_cache(file, tmp_path, monkeypa
     assert len(mosi(file, "test", folder=tmp_path / "mine")) == 4
 
 
-def test_a_place_for_the_npz(file, tmp_path):
+def test_a_path_for_the_npz(file, tmp_path):
     write(file, mmsa())
     assert convert_mosi(file, tmp_path / "x.npz") == tmp_path / "x.npz"
     assert len(mosi(str(tmp_path / "x.npz"), "valid")) == 3
@@ -331,10 +331,10 @@ WRONG = [
 ]
 
 
-@pytest.mark.parametrize(("content", "says"), WRONG, ids=[says for _, says in WRONG])
-def test_wrong_content_is_named_and_nothing_written(file, content, says):
+@pytest.mark.parametrize(("content", "message"), WRONG, ids=[message for _, message in WRONG])
+def test_wrong_content_is_named_and_nothing_written(file, content, message):
     write(file, content)
-    with pytest.raises(ValueError, match=says) as caught:
+    with pytest.raises(ValueError, match=message) as caught:
         mosi(file, "train")
     assert str(file) in str(caught.value)
     assert list(file.parent.iterdir()) == [file]
@@ -486,9 +486,9 @@ def attacks(target):
         ("NumPy", "dtype"),
         ("", ""),
     ):
-        says = rf"{module}\.{attribute}"
-        yield f"STACK_GLOBAL {module}.{attribute}", b"\x80\4" + name(module, attribute) + op(touch) + b"\x85R.", says
-        yield f"GLOBAL {module}.{attribute}", b"\x80\2" + name(module, attribute, 2) + op(touch) + b"\x85R.", says
+        message = rf"{module}\.{attribute}"
+        yield f"STACK_GLOBAL {module}.{attribute}", b"\x80\4" + name(module, attribute) + op(touch) + b"\x85R.", message
+        yield f"GLOBAL {module}.{attribute}", b"\x80\2" + name(module, attribute, 2) + op(touch) + b"\x85R.", message
     yield "INST", f"(S'{touch}'\nios\nsystem\n.".encode(), r"os\.system"
     yield "OBJ", b"\x80\2(" + name("os", "system", 2) + op(touch) + b"o.", r"os\.system"
     yield "NEWOBJ", b"\x80\2" + name("subprocess", "Popen", 2) + op(touch) + b"\x85\x81.", r"subprocess\.Popen"
@@ -539,9 +539,9 @@ def test_a_pickle_that_tries_something_is_refused_and_not_run(file, tmp_path):
     table = {key: dict(vars(stand_in)) for key, stand_in in _ALLOWED.items()}
     modules = set(sys.modules)
     count = 0
-    for what, content, says in attacks(str(target)):
+    for what, content, message in attacks(str(target)):
         write(file, content)
-        with pytest.raises(ValueError, match=says) as caught:
+        with pytest.raises(ValueError, match=message) as caught:
             convert_mosi(file)
         assert str(file) in str(caught.value), what
         assert not target.exists(), what

@@ -120,8 +120,8 @@ def test_an_upright_bar():
         "width": 4 / 28,
         "centre_x": 13.5 / 28,
         "centre_y": 13.5 / 28,
-        "spread_x": (15 / 12) ** 0.5 / 7,
-        "spread_y": (399 / 12) ** 0.5 / 7,
+        "std_x": (15 / 12) ** 0.5 / 7,
+        "std_y": (399 / 12) ** 0.5 / 7,
         "slant": 0,
         "holes": 0,
         "hole_height": (13.5 - 4) / 20,  # no hole: the centre
@@ -185,7 +185,7 @@ def test_no_ink_and_one_pixel():
     one = picture((255, 10, 11, 20, 21))
     m = measured(one)
     assert m["height"] == pytest.approx(1 / 28)
-    assert m["spread_x"] == m["spread_y"] == m["slant"] == 0
+    assert m["std_x"] == m["std_y"] == m["slant"] == 0
     assert m["zone_tl"] == 1
 
 

@@ -1,0 +1,89 @@
+"""Multimodal fusion: where and how several modalities meet in one classifier.
+
+*Where.* Early fusion: the modalities are merged before the one learner. Late fusion: each modality has its own
+learner, and what they learned is merged, either features (`LateFusion`) or class probabilities (decision-level
+fusion, `DecisionFusion`). Intermediate (cross-modal) fusion: the branches exchange information while they compute,
+once or several times (`CrossModalFusion`).
+
+*How.* A merge takes a list of features, one (B, dₘ) per modality, and gives one (B, D). All of them have this one
+signature, so any merge goes into any model. In the equations xₘ are the features of modality m, M their number:
+
+| class | equation | source |
+| --- | --- | --- |
+| `Concat` | [x₁; …; x_M] | |
+| `ConcatNodes` | [φ(W₁x₁ + b₁); …; φ(W_M x_M + b_M)] | |
+| `Arithmetic` | Σ xₘ, Σ xₘ / M, or ∏ xₘ | |
+| `MergeLayer` | Σ Wₘxₘ + b | |
+| `SumNodes` | Σ φ(Wₘxₘ + bₘ) | |
+| `Gated` | Σ gₘ ⊙ tanh(Wₘxₘ + bₘ), g = softmaxₘ(V[x₁; …; x_M] + c) | Arevalo et al., 2017 |
+| `TensorFusion` | W vec(⊗ₘ [1; xₘ]) + b | Zadeh et al., 2017 |
+| `LowRankFusion` | Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b | Liu et al., 2018 |
+| `CrossAttention` | xₘ ← xₘ + attention(xₘ, all others), K times | Vaswani et al., 2017 |
+
+Class probabilities pₘ = p(y | xₘ) are merged by a rule (Kittler et al., 1998):
+
+| class | equation |
+| --- | --- |
+| `MeanRule` | Σ pₘ / M |
+| `ProductRule` | ∏ pₘ / p(y)^(M−1) |
+| `WeightedRule` | Σ wₘ pₘ |
+
+*Missing modalities.* A batch is a dict of tensors, modality name to (B, …). A modality may be missing for the whole
+batch: then its key is absent. Or it is missing for some examples: then ``"<modality>_present"`` is a mask, bool (B,).
+What is missing is set to zero before an encoder reads it and again before a merge, and each merge leaves it out in
+its own way, stated in its docstring.
+
+| file | what is in it |
+| --- | --- |
+| ``merges.py`` | the merges |
+| ``models.py`` | the models, and the rules of `DecisionFusion` |
+| ``checks.py`` | what a batch must be, and the messages where it is not |
+
+This folder needs only torch: copy it into your own project.
+"""
+
+from .merges import (
+    Arithmetic,
+    Concat,
+    ConcatNodes,
+    CrossAttention,
+    Gated,
+    LowRankFusion,
+    Merge,
+    MergeLayer,
+    SumNodes,
+    TensorFusion,
+)
+from .models import (
+    Classifier,
+    CrossModalFusion,
+    DecisionFusion,
+    EarlyFusion,
+    LateFusion,
+    MeanRule,
+    ProductRule,
+    Rule,
+    WeightedRule,
+)
+
+__all__ = [
+    "Arithmetic",
+    "Classifier",
+    "Concat",
+    "ConcatNodes",
+    "CrossAttention",
+    "CrossModalFusion",
+    "DecisionFusion",
+    "EarlyFusion",
+    "Gated",
+    "LateFusion",
+    "LowRankFusion",
+    "MeanRule",
+    "Merge",
+    "MergeLayer",
+    "ProductRule",
+    "Rule",
+    "SumNodes",
+    "TensorFusion",
+    "WeightedRule",
+]

@@ -1,0 +1,414 @@
+"""The merges: each takes the features of M modalities, a list of (B, dₘ), and gives one (B, D).
+
+xₘ are the features of modality m; [a; b] stacks two vectors; φ is ReLU, ⊙ and ∏ multiply number by number.
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from .checks import check_finite, check_present, kind, whole
+
+
+def keep(x: Tensor, mask: Tensor | None) -> Tensor:
+    """Zero what is missing: ``x`` (B, …) where ``mask``, bool (B,), is true, else 0, also in the gradient."""
+    return x if mask is None else torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, x.new_zeros(()))
+
+
+class Merge(nn.Module, ABC):
+    """Abstract: what all merges share. A merge of your own defines ``merge``.
+
+    Args:
+        dims: size dₘ of each modality's features.
+        dim: size D of the result.
+
+    Raises:
+        ValueError: a size is no whole number ≥ 1, or there is no modality.
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__()
+        self.dims = _check_dims(self, dims)
+        self.dim = whole(type(self).__name__, "dim", dim)
+
+    def forward(self, features: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+        """Merge features.
+
+        Args:
+            features: one float tensor (B, dₘ) per modality.
+            present: where a modality is there, bool (B, M); None: everywhere. What is not there is never read.
+
+        Returns:
+            Float (B, D).
+
+        Raises:
+            TypeError: a feature is no float tensor.
+            ValueError: sizes do not fit, values are NaN or infinite, or an example has no modality at all.
+        """
+        _check_features(self, features, present)
+        if present is None:
+            everywhere = torch.ones(len(features[0]), len(features), dtype=torch.bool, device=features[0].device)
+            return self.merge(list(features), everywhere)
+        return self.merge([keep(x, present[:, m]) for m, x in enumerate(features)], present)
+
+    @abstractmethod
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """The equation: features (B, dₘ), zero where ``present``, bool (B, M), is False, to (B, D)."""
+
+
+class Concat(Merge):
+    """Concatenation of features, [x₁; …; x_M]. A missing modality is a block of zeros.
+
+    Args:
+        dims: size of each modality's features; D is their sum.
+
+    Examples:
+        >>> Concat([2, 3])([torch.ones(4, 2), torch.zeros(4, 3)]).shape
+        torch.Size([4, 5])
+    """
+
+    def __init__(self, dims: Sequence[int]) -> None:
+        super().__init__(dims, sum(_check_dims(self, dims)))
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """[x₁; …; x_M]."""
+        return torch.cat(features, 1)  # (B, D)
+
+
+class ConcatNodes(Merge):
+    """Concatenation of nodes: each modality first has a layer of its own, [φ(Wₘxₘ + bₘ)]ₘ.
+
+    A missing modality is a block of zeros.
+
+    Args:
+        dims: size of each modality's features.
+        nodes: units of each modality's layer, so D = M · nodes.
+
+    Examples:
+        >>> ConcatNodes([2, 3], nodes=4)([torch.ones(5, 2), torch.ones(5, 3)]).shape
+        torch.Size([5, 8])
+    """
+
+    def __init__(self, dims: Sequence[int], nodes: int) -> None:
+        super().__init__(dims, len(_check_dims(self, dims)) * whole("ConcatNodes", "nodes", nodes))
+        self.layers = nn.ModuleList(nn.Linear(d, nodes) for d in dims)
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """[φ(Wₘxₘ + bₘ)]ₘ."""
+        nodes = [layer(x).relu() for layer, x in zip(self.layers, features, strict=True)]
+        return torch.cat([keep(h, present[:, m]) for m, h in enumerate(nodes)], 1)  # (B, D)
+
+
+class Arithmetic(Merge):
+    """An arithmetic operator on features of equal size: sum, mean or product.
+
+    Args:
+        dims: size of each modality's features, all equal; D is the same.
+        operator: ``"sum"``, ``"mean"`` (over the modalities that are there) or ``"product"`` (a missing modality
+            is a factor of one).
+
+    Examples:
+        >>> x = [torch.tensor([[3.0]]), torch.tensor([[2.0]])]
+        >>> Arithmetic([1, 1], "mean")(x), Arithmetic([1, 1], "product")(x)
+        (tensor([[2.5000]]), tensor([[6.]]))
+    """
+
+    def __init__(self, dims: Sequence[int], operator: str = "sum") -> None:
+        super().__init__(dims, _check_dims(self, dims)[0])
+        self.operator = _check_operator(self, operator)
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """Σ xₘ, Σ xₘ / M or ∏ xₘ over the modalities that are there."""
+        x = torch.stack(features, 1)  # (B, M, D)
+        if self.operator == "product":
+            x = torch.where(present[..., None], x, 1.0)
+            return x.prod(1)  # (B, D)
+        total = x.sum(1)  # (B, D)
+        return total / present.sum(1, keepdim=True) if self.operator == "mean" else total
+
+
+class MergeLayer(Merge):
+    """A weighted merge layer: Σ Wₘxₘ + b over the modalities that are there.
+
+    It is a linear layer on the concatenation, W[x₁; …; x_M] + b with W = [W₁ … W_M], written modality by modality.
+
+    Args:
+        dims: size of each modality's features.
+        dim: units D of the layer.
+
+    Examples:
+        >>> MergeLayer([2, 3], 4)([torch.ones(5, 2), torch.ones(5, 3)]).shape
+        torch.Size([5, 4])
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__(dims, dim)
+        self.layers = nn.ModuleList(nn.Linear(d, dim, bias=False) for d in dims)
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """Σ Wₘxₘ + b."""
+        return sum((layer(x) for layer, x in zip(self.layers, features, strict=True)), self.bias)  # (B, D)
+
+
+class SumNodes(Merge):
+    """Sum of nodes: each modality has a layer with a nonlinearity of its own, Σ φ(Wₘxₘ + bₘ).
+
+    Unlike `MergeLayer` it is no linear layer on the concatenation. A missing modality adds nothing.
+
+    Args:
+        dims: size of each modality's features.
+        dim: units D of each modality's layer.
+
+    Examples:
+        >>> SumNodes([2, 3], 4)([torch.ones(5, 2), torch.ones(5, 3)]).shape
+        torch.Size([5, 4])
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__(dims, dim)
+        self.layers = nn.ModuleList(nn.Linear(d, dim) for d in dims)
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """Σ φ(Wₘxₘ + bₘ)."""
+        nodes = [layer(x).relu() for layer, x in zip(self.layers, features, strict=True)]
+        kept = torch.stack([keep(h, present[:, m]) for m, h in enumerate(nodes)])  # (M, B, D)
+        return kept.sum(0)  # (B, D)
+
+
+class Gated(Merge):
+    """Σ gₘ ⊙ tanh(Wₘxₘ + bₘ): gates g, one per modality and unit, weigh the modalities; they add up to one.
+
+    A missing modality gets the gate zero. Source: Arevalo et al. (2017), Gated Multimodal Units, with a softmax
+    over any number of modalities where the paper has a sigmoid for two.
+
+    Args:
+        dims: size of each modality's features.
+        dim: size D of the result.
+
+    Examples:
+        >>> Gated([2, 3], 4)([torch.ones(5, 2), torch.ones(5, 3)]).shape
+        torch.Size([5, 4])
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__(dims, dim)
+        self.layers = nn.ModuleList(nn.Linear(d, dim) for d in dims)
+        self.gates = nn.Linear(sum(dims), dim * len(dims))
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """Σ gₘ ⊙ tanh(Wₘxₘ + bₘ) with g = softmaxₘ(V[x₁; …; x_M] + c)."""
+        h = torch.stack([layer(x).tanh() for layer, x in zip(self.layers, features, strict=True)], 1)  # (B, M, D)
+        scores = self.gates(torch.cat(features, 1)).view_as(h)  # (B, M, D)
+        g = scores.masked_fill(~present[..., None], -torch.inf).softmax(1)  # (B, M, D)
+        fused: Tensor = (g * h).sum(1)  # (B, D)
+        return fused
+
+
+class TensorFusion(Merge):
+    """W vec(⊗ₘ [1; xₘ]) + b: every product of features of different modalities gets a weight.
+
+    The leading ones keep the single features and the products of fewer modalities. W has D · ∏(dₘ + 1) numbers;
+    `LowRankFusion` does the same with far fewer. A missing modality is [1; 0]: what remains is the tensor of the
+    others. Source: Zadeh et al. (2017), Tensor Fusion Network.
+
+    Args:
+        dims: size of each modality's features.
+        dim: size D of the result.
+
+    Examples:
+        >>> merge = TensorFusion([2, 3], 4)
+        >>> merge.linear.in_features
+        12
+        >>> merge([torch.ones(5, 2), torch.ones(5, 3)]).shape
+        torch.Size([5, 4])
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int) -> None:
+        super().__init__(dims, dim)
+        self.linear = nn.Linear(_check_products(self), dim)
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """W vec(⊗ₘ [1; xₘ]) + b."""
+        outer = features[0].new_ones(len(features[0]), 1)  # (B, 1)
+        for x in features:
+            x1 = F.pad(x, (1, 0), value=1.0)  # (B, d_m + 1)
+            outer = (outer[:, :, None] * x1[:, None]).flatten(1)  # (B, n_m)
+        fused: Tensor = self.linear(outer)  # (B, D)
+        return fused
+
+
+class LowRankFusion(Merge):
+    """Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b: tensor fusion whose weight is a sum of R rank-one tensors.
+
+    Wₘ⁽ʳ⁾[1; xₘ] is a linear layer with a bias, and one layer per modality holds all R of them. The tensor is
+    never built: time and memory grow with Σ dₘ, not with ∏ dₘ. A missing modality is [1; 0], as in `TensorFusion`.
+    Source: Liu et al. (2018), Low-rank Multimodal Fusion, equations 9 to 12.
+
+    Args:
+        dims: size of each modality's features.
+        dim: size D of the result.
+        rank: number R of rank-one tensors.
+
+    Examples:
+        >>> merge = LowRankFusion([2, 3], 4, rank=2)
+        >>> merge([torch.ones(5, 2), torch.ones(5, 3)]).shape, merge.full_weight().shape
+        (torch.Size([5, 4]), torch.Size([4, 12]))
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int, rank: int = 4) -> None:
+        super().__init__(dims, dim)
+        self.rank = whole("LowRankFusion", "rank", rank)
+        self.factors = nn.ModuleList(nn.Linear(d, rank * dim) for d in dims)
+        self.weight = nn.Parameter(torch.randn(rank) / math.sqrt(rank))
+        self.bias = nn.Parameter(torch.zeros(dim))
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b."""
+        product = features[0].new_ones(())  # ()
+        for factor, x in zip(self.factors, features, strict=True):
+            product = product * factor(x)  # (B, R D)
+        product = product.view(-1, self.rank, self.dim)  # (B, R, D)
+        return self.weight @ product + self.bias  # (B, D)
+
+    def full_weight(self) -> Tensor:
+        """The weight (D, ∏(dₘ + 1)) of the `TensorFusion` that this one equals."""
+        full = self.weight[:, None, None]  # (R, 1, 1)
+        for factor in self.factors:
+            bias, weight = factor.get_parameter("bias"), factor.get_parameter("weight")
+            w1 = torch.cat([bias[:, None], weight], 1).view(self.rank, self.dim, -1)  # (R, D, d_m + 1)
+            full = (full[..., None] * w1[:, :, None]).flatten(2)  # (R, D, n_m)
+        return full.sum(0)  # (D, N)
+
+
+class CrossAttention(Merge):
+    """K exchanges between the branches: each modality attends to all others; then all are concatenated.
+
+    In an exchange xₘ ← xₘ + attention(query xₘ; keys and values of all other modalities), then
+    xₘ ← xₘ + MLP(xₘ), each with layer normalisation first. Features may have positions (time steps, or the regions
+    of an image), (B, Tₘ, dₘ): then each position attends to the positions of the other modalities. After the last
+    exchange the mean over positions of each modality is kept and all are concatenated, so D = M · dim. With
+    ``exchanges=0`` no modality attends to another.
+
+    No modality attends to a missing one, and a missing one's block in the result is zero. A zero key with a zero
+    value is always there, so that a modality without any other has something to attend to.
+
+    Args:
+        dims: size of each modality's features.
+        dim: size of each modality's features during the exchanges, a multiple of ``heads``.
+        exchanges: number K of exchanges.
+        heads: attention heads.
+
+    Examples:
+        >>> merge = CrossAttention([2, 3], 8, exchanges=2)
+        >>> merge([torch.ones(5, 2), torch.ones(5, 7, 3)]).shape
+        torch.Size([5, 16])
+    """
+
+    def __init__(self, dims: Sequence[int], dim: int = 64, exchanges: int = 1, heads: int = 4) -> None:
+        _check_attention(dim, exchanges, heads)
+        super().__init__(dims, len(_check_dims(self, dims)) * dim)
+        self.project = nn.ModuleList(nn.Linear(d, dim) for d in dims)
+        steps = exchanges if len(dims) > 1 else 0
+        self.exchanges = nn.ModuleList(Exchange(len(dims), dim, heads) for _ in range(steps))
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """K exchanges, the mean over positions, and [x₁; …; x_M]."""
+        # A feature without positions is one with a single position: (B, dₘ) to (B, 1, dim).
+        x = [project(z if z.ndim == 3 else z[:, None]) for project, z in zip(self.project, features, strict=True)]
+        missing = [~present[:, m, None].expand(-1, h.shape[1]) for m, h in enumerate(x)]  # each (B, Tₘ)
+        for exchange in self.exchanges:
+            x = exchange(x, missing)
+        return torch.cat([keep(h.mean(1), present[:, m]) for m, h in enumerate(x)], 1)  # (B, D)
+
+
+class Exchange(nn.Module):
+    """One exchange: every modality attends to the positions of all others, all at the same time."""
+
+    def __init__(self, modalities: int, dim: int, heads: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(AttentionBlock(dim, heads) for _ in range(modalities))
+
+    def forward(self, x: list[Tensor], missing: list[Tensor]) -> list[Tensor]:
+        """Features (B, Tₘ, dim) and where they are missing, bool (B, Tₘ), to features (B, Tₘ, dim)."""
+        after = []
+        for m, block in enumerate(self.blocks):
+            context = torch.cat(x[:m] + x[m + 1 :], 1)  # (B, S_m, d)
+            padding = torch.cat(missing[:m] + missing[m + 1 :], 1)  # (B, S_m)
+            after.append(block(x[m], context, padding))
+        return after
+
+
+class AttentionBlock(nn.Module):
+    """x ← x + attention(x, context), then x ← x + MLP(x), each with layer normalisation first."""
+
+    def __init__(self, dim: int, heads: int) -> None:
+        super().__init__()
+        self.norm_query, self.norm_context, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True, add_zero_attn=True)
+        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
+
+    def forward(self, x: Tensor, context: Tensor, missing: Tensor) -> Tensor:
+        """Features (B, T, dim) attend to a context (B, S, dim) where ``missing``, bool (B, S), is False."""
+        keys = self.norm_context(context)  # (B, S, d)
+        attended, _ = self.attention(self.norm_query(x), keys, keys, key_padding_mask=missing, need_weights=False)
+        x = x + attended  # (B, T, d)
+        updated: Tensor = x + self.mlp(self.norm_mlp(x))  # (B, T, d)
+        return updated
+
+
+# ---- messages
+
+
+def _check_dims(merge: Merge, dims: Sequence[int]) -> tuple[int, ...]:
+    who = type(merge).__name__
+    if isinstance(dims, str) or not isinstance(dims, Sequence) or not len(dims):
+        raise ValueError(f"{who}: dims must be a list with a size for at least one modality, got {dims!r}")
+    return tuple(whole(who, f"dims[{m}]", d) for m, d in enumerate(dims))
+
+
+def _check_features(merge: Merge, features: Sequence[Tensor], present: Tensor | None) -> None:
+    who, dims = type(merge).__name__, merge.dims
+    if isinstance(features, Tensor) or len(features) != len(dims):
+        raise ValueError(f"{who}: features must be a list of {len(dims)} tensors, one per modality")
+    for m, (x, d) in enumerate(zip(features, dims, strict=True)):
+        if not isinstance(x, Tensor) or not x.is_floating_point():
+            raise TypeError(f"{who}: features[{m}] must be a float tensor, got {kind(x)}")
+        axes = (2, 3) if isinstance(merge, CrossAttention) else (2,)
+        if x.ndim not in axes or x.shape[-1] != d or len(x) != len(features[0]) or 0 in x.shape:
+            wanted = f"({len(features[0]) or 'at least 1'}, {d})"
+            raise ValueError(f"{who}: features[{m}] must be {wanted}, got {tuple(x.shape)}")
+    if present is not None:
+        shape = (len(features[0]), len(dims))
+        if not isinstance(present, Tensor) or present.dtype != torch.bool or present.shape != shape:
+            raise ValueError(f"{who}: present must be bool {shape}, got {kind(present)}")
+        check_present(who, present)
+    for m, x in enumerate(features):
+        check_finite(who, f"features[{m}]", x, None if present is None else present[:, m])
+
+
+def _check_operator(merge: Merge, operator: str) -> str:
+    if len(set(merge.dims)) > 1:
+        raise ValueError(f"Arithmetic: all features need the same size, got {merge.dims}")
+    if operator not in ("sum", "mean", "product"):
+        raise ValueError(f"Arithmetic: operator must be sum, mean or product, got {operator!r}")
+    return operator
+
+
+def _check_products(merge: Merge) -> int:
+    size = math.prod(d + 1 for d in merge.dims)
+    if size * merge.dim > 2**28:
+        raise ValueError(f"TensorFusion: {size} × {merge.dim} weights for {merge.dims}; use LowRankFusion")
+    return size
+
+
+def _check_attention(dim: int, exchanges: int, heads: int) -> None:
+    whole("CrossAttention", "exchanges", exchanges, 0)
+    if whole("CrossAttention", "dim", dim) % whole("CrossAttention", "heads", heads):
+        raise ValueError(f"CrossAttention: dim must be a multiple of heads, got {dim} and {heads}")
