@@ -2,9 +2,10 @@
 
 ``python -m benchmarks.iterative`` with one thread: three modalities, Gaussian likelihoods, 20 latent numbers.
 
-**A refinement** goes forward and back through the decoders, and it must draw z, look at the prior and call the refiner.
-How much is that more than the decoders alone? Three answers, from lenient to strict: forward, log-likelihood and back
-to z; forward, squared error and back to z; forward and back to z with slopes that are given.
+**A refinement** goes forward and back through the decoders, and it must draw z, compute the KL divergence from the
+prior and call the refiner. How much more does that cost than the decoders alone? Three answers, from lenient to strict:
+forward, log-likelihood and back to z; forward, squared error and back to z; forward and back to z with output gradients
+that are given.
 
 **A training step** exists in three forms. All have the same networks, batch and noise, and before anything is timed
 their losses and the gradients of all parameters are asserted to be equal, in double precision.
@@ -12,15 +13,16 @@ their losses and the gradients of all parameters are asserted to be equal, in do
 - *one pass*: `IterativeVAE` as it is;
 - *textbook*: ``one_pass=False``, which decodes once a step and goes back through the decoders twice, to λ for the
   refiner and at the end for the loss;
-- *two forwards*, written here, as it is often written: λ is cut off and decoded for the refiner, and decoded again for
-  the loss. The second time z is drawn with the first's noise; to set the generator back takes 2 µs.
+- *two forwards*, written here, as it is often written: λ is detached and decoded for the refiner, and decoded again for
+  the loss. The second time z is drawn with the same noise; to set the generator back takes 2 µs.
 
-What is to be gained: if forward, back to z and back to the decoders' parameters cost the same and all else nothing, the
-forms need 3, 4 and 5 passes a step, but for the last step, which needs 3 in each. It is less where the start, the
-checks and the refiner weigh. It may be more, presumably because the two others hold the graphs of all steps.
+What can be gained: if forward, back to z and back to the decoders' parameters cost the same and all else nothing, the
+forms need 3, 4 and 5 passes a step, except for the last step, which needs 3 in each. The gain is smaller where the
+start, the checks and the refiner take much of the time. It may be larger, presumably because the two others hold the
+graphs of all steps.
 
-**Memory** is the most that is held at once of what is allocated on the way, as torch's profiler sees it: no parameters
-and no batch, but the gradients.
+**Memory** is the peak of what is allocated during the call, as torch's profiler sees it: without the parameters and the
+batch, with the gradients.
 """
 
 from __future__ import annotations
@@ -131,25 +133,25 @@ def two_forwards(teacher: IterativeVAE, batch: Batch) -> Tensor:
 def check(setting: str, steps: int) -> float:
     """Assert that losses and gradients are equal; return the largest difference, relative to the textbook form."""
     teacher, _, forms = sides(setting, 8, steps, torch.float64)
-    seen = {}
+    found = {}
     for form, step in forms.items():
         torch.manual_seed(1)
         loss = step()
-        seen[form] = [loss, *(p.grad for p in teacher.parameters() if p.grad is not None)]
-    right = seen.pop("textbook")
+        found[form] = [loss, *(p.grad for p in teacher.parameters() if p.grad is not None)]
+    right = found.pop("textbook")
     if len(right) != 1 + len([*teacher.parameters()]) or not all(x.any() for x in right):
         raise AssertionError(f"{setting}, T = {steps}: a parameter has no gradient")
-    worst = max(float((x - y).norm() / y.norm()) for other in seen.values() for x, y in zip(other, right, strict=True))
+    worst = max(float((x - y).norm() / y.norm()) for other in found.values() for x, y in zip(other, right, strict=True))
     if worst > TOLERANCE:
-        raise AssertionError(f"{setting}, T = {steps}: loss or a gradient are apart by {worst}")
+        raise AssertionError(f"{setting}, T = {steps}: the loss or a gradient differs by {worst}")
     return worst
 
 
 def side_by_side(functions: Mapping[str, Callable[[], object]], budget: float = 2.0) -> dict[str, list[float]]:
-    """Seconds of the processor for each call; the functions take turns, for about so many seconds.
+    """Processor seconds of each call; the functions take turns, for about so many seconds.
 
-    Not of the clock, as `benchmarks.timing.alternate`: on a shared machine a call is interrupted for longer than a
-    short one takes.
+    Not seconds of the clock, as in `benchmarks.timing.alternate`: on a shared machine a call may be interrupted for
+    longer than a short one takes.
     """
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for function in functions.values():
@@ -172,9 +174,9 @@ def refinement(setting: str, size: int) -> dict[str, list[float]]:
     teacher, batch, _ = sides(setting, size, 1)
     elbo: Elbo = teacher.elbo  # type: ignore[assignment]
     lam, z = torch.randn(size, 2 * LATENT) / 4, torch.randn(size, LATENT).requires_grad_()
-    slopes = [torch.randn_like(x) for x in batch.values()]
+    output_gradients = [torch.randn_like(x) for x in batch.values()]
 
-    def made() -> list[Tensor]:
+    def decoded() -> list[Tensor]:
         return [elbo.decoders[s](z) for s in SHAPES]
 
     def likelihood() -> Tensor:
@@ -182,7 +184,7 @@ def refinement(setting: str, size: int) -> dict[str, list[float]]:
 
     def error() -> Tensor:
         return torch.stack(
-            [F.mse_loss(x, batch[s], reduction="sum") for s, x in zip(SHAPES, made(), strict=True)]
+            [F.mse_loss(x, batch[s], reduction="sum") for s, x in zip(SHAPES, decoded(), strict=True)]
         ).sum()
 
     return side_by_side(
@@ -190,25 +192,25 @@ def refinement(setting: str, size: int) -> dict[str, list[float]]:
             "refinement": lambda: refine(lam, lambda lam: elbo(lam, batch), teacher.refiner, 1),
             "likelihood": lambda: torch.autograd.grad(likelihood(), z),
             "squared error": lambda: torch.autograd.grad(error(), z),
-            "given slopes": lambda: torch.autograd.grad(made(), z, slopes),
+            "given gradients": lambda: torch.autograd.grad(decoded(), z, output_gradients),
         }
     )
 
 
 def peak(function: Callable[[], object]) -> float:
-    """The most bytes that were allocated on the way and not yet freed."""
-    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as seen:
+    """The most bytes that were allocated during the call and not yet freed."""
+    with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiled:
         function()
     with tempfile.TemporaryDirectory() as folder:
         trace = Path(folder, "trace.json")
-        seen.export_chrome_trace(str(trace))
+        profiled.export_chrome_trace(str(trace))
         events = json.loads(trace.read_text())["traceEvents"]
     changes: list[float] = [event["args"]["Bytes"] for event in events if event["name"] == "[memory]"]
     return max(itertools.accumulate(changes))
 
 
 def memory(setting: str, size: int, steps: int) -> dict[str, float]:
-    """Megabytes of T refinements, and but for the longest of a training step in each form."""
+    """Megabytes of T refinements and, except for the longest, of a training step in each form."""
     teacher, batch, forms = sides(setting, size, steps)
     lam = torch.randn(size, 2 * LATENT) / 4
     used = {"refine": peak(lambda: refine(lam, lambda lam: teacher.elbo(lam, batch), teacher.refiner, steps))}
@@ -229,24 +231,24 @@ def main() -> None:
     os.environ.setdefault("KINETO_LOG_LEVEL", "6")  # the profiler is to print nothing
     torch.set_num_threads(1)
     places = [(setting, size) for setting in SETTINGS for size in BATCHES]
-    print("a refinement, and how many times the decoders alone it takes: forward and back to z\n")
-    print(f"{'':<30} refinement   likelihood   squared error   given slopes")
+    print("a refinement, and how many times as long as the decoders alone, forward and back to z\n")
+    print(f"{'':<30} refinement   likelihood   squared error   given gradients")
     price = {}
     for setting, size in places:
         seconds = refinement(setting, size)
         own = seconds.pop("refinement")
         price[setting, size] = [over(own, s) for s in seconds.values()]
-        likelihood, error, slopes = price[setting, size]
+        likelihood, error, given = price[setting, size]
         print(
             f"{setting + ', batch ' + str(size):<30} {1000 * statistics.median(own):7.2f} ms {likelihood:12.2f} "
-            f"{error:15.2f} {slopes:14.2f}",
+            f"{error:15.2f} {given:17.2f}",
             flush=True,
         )
 
     print("\na training step; in brackets the count of passes alone\n")
     print(f"{'':<37}    two forwards        textbook        one pass   gradients agree to")
     ratios = {}
-    apart = {(setting, steps): check(setting, steps) for setting in SETTINGS for steps in STEPS}
+    agreement = {(setting, steps): check(setting, steps) for setting in SETTINGS for steps in STEPS}
     for setting, size in places:
         for steps in STEPS if size == BATCHES[0] else STEPS[1:2]:
             _, _, forms = sides(setting, size, steps)
@@ -255,7 +257,7 @@ def main() -> None:
             ratios[setting, size, steps] = ratio
             name = f"{setting}, batch {size}, T = {steps}"
             print(f"{name:<37}" + "".join(f"{1000 * statistics.median(s):13.1f} ms" for s in seconds.values()), end="")
-            print(f"   {apart[setting, steps]:.0e}")
+            print(f"   {agreement[setting, steps]:.0e}")
             both = "".join(f"{r:9.2f} ({b:.2f})" for r, b in zip(ratio, passes(steps), strict=True))
             print(f"{'over one pass':>37}{both}", flush=True)
 
@@ -266,12 +268,13 @@ def main() -> None:
             used = memory(setting, BATCHES[0], steps)
             print(f"{setting + ', T = ' + str(steps):<30}" + "".join(f"{mb:13.2f}" for mb in used.values()), flush=True)
 
-    few, many = (ratios[setting, 32, 4] for setting in SETTINGS)
-    dear = " and ".join(f"{price[setting, 32][1]:.2f}" for setting in SETTINGS[::-1])
+    perceptrons, convolutions = (ratios[setting, 32, 4] for setting in SETTINGS)
+    prices = " and ".join(f"{price[setting, 32][1]:.2f}" for setting in SETTINGS[::-1])
     print(
-        f"ratio: {many[0]:.2f} (simple form over one-pass form, a training step, batch 32, T = 4, convolutions: two "
-        f"forwards; textbook {many[1]:.2f}; small perceptrons {few[0]:.2f} and {few[1]:.2f}; a refinement over the "
-        f"decoders with squared error, convolutions and small perceptrons: {dear})"
+        f"ratio: {convolutions[0]:.2f} (simple form over one-pass form, a training step, batch 32, T = 4, "
+        f"convolutions: two forwards; textbook {convolutions[1]:.2f}; small perceptrons {perceptrons[0]:.2f} and "
+        f"{perceptrons[1]:.2f}; a refinement over the decoders with squared error, convolutions and small perceptrons: "
+        f"{prices})"
     )
 
 

@@ -3,12 +3,13 @@
 First a linear-Gaussian world, where the best student is known. Then triples of a handwritten digit, a house number and
 the digit's word; pictures with sentences are in ``experiments/iterative_scenes.py``. All VAEs of a seed have the same
 encoders, decoders, data and number of steps, except where a row says "equal time": there the joint VAE has as many
-epochs as fit into the iterative one's processor time. ELBOs carry the weights of the modalities, as in training; so they
+epochs as fit into the iterative VAE's processor time. ELBOs have the weights of the modalities, as in training; so they
 compare models with each other, not with other likelihoods. T = 4 was set before anything was measured, and nothing was
-tuned for one of the models. EvaluationClassifiers, classifiers trained on other draws of the train split, read what is made.
+tuned for one of the models. Evaluation classifiers, trained on other draws of the train split, classify what is
+generated.
 
-Stops and resumes seed by seed. About 18 minutes a seed on one core. ``--full`` has the paper's sizes, for a GPU, and is
-stored by itself; ``--real`` takes the real MNIST and SVHN, which must be in the cache folder.
+A run that was stopped goes on with the next seed. About 18 minutes a seed on one core. ``--full`` has the paper's
+sizes, for a GPU, and is stored separately; ``--real`` takes the real MNIST and SVHN, which must be in the cache folder.
 """
 
 from __future__ import annotations
@@ -39,9 +40,11 @@ from mmtutor.iterative import (
     Students,
     amortisation_gap,
     divergence,
+    forward_kl,
     naive_product,
     posterior,
     refine,
+    reverse_kl,
 )
 from mmtutor.metrics import coherence, correct, frechet_distance, linear_probe
 from mmtutor.training import fit, seed_everything
@@ -92,13 +95,13 @@ def better(claim: str, source: str, what: str, worse: str, better: str) -> Claim
 
 
 def coherent(claim: str, more: str, less: str) -> Claim:
-    """A row that compares how often a picture or word made from one other modality shows its digit."""
+    """A row that compares how often a picture or word generated from one other modality shows its digit."""
     return Claim(claim, OURS, f"coherence: {more}", f"coherence: {less}", "share of examples")
 
 
 MEAN_FD = "log FD, mean of four directions"
 CLAIMS = [
-    Claim("World: trained students come within .02 nats of the best, whose loss is the information that a modality lacks",
+    Claim("World: trained students come within .02 nats of the best, whose loss is what their modality lacks",
           OURS, "world: .02 nats", "world: loss beyond the best", "nats",
           show=("world: loss of students", "world: loss of the best", "world: missing information")),
     Claim("World: a student by reverse KL is narrower than the posterior of its modality", OURS,
@@ -128,9 +131,10 @@ CLAIMS = [
     coherent("The iterative students are more coherent than the joint VAE's, equal steps", ITERATIVE, JOINT),
     coherent("… equal time", ITERATIVE, LONG),
     coherent("… than those of a joint VAE with as many draws of z in a training step", ITERATIVE, DRAWS),
-    Claim("The iterative one's gap is smaller than that of a joint VAE with as many draws of z in a training step",
+    Claim("The iterative VAE's gap is smaller than that of a joint VAE with as many draws of z in a training step",
           OURS, f"gap: {DRAWS}", f"gap: {ITERATIVE}", NATS, show=(f"ELBO: {DRAWS}", f"ELBO: {ITERATIVE}")),
-    better("Students make better pictures than many steps up the bound of the modality that is there, without a student",
+    better("Students make better pictures than many gradient steps on the ELBO of the modality that is present, "
+           "without a student",
            OURS, MEAN_FD, CLIMB, ITERATIVE),
     coherent("… and more coherent ones", ITERATIVE, CLIMB),
     better("Students of the refined posterior make better pictures than those of the unrefined one", OURS, MEAN_FD,
@@ -139,16 +143,17 @@ CLAIMS = [
     better("With the joint VAE's decoders, frozen, students of the refined posterior make better pictures than those "
            "of the joint VAE", OURS, MEAN_FD, JOINT, "iterative, frozen decoders"),
     coherent("… and more coherent ones", "iterative, frozen decoders", JOINT),
-    *(Claim(f"Probe, {modality}: the iterative student's code tells the digit better than the joint VAE's", OSHIMA,
-            f"probe, {modality}: {ITERATIVE}", f"probe, {modality}: {JOINT}", show=(f"probe, {modality}: {LONG}",))
+    *(Claim(f"Probe, {modality}: the iterative student's latent code predicts the digit better than the joint VAE's",
+            OSHIMA, f"probe, {modality}: {ITERATIVE}", f"probe, {modality}: {JOINT}",
+            show=(f"probe, {modality}: {LONG}",))
       for modality in vae.MODALITIES),
-    *(Claim(f"KL(teacher ‖ student), {modality}: the iterative one's is smaller than the joint VAE's", OSHIMA,
+    *(Claim(f"KL(teacher ‖ student), {modality}: the iterative VAE's is smaller than the joint VAE's", OSHIMA,
             f"KL, {modality}: {JOINT}", f"KL, {modality}: {ITERATIVE}", "nats", show=(f"KL, {modality}: {LONG}",))
       for modality in vae.MODALITIES),
     *(better(f"{a} to {b}: the iterative student makes better pictures than MoPoE with four times the epochs", OSHIMA,
              fd(a, to=b), "MoPoE, long", ITERATIVE) for a, b in DIRECTIONS),
-    *(Claim(f"Probe, {modality}: the iterative student's code tells the digit better than that of MoPoE with four times "
-            "the epochs", OSHIMA, f"probe, {modality}: {ITERATIVE}", f"probe, {modality}: MoPoE, long",
+    *(Claim(f"Probe, {modality}: the iterative student's latent code predicts the digit better than that of MoPoE with "
+            "four times the epochs", OSHIMA, f"probe, {modality}: {ITERATIVE}", f"probe, {modality}: MoPoE, long",
             show=(f"probe, {modality}: MoPoE",)) for modality in vae.MODALITIES),
     better("The iterative student makes better pictures than MVTCAE's", OURS, MEAN_FD, "MVTCAE", ITERATIVE),
     *(better(f"{a} and {b} to {c}: the product with the prior counted once makes better pictures than the naive one",
@@ -170,40 +175,40 @@ CLAIMS = [
 
 
 def in_world(seed: int) -> dict[str, float]:
-    """Linear students of the exact posterior; the world has posteriors with independent numbers."""
+    """Linear students of the exact posterior, in a world whose posteriors have independent numbers."""
     s, world = SETTINGS, vae.make_world(seed)
     out = {"one": 1.0, "world: .02 nats": 0.02, "world: .05": 0.05}
-    said: dict[str, dict[str, Independent[Normal]]] = {}
+    learned: dict[str, dict[str, Independent[Normal]]] = {}
     _, test = world.sample(5000, seed + 1)
     joint = world.posterior(test)
-    for direction in ("forward", "reverse"):
+    for direction, kl in (("forward", forward_kl), ("reverse", reverse_kl)):
         seed_everything(seed)
         students = Students({n: nn.Linear(len(w), 2 * world.latent) for n, w in world.weights.items()}).double()
-        model = Distillation(None, students, direction)
+        model = Distillation(None, students, kl)
         adam = torch.optim.Adam(students.parameters(), 3e-2)
-        slower = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s["world: steps"])
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(adam, s["world: steps"])
         for step in range(s["world: steps"]):
             _, batch = world.sample(s["world: batch"], seed * 10**6 + step)
             q = world.posterior(batch)
             adam.zero_grad()
-            model.loss({**batch, "told": torch.cat([q.mean, q.stddev.log()], 1)})["loss"].backward()
+            model.loss({**batch, "teacher_posterior": torch.cat([q.mean, q.stddev.log()], 1)})["loss"].backward()
             adam.step()
-            slower.step()
+            schedule.step()
         with torch.no_grad():
-            said[direction] = students.each(test)
+            learned[direction] = students.posteriors(test)
     exact = {n: world.posterior(test, n) for n in world.weights}
     teacher = posterior(torch.cat([joint.mean, joint.stddev.log()], 1))
-    losses = [float(divergence(teacher, q).mean()) for q in said["forward"].values()]
+    losses = [float(divergence(teacher, q).mean()) for q in learned["forward"].values()]
     best = [float(kl_divergence(joint, q).mean()) for q in exact.values()]
     out["world: loss of students"], out["world: loss of the best"] = mean(losses), mean(best)
     out["world: loss beyond the best"] = mean(losses) - mean(best)  # on the same examples
     out["world: missing information"] = mean([world.missing_information(n) for n in world.weights])
-    for direction, students_say in said.items():
-        widths = [float((q.stddev / exact[n].stddev).mean()) for n, q in students_say.items()]
+    for direction, posteriors in learned.items():
+        widths = [float((q.stddev / exact[n].stddev).mean()) for n, q in posteriors.items()]
         out[f"world: width of {direction} students"] = mean(widths)
     out["world: width of the joint posterior"] = mean([float((joint.stddev / q.stddev).mean()) for q in exact.values()])
-    apart = [float((q.mean - said["reverse"][n].mean).abs().mean()) for n, q in said["forward"].items()]
-    out["world: distance of the means"] = mean(apart)
+    distances = [float((q.mean - learned["reverse"][n].mean).abs().mean()) for n, q in learned["forward"].items()]
+    out["world: distance of the means"] = mean(distances)
     return out
 
 
@@ -213,6 +218,10 @@ def mean(values: Sequence[float]) -> float:
 
 
 # ---- what digits and scenes share
+
+
+Encode = Callable[[Mapping[str, Tensor]], Distribution]  # a teacher: from a batch to its posterior
+Divergence = Callable[[Distribution, Distribution], Tensor]
 
 
 class Kind(NamedTuple):
@@ -252,7 +261,7 @@ class Model(NamedTuple):
 
 
 def train(model: nn.Module, data: MultimodalDataset, seed: int, epochs: int) -> float:
-    """Train in place; return seconds: of the processor, for all threads, or of the wall clock where there is a GPU."""
+    """Train in place; return processor seconds of all threads, or seconds of the wall clock where there is a GPU."""
     s = SETTINGS
     clock = time.perf_counter if torch.cuda.is_available() else time.process_time
     start = clock()
@@ -277,25 +286,23 @@ def teacher(kind: Kind, seed: int, steps: int, start: nn.Module | None = None) -
     return IterativeVAE(first, elbo, Refiner(latent), steps)
 
 
-def inferred(teacher: Any, data: MultimodalDataset, seed: int, **options: Any) -> Tensor:
-    """λ of all examples, (n, 2 latent)."""
+def infer(teacher: Encode, data: MultimodalDataset, seed: int) -> Tensor:
+    """λ of the teacher's posterior for all examples, (n, 2 latent)."""
     seed_everything(seed)
     parts = []
     with torch.no_grad():
         for start in range(0, len(data), 250):
-            q = teacher.encode(data[start : start + 250], **options)
+            q = teacher(data[start : start + 250])
             parts.append(torch.cat([q.mean, q.variance.log() / 2], 1))
     return torch.cat(parts)
 
 
-def teach(
-    kind: Kind, teacher: Any, data: MultimodalDataset, seed: int, direction: str = "forward", **options: Any
-) -> Students:
+def distil(kind: Kind, teacher: Encode, data: MultimodalDataset, seed: int, kl: Divergence = forward_kl) -> Students:
     """Students of a teacher's posteriors."""
-    told = MultimodalDataset({**data.tensors, "told": inferred(teacher, data, seed, **options)})
+    with_target = MultimodalDataset({**data.tensors, "teacher_posterior": infer(teacher, data, seed)})
     seed_everything(seed)
     students = Students({s: kind.encoder(s, 2 * SETTINGS["latent"]) for s in kind.modalities})
-    train(Distillation(None, students, direction), told, seed, kind.epochs)
+    train(Distillation(None, students, kl), with_target, seed, kind.epochs)
     return students
 
 
@@ -313,15 +320,15 @@ def gap(model: IterativeVAE, data: MultimodalDataset, seed: int) -> float:
 
 
 @torch.no_grad()
-def made_from(model: Model, batch: Mapping[str, Tensor], given: Sequence[str], to: Sequence[str]) -> dict[str, Tensor]:
-    """One of each modality for each example: z is drawn, the decoder's mean taken."""
+def generate(model: Model, batch: Mapping[str, Tensor], given: Sequence[str], to: Sequence[str]) -> dict[str, Tensor]:
+    """One of each modality for each example: the decoder's mean for a z drawn from the posterior of the given ones."""
     return {s: mean_of(p) for s, p in model.decode(model.infer(batch, given).sample(), to).items()}
 
 
-def apart(classifier: vae.EvaluationClassifier, real: Tensor, made: Tensor) -> float:
+def distance(classifier: vae.EvaluationClassifier, real: Tensor, generated: Tensor) -> float:
     """The Fréchet distance of a classifier's features."""
     with torch.no_grad():
-        return frechet_distance(classifier.features(real), classifier.features(made))
+        return frechet_distance(classifier.features(real), classifier.features(generated))
 
 
 # ---- digits
@@ -340,15 +347,15 @@ def digit_kind() -> Kind:
 def from_one(
     model: Model, classifiers: Mapping[str, vae.EvaluationClassifier], batch: Mapping[str, Tensor], name: str, seed: int
 ) -> dict[str, float]:
-    """What a model makes of one modality."""
+    """What a model generates from one modality."""
     seed_everything(seed)
     out, shares = {}, []
     for modality in vae.MODALITIES:
-        made = made_from(model, batch, [modality], [s for s in vae.MODALITIES if s != modality])
-        shares.append(vae.read(classifiers, made, batch["label"]))
-        for to in made:
+        generated = generate(model, batch, [modality], [s for s in vae.MODALITIES if s != modality])
+        shares.append(vae.mean_coherence(classifiers, generated, batch["label"]))
+        for to in generated:
             if (modality, to) in DIRECTIONS:
-                out[f"FD, {modality} to {to}: {name}"] = apart(classifiers[to], batch[to], made[to])
+                out[f"FD, {modality} to {to}: {name}"] = distance(classifiers[to], batch[to], generated[to])
     out[f"coherence: {name}"] = mean(shares)
     logs = [math.log(out[f"FD, {a} to {b}: {name}"]) for a, b in DIRECTIONS]
     out[f"FD, mean of four directions: {name}"] = math.exp(mean(logs))  # the geometric mean
@@ -362,31 +369,29 @@ def measures(
     name: str,
     seed: int,
 ) -> dict[str, float]:
-    """What a model makes of one modality and of two, and what can be read off its codes."""
+    """What a model generates from one modality and from two, and how well its latent codes predict the digit."""
     batch = data["test"][:]
     out = from_one(model, classifiers, batch, name, seed)
     for a, b, to in PAIRS:
-        made = made_from(model, batch, [a, b], [to])
-        out[f"FD, {a} and {b} to {to}: {name}"] = apart(classifiers[to], batch[to], made[to])
-        out[f"coherence, {a} and {b} to {to}: {name}"] = float(
-            coherence(classifiers[to], to, made[to], batch["label"]).mean()
-        )
+        generated = generate(model, batch, [a, b], [to])[to]
+        out[f"FD, {a} and {b} to {to}: {name}"] = distance(classifiers[to], batch[to], generated)
+        shown = coherence(classifiers[to], to, generated, batch["label"])
+        out[f"coherence, {a} and {b} to {to}: {name}"] = float(shown.mean())
     labels = [data[k][:]["label"] for k in ("train", "test")]
     for given in (*((s,) for s in vae.MODALITIES), *(pair[:2] for pair in PAIRS), ("handwritten", "street")):
         with torch.no_grad():
-            codes = [model.infer(data[k][:], given).mean for k in ("train", "test")]
-        out[f"probe, {' and '.join(given)}: {name}"] = float(
-            linear_probe(codes[0], labels[0], codes[1], labels[1]).mean()
-        )
+            latents = [model.infer(data[k][:], given).mean for k in ("train", "test")]
+        right = linear_probe(latents[0], labels[0], latents[1], labels[1])
+        out[f"probe, {' and '.join(given)}: {name}"] = float(right.mean())
     return out
 
 
 def climb(model: IterativeVAE, batch: Mapping[str, Tensor], given: Sequence[str]) -> Independent[Normal]:
-    """q(z; λ) without a student: λ goes from the prior up the bound of the given modalities alone, by steps of one size."""
-    seen = {s: batch[s] for s in given}
-    prior = FromPrior(SETTINGS["latent"])(seen)
-    up = GradientAscent(SETTINGS["climb: size"], unit=True)
-    return posterior(refine(prior, lambda lam: model.elbo(lam, seen), up, SETTINGS["climb: steps"]))
+    """q(z; λ) without a student: from the prior, gradient steps of one size on the ELBO of the given modalities."""
+    present = {s: batch[s] for s in given}
+    prior = FromPrior(SETTINGS["latent"])(present)
+    ascent = GradientAscent(SETTINGS["climb: size"], unit=True)
+    return posterior(refine(prior, lambda lam: model.elbo(lam, present), ascent, SETTINGS["climb: steps"]))
 
 
 class Stay(nn.Module):
@@ -397,12 +402,12 @@ class Stay(nn.Module):
         return lam
 
 
-def told_apart(teacher: Any, students: Students, data: MultimodalDataset, name: str, seed: int) -> dict[str, float]:
+def divergences(teacher: Encode, students: Students, data: MultimodalDataset, name: str, seed: int) -> dict[str, float]:
     """KL(teacher ‖ student) for each modality."""
-    told = posterior(inferred(teacher, data, seed))
+    target = posterior(infer(teacher, data, seed))
     with torch.no_grad():
-        said = students.each(data[:])
-        return {f"KL, {s}: {name}": float(divergence(told, q).mean()) for s, q in said.items()}
+        posteriors = students.posteriors(data[:])
+        return {f"KL, {s}: {name}": float(divergence(target, q).mean()) for s, q in posteriors.items()}
 
 
 def with_digits(seed: int) -> dict[str, float]:
@@ -419,8 +424,8 @@ def with_digits(seed: int) -> dict[str, float]:
         train(classifiers[modality], others, seed + 1000, kind.epochs)
         out[f"accuracy, classifier of {modality}"] = float(correct(classifiers[modality], data["test"]).mean())
 
-    def judged(name: str, elbo: Any, students: Students) -> None:
-        out.update(measures(Model(students.encode, elbo.decode), classifiers, data, name, seed))
+    def measure_students(name: str, decoder: Any, students: Students) -> None:
+        out.update(measures(Model(students.encode, decoder.decode), classifiers, data, name, seed))
 
     steps, end = s["steps"], s["steps at the end"]
     joint, iterative = teacher(kind, seed, 0), teacher(kind, seed, steps)
@@ -435,26 +440,28 @@ def with_digits(seed: int) -> dict[str, float]:
     for name, model in ((JOINT, joint), (LONG, long), (ITERATIVE, iterative), ("iterative, from handwriting", single)):
         out[f"gap: {name}"] = gap(model, data["test"], seed)
         out[f"ELBO: {name}"] = curve(model, data["test"], seed, model.steps)[-1]
-        students = teach(kind, model, data["train"], seed)
-        judged(name, model.elbo, students)
-        out |= told_apart(model, students, data["test"], name, seed)
+        students = distil(kind, model.encode, data["train"], seed)
+        measure_students(name, model.elbo, students)
+        out |= divergences(model.encode, students, data["test"], name, seed)
         if model is iterative:
-            naive = Model(lambda b, g, of=students: naive_product([*of.each(b, g).values()]), model.elbo.decode)
+            naive = Model(lambda b, g, of=students: naive_product([*of.posteriors(b, g).values()]), model.elbo.decode)
             both = measures(naive, classifiers, data, "iterative, naive product", seed)
             out |= {k: v for k, v in both.items() if " and " in k}
     drawn = teacher(kind, seed, steps)
     drawn.refiner = Stay()
     train(drawn, data["train"], seed, kind.epochs)
     out |= {f"gap: {DRAWS}": gap(drawn, data["test"], seed), f"ELBO: {DRAWS}": curve(drawn, data["test"], seed, 0)[0]}
-    judged(DRAWS, drawn.elbo, teach(kind, drawn, data["train"], seed))
+    measure_students(DRAWS, drawn.elbo, distil(kind, drawn.encode, data["train"], seed))
     out |= from_one(Model(partial(climb, iterative), iterative.elbo.decode), classifiers, data["test"][:], CLIMB, seed)
-    judged("iterative, unrefined target", iterative.elbo, teach(kind, iterative, data["train"], seed, steps=0))
-    judged("iterative, reverse KL", iterative.elbo, teach(kind, iterative, data["train"], seed, "reverse"))
+    unrefined = distil(kind, partial(iterative.encode, steps=0), data["train"], seed)
+    measure_students("iterative, unrefined target", iterative.elbo, unrefined)
+    reverse = distil(kind, iterative.encode, data["train"], seed, reverse_kl)
+    measure_students("iterative, reverse KL", iterative.elbo, reverse)
 
     frozen = teacher(kind, seed, steps, copy.deepcopy(joint.start))
     frozen.elbo = joint.elbo.requires_grad_(False)
     train(frozen, data["train"], seed, kind.epochs)
-    judged("iterative, frozen decoders", frozen.elbo, teach(kind, frozen, data["train"], seed))
+    measure_students("iterative, frozen decoders", frozen.elbo, distil(kind, frozen.encode, data["train"], seed))
     out["gap: iterative, frozen decoders"] = gap(frozen, data["test"], seed)
 
     trained = {steps: iterative}
@@ -472,7 +479,7 @@ def with_digits(seed: int) -> dict[str, float]:
         other_model = build(kind, built, seed)
         train(other_model, data["train"], seed, epochs)
         if built is MVTCAE:
-            judged(name, other_model, teach(kind, other_model, data["train"], seed))
+            measure_students(name, other_model, distil(kind, other_model.encode, data["train"], seed))
         else:
             out |= measures(Model(other_model.encode, other_model.decode), classifiers, data, name, seed)
     return out

@@ -1,9 +1,10 @@
 """The claims on iterative inference for pictures and sentences: ``python -m experiments.iterative_scenes --seeds 5``.
 
 The slides of Oshima and others have photographs of birds with sentences (CUB). Here a crop of a scene with a coloured
-digit in its middle has one sentence about it. All else is as in ``experiments/iterative.py``, but for the encoders: in
-all models their log σ is bounded, as a caption weighs much, and a single odd picture ended a training of MoPoE without
-it. The weights were chosen on the valid split for the joint VAE, so that a caption says something about the picture.
+digit in its middle has one sentence about it. All else is as in ``experiments/iterative.py``, except for the encoders:
+in all models their log σ is bounded. The weight of a caption is large, and without the bound a single unusual picture
+ended a training of MoPoE. The weights were chosen on the valid split for the joint VAE, so that pictures generated from
+a caption depend on it.
 """
 
 from __future__ import annotations
@@ -26,17 +27,17 @@ from experiments.iterative import (
     JointEncoder,
     Kind,
     Model,
-    apart,
     better,
     build,
+    distance,
+    distil,
+    divergences,
     fd,
     gap,
+    generate,
     logarithms,
-    made_from,
     ready,
-    teach,
     teacher,
-    told_apart,
     train,
 )
 from experiments.results import Claim, measure
@@ -62,7 +63,7 @@ CLAIMS = [
            fd("caption", to="scene"), JOINT, ITERATIVE),
     better("… equal time", OURS, fd("caption", to="scene"), LONG, ITERATIVE),
     better("… than MoPoE with four times the epochs", OSHIMA, fd("caption", to="scene"), "MoPoE, long", ITERATIVE),
-    *(Claim(f"KL(teacher ‖ student), {modality}: the joint VAE's is smaller than the iterative one's", OSHIMA,
+    *(Claim(f"KL(teacher ‖ student), {modality}: the joint VAE's is smaller than the iterative VAE's", OSHIMA,
             f"KL, {modality}: {ITERATIVE}", f"KL, {modality}: {JOINT}", "nats") for modality in ("scene", "caption")),
     *(Claim(f"Caption to scene: the {what} is right more often by the iterative student than by the joint VAE's, equal "
             "steps", OURS, f"{what}, caption to scene: {ITERATIVE}", f"{what}, caption to scene: {JOINT}",
@@ -79,13 +80,13 @@ CLAIMS = [
 def pairs(split: str, n: int, seed: int) -> MultimodalDataset:
     """Crops of 32 × 32 with one coloured digit about in the middle, and a caption of its scene, the words one-hot.
 
-    "There is" is left out, or the place of all other words would depend on it.
+    "There is" is left out, or the position of all other words would depend on it.
     """
     known = scenes("train", n=1000, objects=(1, 1), progress=False).captions
     vocabulary = Vocabulary.from_captions(text for three in known for text in three)
-    made = scenes(split, n=n, seed=seed, objects=(1, 1), progress=False)
-    crops = made.crops(32, shift=2, seed=seed).tensors
-    texts = [three[0].removeprefix("there is ") for three in made.captions]
+    drawn = scenes(split, n=n, seed=seed, objects=(1, 1), progress=False)
+    crops = drawn.crops(32, shift=2, seed=seed).tensors
+    texts = [three[0].removeprefix("there is ") for three in drawn.captions]
     words = torch.stack([vocabulary.encode(text, SETTINGS["words"]) for text in texts])
     return ready(MultimodalDataset({
         "scene": crops["scene"],
@@ -96,7 +97,7 @@ def pairs(split: str, n: int, seed: int) -> MultimodalDataset:
 
 
 class Bounded(nn.Module):
-    """λ with log σ smoothly kept below 1.5, where the refiner keeps it. The KL divergence grows with σ²."""
+    """λ with log σ smoothly bounded by 1.5, as the refiner bounds it. The KL divergence grows with σ²."""
 
     def forward(self, lam: Tensor) -> Tensor:
         """(B, 2 latent)."""
@@ -132,8 +133,8 @@ class EvaluationClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 64)."""
-        seen: Tensor = F.silu(self.body(x))
-        return seen
+        features: Tensor = F.silu(self.body(x))
+        return features
 
     def forward(self, x: Tensor) -> dict[str, Tensor]:
         """Scores of digits and of colours, (B, 10) each."""
@@ -157,13 +158,13 @@ class EvaluationClassifier(nn.Module):
 def measures(
     model: Model, classifier: EvaluationClassifier, batch: Mapping[str, Tensor], name: str, seed: int
 ) -> dict[str, float]:
-    """What a model makes of captions and of scenes."""
+    """What a model generates from captions and from scenes."""
     seed_everything(seed)
-    made = made_from(model, batch, ["caption"], ["scene"])["scene"]
-    words = made_from(model, batch, ["scene"], ["caption"])["caption"].argmax(2)
+    generated = generate(model, batch, ["caption"], ["scene"])["scene"]
+    words = generate(model, batch, ["scene"], ["caption"])["caption"].argmax(2)
     return {
-        f"FD, caption to scene: {name}": apart(classifier, batch["scene"], made),
-        **{f"{what}, caption to scene: {name}": share for what, share in classifier.right(made, batch).items()},
+        f"FD, caption to scene: {name}": distance(classifier, batch["scene"], generated),
+        **{f"{what}, caption to scene: {name}": share for what, share in classifier.right(generated, batch).items()},
         f"words, scene to caption: {name}": float((words == batch["caption"].argmax(2)).double().mean()),
     }
 
@@ -194,9 +195,9 @@ def one_seed(seed: int) -> dict[str, float]:
     out["epochs at equal time"] = float(longer)
     for name, model in ((JOINT, joint), (LONG, long), (ITERATIVE, refined)):
         out[f"gap: {name}"] = gap(model, data["test"], seed)
-        students = teach(kind, model, data["train"], seed)
+        students = distil(kind, model.encode, data["train"], seed)
         out |= measures(Model(students.encode, model.elbo.decode), classifier, batch, name, seed)
-        out |= told_apart(model, students, data["test"], name, seed)
+        out |= divergences(model.encode, students, data["test"], name, seed)
     for name, epochs in (("MoPoE", kind.epochs), ("MoPoE, long", s["epochs of MoPoE, long"])):
         mopoe = build(kind, MoPoE, seed)
         train(mopoe, data["train"], seed, epochs)

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # Guess, look, and guess again
+# # 11 · Iterative amortised inference: guess, look, guess again
 #
-# Asked what is in a picture, a network answers at once. You would look a second time. In this chapter an encoder's guess is
-# only the start: a decoder shows what the guess would look like, and the error says how to guess better. What has been found
-# out in this way can be taught to networks that see one modality alone.
+# Asked what is in a picture, a network answers at once. You would look a second time. In this chapter an encoder's guess of
+# the latent code is only the start: a decoder shows what the guess would look like, and the error shows how to improve the
+# guess. What this slow inference finds can then be taught to networks that see one modality alone.
 
 # %% tags=["hide-input"]
 import torch
@@ -22,40 +22,42 @@ train, test = digits(*modalities, split="train", n=n), digits(*modalities, split
 from mmtutor.iterative import FromPrior, GradientAscent, IterativeVAE, Refiner, posterior, refine, refinements
 from mmtutor.lineargaussian import LinearGaussian
 
-weights = {"eye": torch.tensor([[1.0, 0.6]]), "ear": torch.tensor([[0.2, -0.5], [0.5, 0.4]])}
-world = LinearGaussian({modality: w.double() for modality, w in weights.items()}, {"eye": 0.5, "ear": 0.8})
-(_, seen), (_, new) = world.sample(2000, seed=0), world.sample(500, seed=1)
+weights = {"image": torch.tensor([[1.0, 0.6]]), "sound": torch.tensor([[0.2, -0.5], [0.5, 0.4]])}
+world = LinearGaussian({modality: w.double() for modality, w in weights.items()}, {"image": 0.5, "sound": 0.8})
+(_, world_train), (_, world_test) = world.sample(2000, seed=0), world.sample(500, seed=1)
 start = torch.zeros(500, 4, dtype=torch.float64)  # mean and log σ of the prior, for each example
 
 
 def elbo(lam):
-    return {"elbo": world.elbo(new, posterior(lam))}
+    return {"elbo": world.elbo(world_test, posterior(lam))}
 
 
 # %% tags=["hide-input"]
-exact, ways = world.posterior(new), {}
+exact, ellipses = world.posterior(world_test), {}
 for step in (0.05, 0.2):
     q = [posterior(lam) for lam in refinements(start, elbo, GradientAscent(step), 16)]
-    ways[f"gradient × {step}"] = {f"t = {t}": (q[t].mean[0], q[t].variance[0].diag()) for t in (0, 1, 2, 4, 16)}
+    steps = (0, 1, 2, 4, 16)
+    ellipses[f"step size {step}"] = {f"t = {t}": (q[t].mean[0], q[t].variance[0].diag()) for t in steps}
 show(
-    gaussians((exact.mean[0], exact.covariance_matrix[0]), ways, "Guesses come closer to the posterior"),
-    "An oblique grey ellipse, the exact posterior of two numbers, and ellipses that move to its middle and become small.",
+    gaussians((exact.mean[0], exact.covariance_matrix[0]), ellipses, "Guesses approach the posterior"),
+    "A tilted grey ellipse, the exact posterior of two numbers, and ellipses that move to its centre and shrink.",
 )
 
 # %% [markdown]
 # ## The idea
 #
-# A VAE's encoder says in one go where the code $z$ of an example $x$ may be: $q(z; \lambda) = \mathcal N(\mu, \sigma^2)$ with
-# $\lambda = (\mu, \log \sigma)$. How good is that? The evidence lower bound tells, for
+# The encoder of a VAE infers the posterior of an example $x$ in one go: $q(z; \lambda) = \mathcal N(\mu, \sigma^2)$ with
+# $\lambda = (\mu, \log \sigma)$. How good is it? The evidence lower bound (ELBO) tells, because
 #
 # $$\begin{aligned}
 # & \log p(x) - \mathrm{ELBO}(x; \lambda) \\
 # & = \mathrm{KL}(q(z; \lambda) \,\Vert\, p(z \mid x)).
 # \end{aligned}$$
 #
-# This gap has two parts. One is a floor, as no $q$ of this kind fits the posterior exactly. The rest is the *amortisation gap*:
-# an encoder must serve all examples at once, and misses each one's best $\lambda$. But the bound can be looked at for *this*
-# example, and its gradient with respect to $\lambda$ tells where to go:
+# This difference, the *inference gap*, has two parts (Cremer, Li and Duvenaud, 2018). The *approximation gap* is a floor: no $q$
+# of this kind fits the exact posterior. The rest is the *amortisation gap*: one encoder must serve all examples, and it misses
+# the best $\lambda$ of each. But the ELBO can be computed for *this* example, and its gradient with respect to $\lambda$ shows
+# how to improve $\lambda$:
 #
 # $$\begin{aligned}
 # g_t &= \partial\,\mathrm{ELBO}(x; \lambda_t) / \partial \lambda, \\
@@ -63,7 +65,7 @@ show(
 # \end{aligned}$$
 #
 # $r$ is a *refiner*: a plain step along the gradient, or a small network that has learned how far to go (Marino, Yue and
-# Mandt, 2018). Above, the grey ellipses are an exact posterior, those in colour are guesses after $t$ steps.
+# Mandt, 2018). In the figure above, the grey ellipses are an exact posterior, and the coloured ones are guesses after $t$ steps.
 #
 # ## By hand, where everything is known
 #
@@ -72,36 +74,36 @@ show(
 #
 # $$\partial\,\mathrm{ELBO} / \partial \mu = P (m - \mu).$$
 #
-# It is the way to the truth, $m - \mu$, but stretched by $P$, more along one direction than along another. So it points beside
-# the truth, and no single step size suits all directions. Check it, and that what the bound misses is the divergence:
+# It is the direction to the exact mean, $m - \mu$, but stretched by $P$, more in one direction than in another. So it does not
+# point exactly at $m$, and no single step size suits all directions. Check this, and that $\log p(x)$ minus the ELBO is the
+# divergence:
 
 # %%
 lam = (start + 0.3).requires_grad_()
-(g,) = torch.autograd.grad(elbo(lam)["elbo"].sum(), lam)
+(gradient,) = torch.autograd.grad(elbo(lam)["elbo"].sum(), lam)
 lam = lam.detach()
 P, mu, sigma = world.precision(), lam[:, :2], lam[:, 2:].exp()
-off = float((g[:, :2] - (exact.mean - mu) @ P).abs().max())
-claim("the gradient by hand is that of autograd", off < 1e-10, str(off))
+error = float((gradient[:, :2] - (exact.mean - mu) @ P).abs().max())
+claim("the gradient by hand is that of autograd", error < 1e-10, str(error))
 
 q = torch.distributions.MultivariateNormal(mu, scale_tril=sigma.diag_embed())
-off = world.log_prob(new) - elbo(lam)["elbo"] - torch.distributions.kl_divergence(q, exact)
-claim("log p(x) − ELBO is the divergence", float(off.abs().max()) < 1e-10, str(off))
+error = world.log_prob(world_test) - elbo(lam)["elbo"] - torch.distributions.kl_divergence(q, exact)
+claim("log p(x) − ELBO is the divergence", float(error.abs().max()) < 1e-10, str(error))
 
 # %% [markdown]
-# Plain steps along the gradient get there. But $q$ has independent numbers here, and cannot lie obliquely as the posterior
-# does: it stops at a floor, however long one refines. With the posterior's covariance one *Newton step*, $\mu + P^{-1} g$,
-# is exact at once.
+# Plain steps along the gradient approach the posterior. But $q$ has independent numbers here, so its ellipse cannot be tilted
+# as the posterior's is: the inference gap stops at the approximation gap, however many steps are taken. With the posterior's
+# covariance, one *Newton step*, $\mu + P^{-1} g$, is exact.
 
 
 # %%
 def gap(lam):
-    return world.gap(new, posterior(lam))
+    return world.gap(world_test, posterior(lam))
 
 
-far, floor = refine(start, elbo, GradientAscent(0.1), 400), world.mean_field_floor()
-claim(
-    "the gap shrinks to the floor of independent numbers", float((gap(far) - floor).abs().max()) < 1e-6, str(gap(far))
-)
+refined, floor = refine(start, elbo, GradientAscent(0.1), 400), world.mean_field_floor()
+error = float((gap(refined) - floor).abs().max())
+claim("the inference gap shrinks to the approximation gap", error < 1e-6, str(error))
 
 
 # %%
@@ -109,20 +111,24 @@ def full(mean):
     return torch.distributions.MultivariateNormal(mean, precision_matrix=P)
 
 
-newton = refine(start[:, :2], lambda m: {"elbo": world.elbo(new, full(m))}, lambda m, g: m + g @ torch.linalg.inv(P), 1)
-left = float(world.gap(new, full(newton)).abs().max())
-claim("one Newton step on the mean is exact, if the covariance is", left < 1e-10, str(left))
+def elbo_of_mean(mean):
+    return {"elbo": world.elbo(world_test, full(mean))}
+
+
+newton = refine(start[:, :2], elbo_of_mean, lambda mean, gradient: mean + gradient @ torch.linalg.inv(P), steps=1)
+error = float(world.gap(world_test, full(newton)).abs().max())
+claim("one Newton step on the mean is exact, if the covariance is", error < 1e-10, str(error))
 
 # %% [markdown]
 # ## A refiner that learns
 #
-# Nobody knows $P$ for a decoder that is a network. So let the refiner be a small network that reads $\lambda$ and the gradient
-# (scaled, with the logarithm of its size beside it), and train it to raise the bound, as the mean over all steps:
+# For a decoder that is a network, nobody knows $P$. So let the refiner be a small network that reads $\lambda$ and the gradient
+# (scaled, and the logarithm of its size). It is trained to raise the ELBO, averaged over all steps:
 #
 # $$\mathrm{loss} = -\tfrac 1 {T+1} \textstyle\sum_{t=0}^{T} \mathrm{ELBO}(x; \lambda_t).$$
 #
-# Here are three refiners in the known world. They start from the prior and were trained with $T = 1$, 2 and 4 steps. How do
-# they fare with more steps than that?
+# Here are three refiners in the known world. They start from the prior and are trained with $T = 1$, 2 and 4 steps. What
+# happens when they take more steps than in training?
 
 
 # %%
@@ -135,53 +141,63 @@ after = {}
 for steps in (1, 2, 4):
     seed_everything(0)
     vae = IterativeVAE(FromPrior(2), WorldElbo(), Refiner(2, hidden=(32,)), steps).double()
-    fit(vae, MultimodalDataset(seen), epochs=10, batch_size=100, lr=1e-2, schedule="one-cycle", progress=False)
-    after[steps] = torch.stack([gap(lam).mean() for lam in vae.refinements(new, steps=16)])
-text = str({steps: line.tolist() for steps, line in after.items()})
-claim("a refiner that was trained for one step fails when it is iterated", after[1][2:].max() > 3 * after[1][1], text)
-claim("one that was trained for four steps can go on", after[4].max() == after[4][0] and after[4][16] < 2 * floor, text)
+    fit(vae, MultimodalDataset(world_train), epochs=10, batch_size=100, lr=1e-2, schedule="one-cycle", progress=False)
+    after[steps] = torch.stack([gap(lam).mean() for lam in vae.refinements(world_test, steps=16)])
+text = str({steps: gaps.tolist() for steps, gaps in after.items()})
+claim("a refiner that was trained with one step fails when it is iterated", after[1][2:].max() > 3 * after[1][1], text)
+claim(
+    "one that was trained with four steps can go on", after[4].max() == after[4][0] and after[4][16] < 2 * floor, text
+)
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-lines = {f"trained with T = {steps}": line.log10() for steps, line in after.items()}
+lines = {f"trained with T = {steps}": gaps.log10() for steps, gaps in after.items()}
 show(
-    curves(range(17), lines, "One step is no training for many", "steps taken", "log₁₀ of the gap in nats"),
-    "Gap by number of steps: the refiner of one step gets worse at once, that of four steps stays low.",
+    curves(
+        range(17),
+        lines,
+        "Training with one step does not prepare for many",
+        "steps taken",
+        "log₁₀ of the inference gap in nats",
+    ),
+    "Inference gap by number of steps: the refiner trained with one step gets worse at once, that of four steps stays low.",
 )
 
 # %% [markdown]
 # ## A teacher and its students
 #
-# To come close to $p(z \mid X)$ one must see the error of *all* modalities $X$. When some are missing, one can still climb the bound
-# of the others; but that takes many decodings, and the bound knows the prior, not which codes occur together. Oshima, Suzuki
-# and Matsuo (2023) call a missing modality a part of the amortisation gap, and close it in two stages: the refined inference is
-# a *teacher*, and for each modality $i$ a *student* $q_i(z \mid x_i)$ learns to say what the teacher says, seeing $x_i$ alone:
+# The posterior $p(z \mid X)$ depends on *all* modalities $X$, and so does the ELBO whose gradient is needed. When some
+# modalities are missing, one can still follow the gradient of the ELBO of the others. But this takes many decodings, and the
+# prior is all it knows about which latent codes are likely. Oshima, Suzuki and Matsuo (2023) count a missing modality as a
+# part of the amortisation gap, and close it in two stages. The refined inference is a *teacher*. For each modality $i$ a
+# *student* $q_i(z \mid x_i)$, which sees $x_i$ alone, learns the teacher's posterior:
 #
 # $$\mathrm{loss} = \textstyle\sum_i \mathrm{KL}(q(z; \lambda_T) \,\Vert\, q_i(z \mid x_i)).$$
 #
-# What is the best a student of an exact teacher can do? The known world tells: it is $p(z \mid x_i)$, and a loss remains, the
-# mean of $\mathrm{KL}(p(z \mid X) \,\Vert\, p(z \mid x_i))$. It is called the information $I(z; x_\mathrm{rest} \mid x_i)$,
-# which the student's modality does not have. So *this loss is a poor measure of a student*: it says more about modalities and teacher.
-# With the divergence turned round, $\mathrm{KL}(q_i \,\Vert\, q)$, students are as sure as the teacher, without its reasons.
+# What is the best that a student of an exact teacher can do? In the known world it is $p(z \mid x_i)$, and a loss remains, the
+# mean of $\mathrm{KL}(p(z \mid X) \,\Vert\, p(z \mid x_i))$. This is the information $I(z; x_\mathrm{rest} \mid x_i)$ that
+# the other modalities have and the student's does not. So *this loss is a poor measure of a student*: it depends more on the
+# modalities and on the teacher. With the reverse divergence, $\mathrm{KL}(q_i \,\Vert\, q)$, a student is as narrow as the
+# teacher, without knowing what the teacher knows.
 
 
 # %%
-teacher, right = world.posterior(new), world.posterior(new, "eye")  # all that the eye can know
-loss = float(torch.distributions.kl_divergence(teacher, right).mean())
-missing = world.missing_information("eye")
+from_both, from_image = world.posterior(world_test), world.posterior(world_test, "image")
+loss = float(torch.distributions.kl_divergence(from_both, from_image).mean())
+missing = world.missing_information("image")
 claim("the best student's loss is what its modality lacks", abs(loss / missing - 1) < 0.2, f"{loss} and {missing} nats")
-width = float((world.reverse_student(new, "eye").variance / right.variance).sqrt().mean())
-claim("a student by the divergence turned round is too sure", width < 0.95, f"{width} of the right width")
+width = float((world.reverse_student(world_test, "image").variance / from_image.variance).sqrt().mean())
+claim("a student by the reverse divergence is too narrow", width < 0.95, f"{width} of the right width")
 
 # %% [markdown]
 # ## Digits
 #
-# Now the triples of chapter 10: a handwritten digit, a house number and the digit's word. The ELBO has the same weights $w_i$ of
-# the modalities as there: it is the bound of the model $p(z) \prod_i p(x_i \mid z)^{w_i}$, and so are the nats below. A step draws
-# $z$ once, so now the gradient is noisy. The refiner takes it as it is: it is not differentiated again.
+# Now the triples of chapter 10: a handwritten digit, a house number and the digit's word. The ELBO has the weights $w_i$ of
+# the modalities as there. So it is the ELBO of the model $p(z) \prod_i p(x_i \mid z)^{w_i}$, and the nats below are, too. A step
+# draws $z$ once, so the gradient is noisy now. It is an input of the refiner, and is not differentiated again.
 #
-# Two models have the same networks and as many training steps. The *joint VAE* has an encoder of all modalities and no
-# refinement: it is JMVAE whose students are taught afterwards. The *iterative* one has the same encoder and refines $T = 4$
-# times.
+# Two models have the same networks and the same number of training steps. The *joint VAE* has an encoder of all modalities and
+# no refinement: it is a JMVAE whose students are trained afterwards. The *iterative VAE* has the same encoder and refines
+# $T = 4$ times.
 
 # %%
 from mmtutor.iterative import Distillation, Elbo, Students, amortisation_gap, product_of_students
@@ -225,45 +241,51 @@ def build(steps):
     seed_everything(0)
     likelihoods = {"handwritten": gaussian(0.2), "street": gaussian(0.25), "word": categorical(one_hot=True)}
     weights = {"handwritten": 4.0, "street": 1.0, "word": 40.0}
-    bound = Elbo({modality: decoder(modality) for modality in modalities}, likelihoods, weights)
-    return IterativeVAE(JointEncoder(), bound, Refiner(latent), steps)
+    elbo = Elbo({modality: decoder(modality) for modality in modalities}, likelihoods, weights)
+    return IterativeVAE(JointEncoder(), elbo, Refiner(latent), steps)
 
 
 # %% tags=["nbval-ignore-output"]
 recipe = dict(epochs=epochs, lr=3e-3, batch_size=32, schedule="one-cycle", clip_norm=200.0)
-teachers = {"joint VAE": build(0), "iterative": build(4)}
+teachers = {"joint VAE": build(0), "iterative VAE": build(4)}
 for vae in teachers.values():
     fit(vae, train, **recipe)
     vae.eval()
 
 # %% [markdown]
-# How large is the amortisation gap? Each example's $\lambda$ is now optimised by itself, from where inference left it, by 100
-# steps of Adam; the gap is what the bound gains, or a little more. And what if one goes on refining, further than was trained?
-# The joint VAE's refiner never took a step in training, so it is as it began: it takes steps of one length, 0.1 along the
-# scaled gradient. Another length would give another curve.
+# ## The amortisation gap
+#
+# How large is it? From where inference ended, $\lambda$ of each example is now optimised by itself, with 100 steps of Adam. The
+# amortisation gap is what the ELBO gains, or a little more. And what happens if refinement goes on for more steps than in
+# training? The joint VAE's refiner never took a step in training, so it is still as initialised: it takes steps of size 0.1
+# along the scaled gradient. Another size would give another curve.
 
 # %%
-batch, left, bounds = test[:], {}, {}
-few = {modality: x[:100] for modality, x in batch.items()}
+batch, gaps, bounds = test[:], {}, {}
+hundred = {modality: x[:100] for modality, x in batch.items()}
 for name, vae in teachers.items():
     seed_everything(0)
-    *_, lam = vae.refinements(few)
-    left[name] = float(amortisation_gap(lam, lambda lam, of=vae: of.elbo(lam, few)).mean())
-    bounds[name] = vae.bounds(few, 16).mean(1)
-text = f"gaps {left}, bounds {bounds['joint VAE'][0]:.0f}, {bounds['iterative'][4]:.0f}"
-claim("refinement leaves at most two thirds of the amortisation gap", left["iterative"] < left["joint VAE"] / 1.5, text)
-claim("and the bound is higher", bounds["iterative"][4] > bounds["joint VAE"][0], text)
+    gaps[name] = float(amortisation_gap(vae.infer(hundred), lambda lam, of=vae: of.elbo(lam, hundred)).mean())
+    bounds[name] = vae.bounds(hundred, 16).mean(1)
+joint, iterative = bounds["joint VAE"][0], bounds["iterative VAE"][4]
+text = f"gaps {gaps}, ELBO {joint:.0f} and {iterative:.0f}"
+claim(
+    "refinement leaves at most two thirds of the amortisation gap",
+    gaps["iterative VAE"] < gaps["joint VAE"] / 1.5,
+    text,
+)
+claim("and the ELBO is higher", iterative > joint, text)
 
 # %% tags=["nbval-ignore-output"]
-print({name: f"{nats:.0f} nats of gap" for name, nats in left.items()})
+print({name: f"an amortisation gap of {nats:.0f} nats" for name, nats in gaps.items()})
 show(
-    curves(range(17), bounds, "The bound, step by step", "steps taken", "ELBO with weights (nats)"),
-    "The bound by steps: the iterative model's rises at once and is flat after four steps; steps of one length raise the "
+    curves(range(17), bounds, "The ELBO, step by step", "steps taken", "ELBO with weights (nats)"),
+    "The ELBO by steps: the iterative VAE's rises at once and is flat after four steps; steps of one size raise the "
     "joint VAE's slowly.",
 )
 
 # %% [markdown]
-# What does refinement look like? Below, the decoder shows the guess after $t$ steps:
+# What does refinement look like? The decoder shows the guess after $t$ steps:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -277,27 +299,31 @@ def decode(model, z, modality):
 
 
 eight = {modality: x[:8] for modality, x in batch.items()}
-path = list(teachers["iterative"].refinements(eight, 16))
-rows = {"given": eight["street"]} | {f"t = {t}": decode(teachers["iterative"], path[t][:, :latent], "street")
-                                     for t in (0, 1, 2, 4, 16)}  # fmt: skip
+vae = teachers["iterative VAE"]
+path = list(vae.refinements(eight, 16))
+rows = {"given": eight["street"]}
+rows |= {f"t = {t}": decode(vae, path[t][:, :latent], "street") for t in (0, 1, 2, 4, 16)}
 show(
     grid(torch.stack([same_size(x) for x in rows.values()]), list(rows), [""] * 8, "A house number, guessed again"),
-    "Eight house numbers, and what the decoder makes of the guess after 0, 1, 2, 4 and 16 steps.",
+    "Eight house numbers, and the decoder's reconstructions after 0, 1, 2, 4 and 16 steps.",
 )
 
 # %% [markdown]
 # ## Students
 #
-# For each modality a student learns from each teacher. What the teacher says is inferred once and kept with the data, as `told`;
-# so `Distillation` needs no teacher, `None`. Then a word alone, which the teachers cannot read, is enough:
+# For each modality a student learns from each teacher. The teacher's posteriors are inferred once and stored with the data, as
+# `teacher_posterior`; so `Distillation` needs no teacher, `None`. Afterwards a word alone is enough to generate pictures. The
+# teachers themselves need all modalities.
 
 # %% tags=["nbval-ignore-output"]
 students = {}
 for name, vae in teachers.items():
     seed_everything(0)
     students[name] = Students({modality: encoder(modality, 2 * latent) for modality in modalities})
-    told = torch.cat([vae.infer(train[k : k + 250]) for k in range(0, n, 250)])  # once for all epochs
-    fit(Distillation(None, students[name]), MultimodalDataset({**train.tensors, "told": told}), **recipe)
+    # once for all epochs
+    lam = torch.cat([vae.infer(train[k : k + 250]) for k in range(0, n, 250)])
+    with_target = MultimodalDataset({**train.tensors, "teacher_posterior": lam})
+    fit(Distillation(None, students[name]), with_target, **recipe)
     students[name].eval()
 
 # %% tags=["nbval-ignore-output"]
@@ -310,36 +336,38 @@ for name, vae in teachers.items():
         rows[f"{name}: {modality}"] = decode(vae, z, modality)
 names = "zero one two three four five six seven eight nine".split()
 show(
-    grid(torch.stack([same_size(x) for x in rows.values()]), list(rows), names, "Pictures of ten words, by students"),
-    "Ten words, and a handwritten digit and a house number that each teacher's decoder makes from its student's code.",
+    grid(torch.stack([same_size(x) for x in rows.values()]), list(rows), names, "Pictures generated from ten words"),
+    "Ten words, and a handwritten digit and a house number that each teacher's decoder generates from the latent code of "
+    "its student.",
 )
 
 # %% [markdown]
-# Two students together are multiplied. Each has the prior in it, so $M$ of them have it $M$ times; divided by $p(z)^{M-1}$ it
-# counts once, as in chapter 10. As no posterior should be wider than the prior, the product is kept from being so. A *linear
-# probe* tells how much of the digit their codes hold:
+# The posteriors of two students are multiplied. Each contains the prior, so the product of $M$ contains it $M$ times; divided by
+# $p(z)^{M-1}$ it counts once, as in chapter 10. No posterior should be wider than the prior, so the product is kept from being
+# wider. A *linear probe* measures how well the latent codes predict the digit:
 
 # %%
 from mmtutor.metrics import linear_probe
 
+pair = modalities[:2]
 with torch.no_grad():
-    said = [list(students["iterative"].each(part[:], modalities[:2]).values()) for part in (train, test)]
-codes = {modality: [each[k].mean for each in said] for k, modality in enumerate(modalities[:2])}
-codes |= {"both": [product_of_students(each).mean for each in said]}
+    posteriors = [list(students["iterative VAE"].posteriors(part[:], pair).values()) for part in (train, test)]
+latents = {modality: [q[k].mean for q in posteriors] for k, modality in enumerate(pair)}
+latents |= {"both": [product_of_students(q).mean for q in posteriors]}
 label = train[:]["label"], batch["label"]
-read = {name: linear_probe(x, label[0], y, label[1]).mean() for name, (x, y) in codes.items()}
-for name, share in read.items():
-    claim(f"the student's code of {name} tells the digit", share > 0.8, str(read))
+accuracy = {name: linear_probe(x, label[0], y, label[1]).mean() for name, (x, y) in latents.items()}
+for name, share in accuracy.items():
+    claim(f"the student's latent code of {name} predicts the digit", share > 0.8, str(accuracy))
 
 # %% [markdown]
 # ## What five seeds say
 #
 # This table was made by `python -m experiments.iterative`, with the slides' comparisons on our digits. It is loaded here, not
-# computed. The [page of claims](../claims.md) has all figures, and the page [Slides](../slides.md) puts them beside the slides'
-# own. *Equal steps*: both models took as many training steps. *Equal time*: the joint VAE has as many epochs as fit into the
-# iterative one's training, about three times as many. Behind each verdict is the mean difference over the seeds with its 95 %
-# interval: a claim holds if all of it is above 0. Distances are compared by their logarithms: 0.34 is a factor of 1.4. Of so
-# many rows one or two may be wrong by chance. A line that begins with … goes on with the one above it.
+# computed. The [page of claims](../claims.md) has all numbers, and the page [Slides](../slides.md) puts them beside the slides'
+# own. *Equal steps*: both models took the same number of training steps. *Equal time*: the joint VAE has as many epochs as fit
+# into the training time of the iterative VAE, about three times as many. Behind each verdict is the mean difference over the
+# seeds with its 95 % interval: a claim holds if the whole interval is above 0. Distances are compared by their logarithms: 0.34
+# is a factor of 1.4. Of so many rows, one or two may be wrong by chance. A line that begins with … continues the one above it.
 
 # %%
 import json
@@ -353,52 +381,57 @@ for row in stored["rows"]:
 
 # %% [markdown]
 # **Inference gets better, without doubt.** The gap shrinks from 230 to 47 nats; also to 45 with the joint VAE's decoders,
-# frozen. Three times the training does *not* shrink the joint VAE's gap (230). The bound rises by 510: 192 through the four
-# steps, 318 are there before the first, as the decoders have become better. More steps help, in training (each doubling, at
-# equal training steps) and afterwards; on digits, with a start from all modalities, even a refiner that was trained for one step
-# can be iterated, unlike the one that starts from the prior above.
+# frozen. Three times the training does *not* shrink the joint VAE's gap (230). The ELBO rises by 510 nats. 192 of them come
+# from the four steps; 318 are there before the first step, because the decoders have become better. More steps help, in training
+# (each doubling, at equal training steps) and afterwards. On digits, with a start from all modalities, even a refiner that was
+# trained with one step can be iterated, unlike the one above that starts from the prior.
 #
-# **Whether it makes better students is another question.** At equal *steps* it does: the Fréchet distance of their pictures from
-# real ones (see [chapter 10](10_multimodal_vaes.ipynb)), the geometric mean of four directions, is 36 to the joint VAE's 49,
-# clearly less for handwriting, undecided for house numbers. At equal *time* it does not: the joint VAE's students come to 27.
+# **Whether it makes better students is another question.** At equal *steps* it does. The Fréchet distance between generated and
+# real pictures (see [chapter 10](10_multimodal_vaes.ipynb)), the geometric mean of four directions, is 36; the joint VAE's is
+# 49. The difference is clear for handwriting and undecided for house numbers. At equal *time* it does not: the joint VAE's
+# students reach 27.
 #
-# Where does the gain at equal steps come from? A training step of the iterative model draws $z$ five times, one of the joint VAE
-# once. A joint VAE that draws it five times comes to 47, so it is not this. Nor is it what students are told: a student of the
-# *unrefined* start is as good as one of the refined posterior (35), and more coherent: it shows the right digit more often (0.744
-# to 0.727). With the joint VAE's decoders, frozen, the pictures become little better (46), and the right digit less frequent
-# (0.66 to 0.74). What counts is that the decoders were trained with refined inference.
+# Where does the gain at equal steps come from? A training step of the iterative VAE draws $z$ five times, one of the joint VAE
+# once. A joint VAE that draws it five times reaches 47, so this is not the reason. Nor is it the target of the students: a student
+# of the *unrefined* start is as good as one of the refined posterior (35), and more coherent: it shows the right digit more often
+# (0.744 to 0.727). With the joint VAE's decoders, frozen, the pictures become only a little better (46), and the right digit less
+# frequent (0.66 to 0.74). What matters is that the decoders were trained with refined inference.
 #
-# **Are students needed at all?** One may climb the bound of the one modality that is there, from the prior, by 100 steps of one
-# length. The pictures are worse, at distance 89 to 36, and the right digit is less frequent (0.67 to 0.73). More steps help:
-# 300, tried with one seed, came nearer, but not to the students.
+# **Are students needed at all?** With one modality present, one may instead follow the gradient of its ELBO, from the prior, for
+# 100 steps of one size. The pictures are worse, at distance 89 to 36, and the right digit is less frequent (0.67 to 0.73). More
+# steps help: 300, tried with one seed, came closer to the students, but did not reach them.
 #
-# **The divergence between teacher and student** is *larger* for the iterative one, in each modality, as on the slides for CUB and
-# unlike the slides for digits. It does not rank teachers: a start from handwriting alone leaves a larger gap *and* a larger
-# divergence. That the codes tell the digit better than the joint VAE's, as on the slides, is undecided.
+# **The divergence between teacher and student** is *larger* for the iterative VAE, in each modality, as on the slides for CUB and
+# unlike on the slides for digits. It does not rank teachers: a start from handwriting alone leaves a larger gap *and* a larger
+# divergence. Whether the latent codes predict the digit better than the joint VAE's, as on the slides, is undecided.
 #
-# **Against MoPoE**, even with four times the epochs, the pictures are far nearer to real ones (36 to 212), as the slides say. But
+# **Against MoPoE**, even with four times the epochs, the pictures are far closer to real ones (36 to 212), as the slides say. But
 # from one modality MoPoE shows the right digit more often (0.83 to 0.73), and more training was still improving it.
 #
-# **Two students** are not always better than one. By distance, handwriting helps the word for house numbers, and there it is
-# better to count the prior once. For handwriting it is the reverse: the house number makes the word's pictures worse, and the
-# product is worse than the naive one. On the slides the second modality makes both worse. **Reverse divergence** makes coherent
-# students (0.87), but their pictures are far from real ones (125): they are too sure, as in the known world.
+# **Two students** are not always better than one. By distance, handwriting improves the house numbers generated from the word,
+# and there it is better to count the prior once. For handwriting it is the reverse: the house number makes the pictures generated
+# from the word worse, and the product is worse than the naive one. On the slides the second modality makes both worse.
+# **The reverse divergence** makes coherent students (0.87), but their pictures are far from real ones (125): their posteriors are
+# too narrow, as in the known world.
 #
-# **Pictures with sentences** stand for the slides' birds: crops of a scene with a coloured digit, and a caption. A caption's
-# student makes scenes at distance 47, the joint VAE's 311 at equal steps, 49 at equal time. The digit is right more often at
-# equal steps (0.65 to 0.47), the colour less often (0.77 to 0.91). The gap shrinks from 57 to 22, which is less than threefold.
+# **Pictures with sentences** stand for the slides' birds: crops of a scene with a coloured digit, and a caption. The student of
+# captions generates scenes at distance 47; the joint VAE's reach 311 at equal steps and 49 at equal time. At equal steps the digit
+# is right more often (0.65 to 0.47), the colour less often (0.77 to 0.91). The gap shrinks from 57 to 22, which is less than
+# threefold.
 #
-# Small data and few epochs: the slides' models trained longer, on other data, and do not say how many steps they took.
+# The data are small and the epochs few. The slides' models trained longer, on other data, and the slides do not say how many
+# steps of refinement they took.
 #
 # ## Exercises
 #
-# 1. Start from nothing: `FromPrior(latent)` in place of the joint encoder. How many steps does it take to come as far?
+# 1. Start from nothing: `FromPrior(latent)` in place of the joint encoder. How many steps does it need to reach the same ELBO?
 # 2. Let the refiner see $x$: `features=` a module from the batch to 32 numbers, and `Refiner(latent, inputs=("lam", "unit",
 #    "norms", "features"), features=32)`. Does the gap become smaller?
-# 3. Train with `over="last"`: only the last step's bound counts. Compare the curves of the bound.
-# 4. Turn the divergence of the students round, `direction="reverse"`. What happens to the pictures made from words?
-# 5. Do without a student: from λ = 0, take 100 steps of `GradientAscent(0.05, unit=True)` up the bound of `{"word": ...}` alone.
-#    What does the decoder make of it?
+# 3. Train with `over="last"`: only the last step's ELBO counts. Compare the curves of the ELBO.
+# 4. Reverse the divergence of the students: `Distillation(None, students, reverse_kl)`. What happens to the pictures generated
+#    from words?
+# 5. Do without a student: from λ = 0, take 100 steps of `GradientAscent(0.05, unit=True)` on the ELBO of `{"word": ...}` alone.
+#    What does the decoder generate?
 #
 # ## Where to read on
 #

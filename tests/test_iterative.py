@@ -27,11 +27,13 @@ from mmtutor.iterative import (
     Students,
     amortisation_gap,
     divergence,
+    forward_kl,
     naive_product,
     posterior,
     product_of_students,
     refine,
     refinements,
+    reverse_kl,
 )
 from mmtutor.lineargaussian import LinearGaussian
 
@@ -135,8 +137,8 @@ def teacher(start="joint", features=False, linear=False, seed=0, steps=2, **opti
     elbo = Elbo(decoders, {s: gaussian(NOISE[s]) for s in SIZES}, WEIGHTS, BETA)
     inputs = ["lam", "unit", "norms", "gradient"] + ["features"] * features
     refiner = Refiner(2, inputs, (6,), features=3 * features)
-    seen = Beside(nn.Linear(9, 3)) if features else None
-    model = IterativeVAE(starts[start](), elbo, refiner, steps, features=seen, **options).double()
+    read_by_refiner = Beside(nn.Linear(9, 3)) if features else None
+    model = IterativeVAE(starts[start](), elbo, refiner, steps, features=read_by_refiner, **options).double()
     with torch.no_grad():
         for p in refiner.net.parameters():
             p.normal_(0, 0.2)
@@ -283,7 +285,8 @@ def test_what_is_refined_has_no_graph(world, batch):
 
 
 def test_a_path_that_is_kept_does_not_require_gradients(world, batch):
-    assert not any(lam.requires_grad for lam in list(refinements(some(6, 4), bound(world, batch), GradientAscent(), 3)))
+    for refiner in (GradientAscent(), lambda lam, gradient: lam):
+        assert not any(lam.requires_grad for lam in list(refinements(some(6, 4), bound(world, batch), refiner, 3)))
 
 
 def test_under_no_grad_the_same_is_found(world, batch):
@@ -378,8 +381,8 @@ def test_more_steps_than_trained_are_those_of_the_refiner(world, batch):
     model = teacher(steps=2, features=True)
     model.elbo = World(world)
     with torch.no_grad():
-        seen = model.features(batch)
-    lam = refine(model.start(batch), bound(world, batch), lambda lam, g: model.refiner(lam, g, seen), 6)
+        features = model.features(batch)
+    lam = refine(model.start(batch), bound(world, batch), lambda lam, g: model.refiner(lam, g, features), 6)
     same(model.encode(batch, 6), posterior(lam), 1e-15)
     close(model.infer(batch, 6), lam, 1e-15)
     assert not model.infer(batch).requires_grad
@@ -509,9 +512,9 @@ def test_a_gradient_of_0_moves_nothing_and_is_no_trouble():
     assert all(x.grad.isfinite().all() for x in (lam, *refiner.parameters()))
     norms = Refiner(2, ("norms",), (), 0).double()
     norms.net[0].weight.data.copy_(torch.eye(4)[:, :2])
-    read = norms(torch.zeros(4, 4).double(), g)[:, :2]
+    log_norms = norms(torch.zeros(4, 4).double(), g)[:, :2]
     expected = [[1e-8, 1e-8], [1e-8, math.sqrt(2.5)], [math.sqrt(2.5), 1e-8], [math.sqrt(4.5), 3 / math.sqrt(2)]]
-    close(read, f64(expected).log())
+    close(log_norms, f64(expected).log())
 
 
 @pytest.mark.parametrize("size", [1e-30, 1e25])
@@ -603,12 +606,13 @@ def test_the_bound_of_four_chosen_draws_is_that_in_closed_form(world, batch):
     close(got, expected, 1e-10)
 
 
-def test_a_modality_that_is_masked_plays_no_part(batch):
+@pytest.mark.parametrize("value", [1e6, nan, inf])
+def test_a_modality_that_is_masked_plays_no_part(batch, value):
     """Each example's terms are those of its own modalities alone; what stands in the place of others has no slope."""
     model, lam, eps = teacher(), some(6, 4).requires_grad_(), some(6, 2, seed=8)
-    there = {"a": [1, 1, 0, 0, 1, 0], "b": [1, 0, 1, 0, 1, 0], "c": [1, 0, 0, 1, 0, 0]}
+    there = {"a": [1, 1, 0, 0, 1, 0], "b": [1, 0, 1, 0, 1, 1], "c": [1, 0, 0, 1, 0, 0]}
     masked = {**batch, **{f"{s}_present": torch.tensor(there[s]).bool() for s in SIZES}}
-    garbage = {s: torch.where(torch.tensor(there[s]).bool()[:, None], batch[s], 1e6) for s in SIZES}
+    garbage = {s: torch.where(torch.tensor(there[s]).bool()[:, None], batch[s], value) for s in SIZES}
     slopes = []
     for given in (masked, {**masked, **garbage}):
         with draws(eps):
@@ -617,12 +621,44 @@ def test_a_modality_that_is_masked_plays_no_part(batch):
         for i in range(6):
             own = {s: batch[s][i : i + 1] for s in SIZES if there[s][i]}
             with draws(eps[i : i + 1]):
-                alone = model.elbo(lam[i : i + 1], own) if own else {}
+                alone = model.elbo(lam[i : i + 1], own)
             for s in SIZES:
                 close(terms[s][i : i + 1], alone[s] if s in own else torch.zeros(1).double())
-            assert not own or (terms["prior"][i] - alone["prior"][0]).abs() < 1e-12
+            close(terms["prior"][i : i + 1], alone["prior"])
     for clean, dirty in zip(*slopes, strict=True):
         assert torch.equal(clean, dirty)
+
+
+@both_ways
+@pytest.mark.parametrize("start", ["joint", "prior"])
+def test_nothing_reads_what_stands_under_a_mask(batch, start, one_pass):
+    """Start, features, ELBO and inference see 0 there, whatever it is; so values and gradients are the same."""
+    model = teacher(start, features=True, one_pass=one_pass)
+    mask = torch.tensor([True, False] * 3)
+    outs = []
+    for value in (0.0, 3.0, nan, inf):
+        given = {**batch, "b": torch.where(mask[:, None], batch["b"], value), "b_present": mask}
+        torch.manual_seed(1)
+        out = model.loss(given)
+        model.zero_grad()
+        out["loss"].backward()
+        grads = [p.grad.clone() for p in model.parameters() if p.grad is not None]
+        outs.append([*out.values(), *grads, model.encode(given).mean, model.bounds(given)])
+    for other in outs[1:]:
+        assert all(torch.equal(x, y) for x, y in zip(outs[0], other, strict=True))
+
+
+def test_an_example_without_any_modality_is_refused(batch):
+    masks = {f"{s}_present": torch.tensor([True, True, False, True, True, False]) for s in SIZES}
+    model = teacher()
+    for who, call in (
+        ("IterativeVAE", model.loss),
+        ("IterativeVAE", model.encode),
+        ("Elbo", lambda batch: model.elbo(some(6, 4), batch)),
+        ("FromModality", FromModality("b", nn.Linear(4, 4).double())),
+    ):
+        with Refused(f"{who}: every modality is missing in example 2; leave it out", model):
+            call({**batch, **masks})
 
 
 @both_ways
@@ -646,11 +682,12 @@ def test_a_modality_that_is_left_out_of_the_batch_plays_no_part(batch, one_pass)
 
 def test_decoding(batch):
     elbo, z = teacher(linear=True).elbo, some(5, 2)
-    made = elbo.decode(z)
-    assert [*made] == ["a", "b", "c"]
+    decoded = elbo.decode(z)
+    assert [*decoded] == ["a", "b", "c"]
     assert [*elbo.decode(z, ["c", "a"])] == ["a", "c"]
-    close(made["b"].mean, elbo.decoders["b"](z))
-    close(made["b"].stddev, torch.full((5, 4), NOISE["b"]).double(), 1e-7)  # it was stored in single precision
+    assert [*elbo.decode(z, "c")] == ["c"]
+    close(decoded["b"].mean, elbo.decoders["b"](z))
+    close(decoded["b"].stddev, torch.full((5, 4), NOISE["b"]).double(), 1e-7)  # it was stored in single precision
 
 
 def test_a_likelihood_may_be_any_distribution():
@@ -682,7 +719,7 @@ def test_starts(batch):
 
 
 def gradients(model, batch, one_pass, scale=2.5):
-    """Everything that the loss says, and the gradient of each parameter; the same draws for both ways."""
+    """All terms of the loss, and the gradient of each parameter; the same draws for both ways."""
     model.one_pass = one_pass
     model.zero_grad()
     torch.manual_seed(7)
@@ -740,7 +777,7 @@ def test_a_parameter_that_plays_no_part_has_no_gradient(batch, over, one_pass):
 
 @pytest.mark.parametrize("over", ["mean", "last"])
 def test_what_comes_before_the_batch_learns_through_start_and_bound(batch, over):
-    """Whichever way is asked for, and as the slope of the loss says, the noise and g_t being the same."""
+    """Whichever way is asked for, and as the slope of the loss is, the noise and g_t being the same."""
     slopes = []
     for one_pass in (True, False):
         model, scale = teacher(over=over, one_pass=one_pass), f64(1.3).requires_grad_()
@@ -761,7 +798,7 @@ def test_what_comes_before_the_batch_learns_through_start_and_bound(batch, over)
 
 @pytest.mark.parametrize("over", ["mean", "last"])
 def test_one_pass_with_a_parameter_of_both_start_and_decoder(batch, over):
-    """A start, and features, that read by the decoder's own weights: what both ways bring to them adds up."""
+    """A start, and features, that share the decoder's weights: the gradients through both add up."""
 
     class Tied(nn.Module):
         def __init__(self, decoder, size):
@@ -999,8 +1036,12 @@ def steep(lam):
 @pytest.mark.parametrize("spoil", [nowhere, far, steep])
 @pytest.mark.parametrize("step", [0, 3])
 def test_a_gradient_that_is_not_finite_is_named(spoil, step):
-    why = "All terms are finite, their slopes are not" if spoil is steep else "The terms 'bad' are, too"
-    match = f"at step {step} the gradient is NaN or infinite for 2 of 6 examples, the first is 2. {why}"
+    why = (
+        "All terms are finite, their gradients are not"
+        if spoil is steep
+        else "The terms 'bad' are NaN or infinite, too"
+    )
+    match = f"at step {step} the gradient is NaN or infinite for 2 of 6 examples, first in example 2. {why}"
     start, module = some(6, 4), Broken(step, spoil)
     with pytest.raises(FloatingPointError, match=match):
         refine(start, module, GradientAscent(0.01), 5)
@@ -1017,7 +1058,9 @@ def test_finite_terms_are_not_blamed():
         value = lam.sum(1)
         return {"x": value * f64([1, 1, nan]), "y": value, "z": value * f64([1, inf, 1])}
 
-    with pytest.raises(FloatingPointError, match=r"2 of 3 examples, the first is 1\. The terms 'x', 'z' are, too"):
+    with pytest.raises(
+        FloatingPointError, match=r"2 of 3 examples, first in example 1\. The terms 'x', 'z' are NaN or"
+    ):
         refine(torch.ones(3, 2).double(), elbo, GradientAscent(), 1)
 
 
@@ -1027,8 +1070,8 @@ def test_a_loss_that_is_not_finite_is_named_before_anything_is_learned(batch, on
     model = teacher(steps=3, one_pass=one_pass)
     model.elbo = Broken(2, spoil)
     before = copy.deepcopy(model.state_dict())
-    why = "All terms are finite" if spoil is steep else "The terms 'bad' are, too"
-    with pytest.raises(FloatingPointError, match=f"at step 2 .* for 2 of 6 examples, the first is 2. {why}"):
+    why = "All terms are finite" if spoil is steep else "The terms 'bad' are NaN or infinite, too"
+    with pytest.raises(FloatingPointError, match=f"at step 2 .* for 2 of 6 examples, first in example 2. {why}"):
         model.loss(batch)
     assert all(torch.equal(x, before[name]) for name, x in model.state_dict().items())
     assert all(p.grad is None for p in model.parameters())
@@ -1046,6 +1089,18 @@ def test_a_loss_that_is_not_finite_at_its_last_step_is_named(batch, steps):
         model.loss(batch)
 
 
+@both_ways
+def test_a_loss_without_gradients_takes_none_at_its_last_step(batch, one_pass):
+    """It would go back through the decoders for nothing: so a gradient there that is not finite is no error."""
+    model = teacher(steps=2, one_pass=one_pass)
+    model.elbo = Broken(2, steep)
+    with torch.no_grad():
+        assert model.loss(batch)["loss"].isfinite()
+    model.elbo, model.steps = teacher().elbo, 0
+    with torch.inference_mode():
+        assert model.loss(batch)["loss"].isfinite()
+
+
 # ------------------------------------------------------------------------------------------------------------ students
 
 
@@ -1061,7 +1116,7 @@ class Exact:
 
 
 def moments(world, n, seed=0):
-    """A batch (2 n) whose means and covariances, modalities and code together, are exactly those of the world.
+    """A batch (2 n) whose means and covariances, modalities and latent code together, are exactly those of the world.
 
     With each example stands its mirror image, so that third moments are 0 as well.
     """
@@ -1079,23 +1134,23 @@ def diagonal(q):
     return Independent(Normal(q.mean, q.stddev), 1)
 
 
-@pytest.mark.parametrize("direction", ["forward", "reverse"])
-def test_linear_students_become_the_best_ones(straight, direction):
+@pytest.mark.parametrize("kl", [forward_kl, reverse_kl])
+def test_linear_students_become_the_best_ones(straight, kl):
     """Forward p(z|xᵢ), and the missing information remains. Reverse the same mean, the teacher's width.
 
     The batch has the world's moments, on which the best student depends alone; so nothing is left to chance.
     """
     batch, other = moments(straight, 300), straight.sample(20, seed=3)[1]
     students = Students({s: nn.Linear(D, 4).double() for s, D in SIZES.items()})
-    distillation = Distillation(Exact(straight), students, direction)
+    distillation = Distillation(Exact(straight).encode, students, kl)
     minimise(distillation, batch)
     losses = distillation.loss(batch)
     assert [*losses] == ["loss", "a", "b", "c"]
     for s in SIZES:
         exact = straight.posterior(other, s)
-        best = exact if direction == "forward" else straight.reverse_student(other, s)
+        best = exact if kl is forward_kl else straight.reverse_student(other, s)
         same(students.encode(other, [s]), diagonal(best), 1e-5)
-        if direction == "forward":
+        if kl is forward_kl:
             remains = straight.missing_information(s)
         else:
             remains = (torch.trace(straight.precision() @ exact.covariance_matrix[0]).item() - 2) / 2
@@ -1103,7 +1158,7 @@ def test_linear_students_become_the_best_ones(straight, direction):
         assert remains > 0.1
         assert losses[s].item() == pytest.approx(remains, abs=1e-9)
     close(losses["loss"], losses["a"] + losses["b"] + losses["c"])
-    if direction == "forward":
+    if kl is forward_kl:
         for modalities in SETS:
             same(students.encode(other, modalities), diagonal(straight.posterior(other, modalities)), 1e-4)
 
@@ -1148,18 +1203,20 @@ def test_a_product_is_not_wider_than_the_prior():
 
 def test_students_see_their_own_modality_alone(batch):
     students = Students({s: nn.Linear(D, 4).double() for s, D in SIZES.items()})
-    each = students.each(batch)
+    posteriors = students.posteriors(batch)
     for s, t in itertools.product(SIZES, SIZES):
-        changed = students.each({**batch, t: batch[t] + 1})[s]
-        assert torch.equal(changed.mean, each[s].mean) == (s != t)
-        assert torch.equal(changed.stddev, each[s].stddev) == (s != t)
+        changed = students.posteriors({**batch, t: batch[t] + 1})[s]
+        assert torch.equal(changed.mean, posteriors[s].mean) == (s != t)
+        assert torch.equal(changed.stddev, posteriors[s].stddev) == (s != t)
     for s in SIZES:
-        same(each[s], posterior(students.encoders[s](batch[s])), 1e-15)
-        same(students.encode({s: batch[s]}), each[s])
-    assert [*students.each(batch, ["c", "a"])] == ["c", "a"]
-    assert [*students.each({"c": batch["c"], "other": batch["a"]})] == ["c"]
-    same(students.encode(batch, ["c", "a"]), product_of_students([each["a"], each["c"]]))
-    same(students.encode(batch), product_of_students([*each.values()]))
+        same(posteriors[s], posterior(students.encoders[s](batch[s])), 1e-15)
+        same(students.encode({s: batch[s]}), posteriors[s])
+        same(students.encode(batch, s), posteriors[s])
+    assert [*students.posteriors(batch, ["c", "a"])] == ["a", "c"]
+    assert [*students.posteriors({"c": batch["c"], "label": torch.zeros(6).long()})] == ["c"]
+    assert [*students.posteriors({"c": batch["c"], "other": batch["a"]}, "c")] == ["c"]
+    same(students.encode(batch, ["c", "a"]), product_of_students([posteriors["a"], posteriors["c"]]))
+    same(students.encode(batch), product_of_students([*posteriors.values()]))
 
 
 @both_ways
@@ -1167,7 +1224,7 @@ def test_a_teacher_learns_nothing_from_its_students(batch, one_pass):
     model = teacher(features=True, one_pass=one_pass)
     students = Students({s: nn.Linear(D, 4).double() for s, D in SIZES.items()})
     before, first = copy.deepcopy(model.state_dict()), copy.deepcopy(students.state_dict())
-    distillation = Distillation(model, students)
+    distillation = Distillation(model.encode, students)
     assert {id(p) for p in distillation.parameters()} == {id(p) for p in students.parameters()}
     assert all(name.startswith("students.") for name in distillation.state_dict())
     optimiser = torch.optim.SGD([*distillation.parameters(), *model.parameters()], 1e-4)
@@ -1182,45 +1239,53 @@ def test_a_teacher_learns_nothing_from_its_students(batch, one_pass):
 
 
 def test_the_loss_of_students_written_out(world, batch):
-    """KL in both directions with torch's own formula; the unrefined target is that of a teacher without steps."""
+    """Both divergences with torch's own formula; the unrefined target is that of a teacher without steps."""
     model, students = teacher(), Students({s: nn.Linear(SIZES[s], 4).double() for s in "ac"})
     model.elbo = World(world)
-    for direction, target in itertools.product(("forward", "reverse"), ("refined", "unrefined")):
-        got = Distillation(model, students, direction, target).loss(batch)
-        told = model.encode(batch, 0 if target == "unrefined" else 2)
+    for kl, steps in itertools.product((forward_kl, reverse_kl), (None, 0)):
+        got = Distillation(lambda batch, steps=steps: model.encode(batch, steps), students, kl).loss(batch)
+        target = model.encode(batch, 2 if steps is None else 0)
         total = 0
         for s in "ac":
-            pair = [told, posterior(students.encoders[s](batch[s]))]
-            expected = torch.distributions.kl_divergence(*(pair if direction == "forward" else pair[::-1])).mean()
+            pair = [target, posterior(students.encoders[s](batch[s]))]
+            expected = torch.distributions.kl_divergence(*(pair if kl is forward_kl else pair[::-1])).mean()
             close(got[s], expected)
             total = total + expected
         close(got["loss"], total)
         assert [*got] == ["loss", "a", "c"]
     start = copy.deepcopy(model)
     start.steps = 0
-    unrefined, expected = Distillation(model, students, target="unrefined"), Distillation(start, students)
+    unrefined = Distillation(lambda batch: model.encode(batch, steps=0), students)
+    expected = Distillation(start.encode, students)
     close(unrefined.loss(batch)["loss"], expected.loss(batch)["loss"], 1e-15)
-    default = Distillation(model, students).loss(batch)["loss"]
-    close(default, Distillation(model, students, "forward", "refined").loss(batch)["loss"], 1e-15)
+    default = Distillation(model.encode, students).loss(batch)["loss"]
+    close(default, Distillation(model.encode, students, forward_kl).loss(batch)["loss"], 1e-15)
     assert (default - expected.loss(batch)["loss"]).abs() > 1e-3
 
 
-@pytest.mark.parametrize("direction", ["forward", "reverse"])
-def test_what_the_teacher_said_before_will_do_in_its_place(world, batch, direction):
+def test_a_divergence_may_be_any_function(batch):
+    """Here the squared distance of the means."""
+    model, students = teacher("prior", steps=0), Students({"a": nn.Linear(3, 4).double()})
+    got = Distillation(model.encode, students, lambda p, q: (p.mean - q.mean).square().sum(-1)).loss(batch)
+    close(got["a"], students.encode(batch).mean.square().sum(1).mean())
+
+
+@pytest.mark.parametrize("kl", [forward_kl, reverse_kl])
+def test_the_teachers_posterior_may_be_inferred_before(world, batch, kl):
     """λ in the batch: the same loss and gradients as with the teacher, and none for λ."""
     model, students = teacher(), Students({s: nn.Linear(D, 4).double() for s, D in SIZES.items()})
     model.elbo = World(world)
-    told = model.infer(batch).requires_grad_()
-    expected = Distillation(model, students, direction).loss(batch)
-    got = Distillation(None, students, direction).loss({**batch, "told": told})
+    lam = model.infer(batch).requires_grad_()
+    expected = Distillation(model.encode, students, kl).loss(batch)
+    got = Distillation(None, students, kl).loss({**batch, "teacher_posterior": lam})
     assert [*got] == [*expected]
     for name in got:
         close(got[name], expected[name], 1e-14)
     slopes = [torch.autograd.grad(out["loss"], list(students.parameters())) for out in (got, expected)]
     for p, q in zip(*slopes, strict=True):
         close(p, q, 1e-14)
-    again = Distillation(None, students, direction).loss({**batch, "told": told})["loss"]
-    assert torch.autograd.grad(again, told, allow_unused=True) == (None,)
+    again = Distillation(None, students, kl).loss({**batch, "teacher_posterior": lam})["loss"]
+    assert torch.autograd.grad(again, lam, allow_unused=True) == (None,)
 
 
 def test_a_vae_with_a_joint_encoder_can_be_the_teacher(straight):
@@ -1231,7 +1296,7 @@ def test_a_vae_with_a_joint_encoder_can_be_the_teacher(straight):
     students = Students({"b": nn.Linear(4, 4).double()})
     batch = straight.sample(5, seed=1)[1]
     expected = divergence(posterior(joint(batch)), students.encode({"b": batch["b"]})).mean()
-    loss = Distillation(model, students).loss(batch)["loss"]
+    loss = Distillation(model.encode, students).loss(batch)["loss"]
     close(loss, expected)
     loss.backward()
     assert all(p.grad is None for p in model.parameters())
@@ -1240,7 +1305,7 @@ def test_a_vae_with_a_joint_encoder_can_be_the_teacher(straight):
 # ------------------------------------------------------------------------------------------------------ from scratch
 
 
-class Eye(nn.Module):
+class First(nn.Module):
     """An encoder of one's own: it sees only the first modality."""
 
     def __init__(self):
@@ -1272,7 +1337,7 @@ def test_parts_from_scratch_learn_and_the_gap_falls_with_the_steps(world):
 
     The decoders are linear, so the gap is known: what lies above the floor of the world that they make.
     """
-    model = IterativeVAE(Eye(), Bound(), Refiner(2, hidden=(24,)), steps=2).double()
+    model = IterativeVAE(First(), Bound(), Refiner(2, hidden=(24,)), steps=2).double()
     train, test = world.sample(200, seed=1)[1], world.sample(200, seed=2)[1]
     optimiser, losses = torch.optim.Adam(model.parameters(), 0.02), []
     for _ in range(100):
@@ -1316,14 +1381,14 @@ class Refused:
 
 @pytest.mark.parametrize("steps", [-1, 1.0, 0.5, "2", None, inf, True])
 def test_steps_are_a_whole_number(world, batch, steps):
-    with Refused("refine: steps must be a whole number, at least 0, got"):
+    with Refused("refine: steps must be a whole number ≥ 0, got"):
         refine(some(6, 4), bound(world, batch), GradientAscent(), steps)
-    with Refused("IterativeVAE: steps must be a whole number, at least 0, got"):
+    with Refused("IterativeVAE: steps must be a whole number ≥ 0, got"):
         IterativeVAE(FromPrior(2), World(world), GradientAscent(), steps)
     model = teacher()
     if steps is not None:
         for call in (model.encode, model.bounds):
-            with Refused("steps must be a whole number, at least 0, got", model):
+            with Refused("steps must be a whole number ≥ 0, got", model):
                 call(batch, steps)
 
 
@@ -1372,6 +1437,10 @@ def test_the_step_of_gradient_ascent_is_above_0(step):
 def test_inputs_of_a_refiner():
     with Refused("Refiner: inputs may be lam, unit, norms, gradient, features, got 'grad'"):
         Refiner(2, ("lam", "grad"))
+    assert Refiner(2, "lam").inputs == ("lam",)  # a string is one name
+    for latent in (0, 1.5, True):
+        with Refused("Refiner: latent must be a whole number ≥ 1, got"):
+            Refiner(latent)
     for inputs, features in (((), 0), (("lam",), 3), (("lam", "features"), 0)):
         with Refused(r"Refiner: inputs \[.*\] and features=\d do not fit; f needs an input, and 'features' their"):
             Refiner(2, inputs, features=features)
@@ -1401,15 +1470,18 @@ def test_a_bound_needs_parts_that_fit():
     ):
         with Refused("Elbo: "):
             Elbo(decoders, kinds, weights)
-    with Refused("Elbo: a modality cannot be called 'prior', which is a term"):
+    with Refused("Elbo: a modality cannot be called 'prior', which means something else"):
         Elbo({"prior": nets["a"]}, {"prior": gaussian(1.0)})
     for value in (0, -1.0, inf, nan):
         with Refused("Elbo: the weight of 'b' must be finite and above 0, got"):
             Elbo(nets, likelihoods, {"b": value})
         with Refused("Elbo: the weight of 'beta' must be finite and above 0, got"):
             Elbo(nets, likelihoods, beta=value)
-    with Refused("Elbo: no modality 'c', only a, b"):
-        Elbo(nets, likelihoods).decode(torch.zeros(1, 2), ["a", "c"])
+    for asked in (["a", "c"], "c"):
+        with Refused("Elbo: no modality 'c', only a, b"):
+            Elbo(nets, likelihoods).decode(torch.zeros(1, 2), asked)
+    with Refused("Elbo: no modality 'ab', only a, b"):  # a string is one name
+        Elbo(nets, likelihoods).decode(torch.zeros(1, 2), "ab")
 
 
 def readers():
@@ -1417,13 +1489,15 @@ def readers():
     model = teacher("modality")
     students = Students({s: nn.Linear(D, 4).double() for s, D in SIZES.items()})
     return [
-        ("FromModality", model.loss, model),
-        ("FromModality", model.encode, model),
-        ("FromModality", model.bounds, model),
-        ("FromModality", Distillation(model, students).loss, model),
+        ("IterativeVAE", model.loss, model),
+        ("IterativeVAE", model.encode, model),
+        ("IterativeVAE", model.bounds, model),
+        ("Distillation", Distillation(model.encode, students).loss, model),
         ("Students", students.encode, students),
-        ("Students", Distillation(teacher("prior", steps=0), students).loss, students),
+        ("Students", students.posteriors, students),
+        ("Distillation", Distillation(teacher("prior", steps=0).encode, students).loss, students),
         ("Elbo", lambda batch: model.elbo(torch.zeros(6, 4).double(), batch), model.elbo),
+        ("FromModality", model.start, model),
     ]
 
 
@@ -1432,7 +1506,7 @@ def test_values_that_are_no_numbers_are_refused(batch, value):
     wrong = {**batch, "b": batch["b"].clone()}
     wrong["b"][3, 1] = value
     for who, call, model in readers():
-        with Refused(f"{who}: 'b' has NaN or infinite values", model):
+        with Refused(f"{who}: 'b' holds NaN or infinite values, first in example 3", model):
             call(wrong)
 
 
@@ -1444,17 +1518,59 @@ def test_numbers_whose_sum_alone_is_infinite_are_not_refused():
 
 def test_a_batch_without_the_modality_is_refused(batch):
     for who, call, model in readers():
-        with Refused(rf"{who}: the batch has x, b_present, none of (a, b, c|b)$", model):
+        first = "b" if who == "FromModality" else "a"
+        with Refused(f"{who}: the batch has no '{first}' but 'x'; rename it, or leave it out", model):
             call({"x": batch["a"], "b_present": batch["a"]})
-    for who, call, model in readers()[:1] + readers()[-3:-2]:
-        with Refused(f"{who}: the batch has nothing, none of", model):
+        with Refused(f"{who}: the batch has none of the modalities .*, only \\(\\)", model):
             call({})
 
 
+def test_a_modality_that_is_misspelt_is_refused(batch):
+    """With a hint, before anything reads the batch: a start of one's own would raise a KeyError."""
+    names = ["picture", "sound"]
+    nets, likelihoods = {s: nn.Linear(2, 3) for s in names}, dict.fromkeys(names, gaussian(1.0))
+    model = IterativeVAE(nn.Linear(3, 4), Elbo(nets, likelihoods), Refiner(2), 1)
+    given = {"pictures": torch.zeros(2, 3), "sound": torch.zeros(2, 3)}
+    for who, call in (
+        ("IterativeVAE", model.loss),
+        ("IterativeVAE", model.infer),
+        ("Students", Students({s: nn.Linear(3, 4) for s in names}).encode),
+        ("Elbo", lambda batch: model.elbo(torch.zeros(2, 4), batch)),
+    ):
+        with Refused(f"{who}: the batch has no 'picture' but 'pictures'; is one of them misspelt?"):
+            call(given)
+
+
+@pytest.mark.parametrize("value", [None, 3, [1.0, 2.0]])
+def test_a_modality_that_is_no_tensor_is_refused(batch, value):
+    for who, call, model in readers():
+        with Refused(rf"{who}: 'b' must be a tensor \(B, …\), got {type(value).__name__}", model, TypeError):
+            call({**batch, "b": value})
+        with Refused(f"{who}: a batch must be a dict of tensors, got Tensor|got torch.float64", model, TypeError):
+            call(batch["a"])
+
+
 def test_modalities_of_different_length_are_refused(batch):
-    for who, call, model in readers()[-3:]:
-        with Refused(f"{who}: 'b' has 4 examples, 'a' 6", model):
-            call({**batch, "b": batch["b"][:4]})
+    for who, call, model in readers():
+        if who != "FromModality":
+            with Refused(rf"{who}: modalities need the same number of examples, .* got .*'b': 4", model):
+                call({**batch, "b": batch["b"][:4]})
+
+
+def test_a_lam_of_another_size_than_the_batch_is_refused(batch):
+    model = teacher().elbo
+    with Refused("Elbo: λ is of 4 examples, the batch has 6", model):
+        model(some(4, 4), batch)
+
+
+def test_a_bound_of_ones_own_reads_all_that_is_no_label_and_no_mask(world, batch):
+    """So what is NaN is named, and by which example, before the start reads it."""
+    model, wrong = IterativeVAE(FromPrior(2), World(world), Refiner(2).double(), 1), batch["b"].clone()
+    wrong[3] = nan
+    for call in (model.loss, model.encode, model.bounds):
+        with Refused("IterativeVAE: 'b' holds NaN or infinite values, first in example 3", model):
+            call({**batch, "b": wrong})
+    model.loss({**batch, "label": torch.arange(6), "colour_label": torch.arange(6)})
 
 
 @both_ways
@@ -1462,7 +1578,7 @@ def test_a_batch_without_examples_is_refused(batch, one_pass):
     none = {modality: x[:0] for modality, x in batch.items()}
     model = teacher(one_pass=one_pass)
     for way in (model.loss, model.encode, model.bounds):
-        with pytest.raises(ValueError, match="no examples"):
+        with pytest.raises(ValueError, match="the same number of examples, at least one"):
             way(none)
 
 
@@ -1484,21 +1600,22 @@ def test_a_mask_that_is_none_is_refused(batch, mask):
         model(some(6, 4), {**batch, "b_present": mask})
 
 
-def test_students_do_not_learn_or_speak_from_what_is_absent(batch):
-    """A mask is fine where nothing is absent."""
+def test_students_do_not_learn_or_infer_from_a_missing_modality(batch):
+    """A mask is fine where nothing is missing."""
     students = Students({s: nn.Linear(SIZES[s], 4).double() for s in "ab"})
-    some_absent, none_absent = ({**batch, "b_present": torch.tensor([True] * 5 + [last])} for last in (False, True))
-    for call in (students.encode, students.each, Distillation(teacher("prior", steps=0), students).loss):
-        with Refused("Students: 'b' is missing for some examples; leave these out", students):
-            call(some_absent)
-    same(students.encode(none_absent), students.encode(batch), 1e-15)
-    same(students.encode(some_absent, ["a"]), students.encode(batch, ["a"]), 1e-15)
+    some_missing, none_missing = ({**batch, "b_present": torch.tensor([True] * 5 + [last])} for last in (False, True))
+    for call in (students.encode, students.posteriors, Distillation(teacher("prior", steps=0).encode, students).loss):
+        who = "Distillation" if call.__name__ == "loss" else "Students"
+        with Refused(f"{who}: 'b' is missing for some examples, first in example 5; leave these out", students):
+            call(some_missing)
+    same(students.encode(none_missing), students.encode(batch), 1e-15)
+    same(students.encode(some_missing, ["a"]), students.encode(batch, ["a"]), 1e-15)
     with Refused(r"Students: 'b_present' must be bool \(6,\), got", students):
         students.encode({**batch, "b_present": torch.ones(6)})
 
 
-@pytest.mark.parametrize("name", ["loss", "start", "end"])
-def test_a_modality_named_like_what_a_loss_says_is_refused(name):
+@pytest.mark.parametrize("name", ["loss", "start", "end", "label", "a_present"])
+def test_a_modality_named_like_a_term_of_the_loss_is_refused(name):
     net = nn.Linear(2, 3)
     with Refused(f"a modality cannot be called '{name}'"):
         Elbo({name: net}, {name: gaussian(1.0)})
@@ -1506,7 +1623,7 @@ def test_a_modality_named_like_what_a_loss_says_is_refused(name):
 
 @both_ways
 @pytest.mark.parametrize("name", ["loss", "start", "end"])
-def test_a_term_named_like_what_a_loss_says_is_refused(batch, name, one_pass):
+def test_a_term_named_like_a_term_of_the_loss_is_refused(batch, name, one_pass):
     class Named(nn.Module):
         def forward(self, lam, batch):
             return {name: -lam.square().sum(1)}
@@ -1516,15 +1633,16 @@ def test_a_term_named_like_what_a_loss_says_is_refused(batch, name, one_pass):
         model.loss(batch)
 
 
-def test_a_student_of_a_modality_called_loss_is_refused():
+@pytest.mark.parametrize("name", ["loss", "label", "teacher_posterior"])
+def test_a_student_of_a_modality_that_means_something_else_is_refused(name):
     net = nn.Linear(3, 4)
-    with Refused("none called 'loss'"):
-        Students({"loss": net})
+    with Refused(f"Students: a modality cannot be called '{name}', which means something else"):
+        Students({name: net})
 
 
 def test_students_of_another_size_than_the_teacher_are_refused(batch):
     with pytest.raises(ValueError, match="shape"):
-        Distillation(teacher(), Students({"a": nn.Linear(3, 2).double()})).loss(batch)
+        Distillation(teacher().encode, Students({"a": nn.Linear(3, 2).double()})).loss(batch)
 
 
 def test_the_textbook_leaves_the_batch_alone(batch):
@@ -1548,26 +1666,42 @@ def test_students_that_are_not_there(batch):
     with Refused("Students: there must be at least one encoder"):
         Students({})
     students = Students({s: nn.Linear(SIZES[s], 4).double() for s in "ab"})
-    with Refused("Students: no 'c'; there are students of a, b, and the batch has a, b, c", students):
+    with Refused("Students: no modality 'c', only a, b", students):
         students.encode(batch, ["a", "c"])
-    with Refused("Students: no 'b'; there are students of a, b, and the batch has a", students):
-        students.each({"a": batch["a"]}, ["a", "b"])
-    with Refused("Students: no 'a'; there are students of a, b, and the batch has nothing", students):
-        students.each({}, ["a"])
-    with Refused("Students: the batch has a, b, c, none of", students):
+    with Refused("Students: no modality 'ab', only a, b", students):  # a string is one name
+        students.encode(batch, "ab")
+    with Refused("Students: the batch has no 'b', only a", students):
+        students.posteriors({"a": batch["a"]}, ["a", "b"])
+    with Refused("Students: the batch has none of the modalities", students):
+        students.posteriors({}, ["a"])
+    with Refused("Students: the batch has none of the modalities", students):
+        students.posteriors({"b": batch["b"]}, "a")
+    with Refused("Students: the batch has none of the modalities", students):
         students.encode(batch, [])
 
 
-def test_directions_and_targets_of_students():
-    model, students = teacher(), Students({"a": nn.Linear(3, 4)})
-    with Refused("Distillation: direction must be 'forward' or 'reverse', got 'both'", model):
-        Distillation(model, students, "both")
-    with Refused("Distillation: target must be 'refined' or 'unrefined', got 'start'", model):
-        Distillation(model, students, target="start")
-    with Refused("Distillation: without a teacher the target is what the batch has as 'told'"):
-        Distillation(None, students, target="unrefined")
-    with Refused("Distillation: without a teacher the batch needs 'told', it has a$", students):
-        Distillation(None, students).loss({"a": torch.zeros(2, 3)})
+def test_a_teacher_is_a_function_or_its_posteriors_are_in_the_batch(batch):
+    model, students = teacher(), Students({"a": nn.Linear(3, 4).double()})
+    for wrong, what in ((model, "IterativeVAE"), ("model", "str")):
+        with Refused(f"Distillation: teacher must be a function .* such as teacher.encode, or None, got {what}", model,
+                     TypeError):  # fmt: skip
+            Distillation(wrong, students)
+    distillation, lam = Distillation(None, students), some(6, 4)
+    with Refused("Distillation: without a teacher the batch needs 'teacher_posterior', it has a$", students):
+        distillation.loss({"a": batch["a"]})
+    for value in (lam[:4], lam[0], None, "lam"):
+        with Refused(r"Distillation: 'teacher_posterior' must be \(6, 2 d\), got|the batch needs", students):
+            distillation.loss({"a": batch["a"], "teacher_posterior": value})
+    lam[4, 1] = nan
+    with Refused("Distillation: 'teacher_posterior' holds NaN or infinite values, first in example 4", students):
+        distillation.loss({"a": batch["a"], "teacher_posterior": lam})
+
+
+def test_students_read_a_batch_that_lacks_one_of_them_beside_the_teachers_posterior(batch):
+    students = Students({s: nn.Linear(SIZES[s], 4).double() for s in "ab"})
+    given = {"a": batch["a"], "teacher_posterior": some(6, 4)}
+    assert [*Distillation(None, students).loss(given)] == ["loss", "a"]
+    same(students.encode(given), students.encode(batch, "a"), 1e-15)
 
 
 def test_a_product_needs_equal_shapes():

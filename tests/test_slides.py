@@ -40,7 +40,7 @@ def cells(line: str) -> list[str]:
     return line.replace("\u00a0", " ").removeprefix("| ").removesuffix(" |").split(" | ")
 
 
-def test_each_row_has_the_slides_figures_ours_and_two_verdicts(tmp_path: Path):
+def test_each_row_has_the_slides_numbers_ours_and_two_verdicts(tmp_path: Path):
     head, rule, *rows, empty, measured = slides.slides_table(stored(tmp_path)).split("\n")
     assert len(cells(head)) == 10
     assert rule == "|" + " --- |" * 10
@@ -77,7 +77,7 @@ def test_a_row_that_seeds_disagree_on_is_undecided(tmp_path: Path):
     ]
 
 
-def test_every_figure_of_the_table_is_one_that_its_experiment_measures():
+def test_every_number_of_the_table_is_one_that_its_experiment_measures():
     for row in slides.ROWS:
         experiment = iterative_scenes if row.what.startswith("CUB") else iterative
         measured = {name for claim in experiment.CLAIMS for name in (claim.larger, claim.smaller, *claim.show)}

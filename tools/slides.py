@@ -1,4 +1,4 @@
-"""The slides' numbers of iterative inference beside ours, from what two experiments stored.
+"""The slides' numbers on iterative inference beside ours, from what two experiments stored.
 
 The triples are in ``iterative.json``, the pairs that stand for CUB in ``iterative_scenes.json``.
 """
@@ -21,7 +21,7 @@ HEAD = ["number of the slides", "MoPoE", "JMVAE student", "iterative student", "
 
 
 class Row(NamedTuple):
-    """A row of the slides: what, where; MoPoE, JMVAE student and iterative student there; our number's name."""
+    """A row of the slides: what, where; their MoPoE, JMVAE student and iterative student; the name of our number."""
 
     what: str
     where: str
@@ -93,7 +93,7 @@ def _published(row: Row) -> list[str]:
 
 def _line(row: Row, numbers: Mapping[str, Mapping[str, float]]) -> list[str]:
     """One row, computed."""
-    ours, judged = [cell(f"{row.number}: {name}", numbers) for name in OURS], []
+    ours, verdicts = [cell(f"{row.number}: {name}", numbers) for name in OURS], []
     for other in ("joint VAE", "joint VAE, equal time"):
         pair = [[seed[f"{row.number}: {name}"] for seed in numbers.values()] for name in ("iterative", other)]
         if row.number.startswith("FD"):
@@ -101,5 +101,5 @@ def _line(row: Row, numbers: Mapping[str, Mapping[str, float]]) -> list[str]:
         elif row.number.startswith("KL"):
             pair = [[-value for value in values] for values in pair]
         words = {"holds": "**yes**", "does not hold": "**no**", "undecided": "undecided"}
-        judged.append(words[verdict(difference(*pair))])
-    return [*_published(row), *ours, *judged]
+        verdicts.append(words[verdict(difference(*pair))])
+    return [*_published(row), *ours, *verdicts]

@@ -1,0 +1,159 @@
+"""The evidence lower bound (ELBO) of all modalities, as a function of λ.
+
+    q(z; λ) = N(μ, σ²),    λ = (μ, log σ)
+    ELBO(X; λ) = E_q [Σᵢ wᵢ log p(xᵢ|z)] − β KL(q(z; λ) ‖ N(0, I))
+
+The expectation is estimated from one draw of z, z = μ + σ ε with ε ~ N(0, I).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import Distribution, Independent, Normal
+
+from .checks import check_batch, check_names, named
+
+Batch = Mapping[str, Tensor]
+
+
+def posterior(lam: Tensor) -> Independent[Normal]:
+    """q(z; λ) = N(μ, σ²): the first half of λ (…, 2 d) is μ, the second log σ.
+
+    Examples:
+        >>> import torch
+        >>> q = posterior(torch.zeros(3, 8))
+        >>> q.mean.shape, q.stddev[0]
+        (torch.Size([3, 4]), tensor([1., 1., 1., 1.]))
+    """
+    mean, log_std = lam.chunk(2, -1)
+    return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)  # (..., d)
+
+
+def divergence(q: Distribution, p: Distribution) -> Tensor:
+    """KL(q ‖ p) of two normal distributions with independent numbers, in nats, of the batch shape.
+
+    Raises:
+        TypeError: one of them is no Normal and no Independent(Normal).
+        ValueError: their shapes differ.
+    """
+    (mean, std), (p_mean, p_std) = mean_and_std(q), mean_and_std(p)
+    check_shapes("divergence", [mean, p_mean])
+    ratio = (std.square() + (mean - p_mean).square()) / p_std.square()  # (..., d)
+    return (ratio / 2 - 0.5 + (p_std / std).log()).sum(-1)  # (...,)
+
+
+class Elbo(nn.Module):
+    """The ELBO of all modalities in the batch, with one draw of z.
+
+    A modality that is not in the batch plays no part, nor does one with ``"<modality>_present"`` False for an example;
+    there the decoder's likelihood is asked for 0 in place of the value, and the answer is not used. With weights, nats
+    are those of the model p(z) ∏ᵢ p(xᵢ|z)^wᵢ, and q approaches that model's posterior.
+
+    Args:
+        decoders: for each modality a network from z (B, d).
+        likelihoods: for each modality a function from the decoder's output to a distribution of batch shape (B,).
+        weights: wᵢ, 1 where none is given.
+        beta: β.
+
+    Raises:
+        ValueError: the modalities of two arguments differ, a name is taken, or a number is out of range.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> likelihood = lambda output: Independent(Normal(output, 0.5), 1)
+        >>> elbo = Elbo({"image": nn.Linear(2, 6)}, {"image": likelihood})
+        >>> batch = {"image": torch.rand(5, 6), "image_present": torch.ones(5).bool()}
+        >>> {name: tuple(term.shape) for name, term in elbo(torch.zeros(5, 4), batch).items()}
+        {'image': (5,), 'prior': (5,)}
+    """
+
+    def __init__(
+        self,
+        decoders: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Callable[[Tensor], Distribution]],
+        weights: Mapping[str, float] | None = None,
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__()
+        check_parts(decoders, likelihoods, weights or {}, beta)
+        self.decoders, self.likelihoods, self.beta = nn.ModuleDict(decoders), dict(likelihoods), beta
+        self.weights = {**dict.fromkeys(decoders, 1.0), **(weights or {})}
+
+    def forward(self, lam: Tensor, batch: Batch) -> dict[str, Tensor]:
+        """The terms by name, (B,) each, in nats: one for each modality, and ``"prior"``."""
+        names = check_elbo_batch(batch, self.likelihoods, lam)
+        q, batch = posterior(lam), without_missing(batch)
+        z = q.rsample()  # (B, d)
+        terms = {}
+        for modality, p in self.decode(z, names).items():
+            log_p = self.weights[modality] * p.log_prob(batch[modality])  # (B,)
+            present = batch.get(f"{modality}_present")  # (B,)
+            terms[modality] = log_p if present is None else torch.where(present, log_p, 0)
+        mean, std = mean_and_std(q)
+        kl = ((std.square() + mean.square() - 1) / 2 - std.log()).sum(1)  # (B,)
+        return {**terms, "prior": -self.beta * kl}
+
+    def decode(self, z: Tensor, modalities: str | Sequence[str] | None = None) -> dict[str, Distribution]:
+        """p(xᵢ|z) of the named modalities or of all, for z (B, d)."""
+        names = named("Elbo", modalities, self.likelihoods)
+        return {m: self.likelihoods[m](self.decoders[m](z)) for m in names}
+
+
+def without_missing(batch: Batch) -> Batch:
+    """The batch with 0 in place of each missing value, so that nothing reads what stands there, NaN included."""
+    filled = dict(batch)
+    for name in batch:
+        if (present := batch.get(f"{name}_present")) is not None:
+            x = batch[name]  # (B, ...)
+            there = present.view(-1, *[1] * (x.ndim - 1))
+            filled[name] = torch.where(there, x, x.new_zeros(()))
+    return filled
+
+
+def mean_and_std(q: Distribution) -> tuple[Tensor, Tensor]:
+    """μ and σ of a Normal or an Independent(Normal)."""
+    base: Any = q.base_dist if isinstance(q, Independent) else q
+    if not isinstance(base, Normal):
+        raise TypeError(f"expected a Normal or an Independent(Normal), got {q!r}")
+    return base.mean, base.stddev
+
+
+# ---- messages
+
+
+def check_parts(
+    decoders: Mapping[str, nn.Module],
+    likelihoods: Mapping[str, Callable[[Tensor], Distribution]],
+    weights: Mapping[str, float],
+    beta: float,
+) -> None:
+    """Refuse decoders, likelihoods and weights that do not fit together."""
+    if decoders.keys() != likelihoods.keys() or not decoders or set(weights) - set(decoders):
+        raise ValueError(
+            f"Elbo: decoders are of {list(decoders)}, likelihoods of {list(likelihoods)}, weights of {list(weights)}; "
+            "the first two need the same modalities, weights none but these"
+        )
+    check_names("Elbo", decoders, taken=("prior", "start", "end"))  # terms of the loss
+    for name, value in {**weights, "beta": beta}.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"Elbo: the weight of {name!r} must be finite and above 0, got {value!r}")
+
+
+def check_elbo_batch(batch: Batch, known: Iterable[str], lam: Tensor) -> list[str]:
+    """The modalities of the batch, after a look at all of them."""
+    names = check_batch("Elbo", batch, known)
+    if len(lam) != len(batch[names[0]]):
+        raise ValueError(f"Elbo: λ is of {len(lam)} examples, the batch has {len(batch[names[0]])}")
+    return names
+
+
+def check_shapes(who: str, means: Sequence[Tensor]) -> None:
+    """Refuse distributions of different shapes."""
+    if len({tuple(mean.shape) for mean in means}) > 1:
+        raise ValueError(f"{who} needs equal shapes, got {[tuple(mean.shape) for mean in means]}")

@@ -1,0 +1,143 @@
+"""Refiners: from λ and the gradient g of the ELBO with respect to λ to the next λ.
+
+    λ + η g                          `GradientAscent`
+    λ + η ĝ + f(λ, ĝ, norms, …)      `Refiner`, with log σ kept between −4.5 and 1.5
+
+ĝ is g with each half, that of the means and that of log σ, divided by its root mean square; ``norms`` are the
+logarithms of the two root mean squares. λ is (B, 2 d): d means, then d numbers log σ.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .checks import whole
+
+LOG_STD = (-4.5, 1.5)  # what `Refiner` keeps log σ in: σ from 0.011 to 4.5
+
+
+class GradientAscent(nn.Module):
+    """λ + η g: the refiner that has nothing to learn.
+
+    Args:
+        step: η, above 0.
+        unit: whether g is first divided by its root mean squares, so that it is ĝ.
+
+    Raises:
+        ValueError: η is not finite or not above 0.
+
+    Examples:
+        >>> import torch
+        >>> GradientAscent(0.5)(torch.zeros(1, 4), torch.tensor([[1.0, 0.0, 2.0, -2.0]]))
+        tensor([[ 0.5000,  0.0000,  1.0000, -1.0000]])
+    """
+
+    def __init__(self, step: float = 0.1, unit: bool = False) -> None:
+        super().__init__()
+        check_step("GradientAscent", step, step > 0, "above 0")
+        self.step, self.unit = step, unit
+
+    def forward(self, lam: Tensor, gradient: Tensor) -> Tensor:
+        """The next λ, (B, 2 d)."""
+        direction = unit_gradient(gradient)[0] if self.unit else gradient  # (B, 2 d)
+        return lam + self.step * direction  # (B, 2 d)
+
+
+class Refiner(nn.Module):
+    """A learned step: λ + η ĝ + f(…), with log σ kept between −4.5 and 1.5.
+
+    The last layer of the network f is 0 at first, so that training begins with steps of size η along ĝ.
+
+    Args:
+        latent: d; λ is (B, 2 d).
+        inputs: what f reads, side by side: ``"lam"``, λ; ``"unit"``, ĝ; ``"norms"``, the logarithms of both root mean
+            squares; ``"gradient"``, g as it is; ``"features"``, of x, which are handed over at each step.
+        hidden: sizes of f's hidden layers; ``()``: f is linear.
+        step: η at first; it is learned, too. 0: there is no step along ĝ.
+        features: how many there are, if they are among the inputs.
+
+    Raises:
+        ValueError: an input is unknown, or a number is out of range.
+
+    Examples:
+        >>> import torch
+        >>> refiner = Refiner(latent=2, inputs=("lam", "unit", "features"), features=3)
+        >>> refiner(torch.zeros(5, 4), torch.ones(5, 4), torch.rand(5, 3))[0]  # f is 0 before training
+        tensor([0.1000, 0.1000, 0.1000, 0.1000], grad_fn=<SelectBackward0>)
+    """
+
+    def __init__(
+        self,
+        latent: int,
+        inputs: str | Sequence[str] = ("lam", "unit", "norms"),
+        hidden: Sequence[int] = (128, 128),
+        step: float = 0.1,
+        features: int = 0,
+    ) -> None:
+        super().__init__()
+        inputs = [inputs] if isinstance(inputs, str) else list(inputs)
+        latent, features = whole("Refiner", "latent", latent), whole("Refiner", "features", features, 0)
+        sizes = {"lam": 2 * latent, "unit": 2 * latent, "norms": 2, "gradient": 2 * latent, "features": features}
+        check_inputs(inputs, sizes)
+        check_step("Refiner", step, step >= 0, "at least 0")
+        self.inputs = tuple(inputs)
+        self.step = nn.Parameter(torch.tensor(float(step))) if step else None
+        widths = [sum(sizes[name] for name in inputs), *hidden, 2 * latent]
+        layers: list[nn.Module] = []
+        for before, after in itertools.pairwise(widths):
+            layers += [nn.Linear(before, after), nn.SiLU()]
+        self.net = nn.Sequential(*layers[:-1])
+        for p in layers[-2].parameters():
+            nn.init.zeros_(p)
+
+    def forward(self, lam: Tensor, gradient: Tensor, features: Tensor | None = None) -> Tensor:
+        """The next λ, (B, 2 d); features (B, F), if f reads them."""
+        check_features(self.inputs, features)
+        unit, norms = unit_gradient(gradient)
+        known: dict[str, Any] = {"lam": lam, "unit": unit, "norms": norms, "gradient": gradient, "features": features}
+        change = self.net(torch.cat([known[name] for name in self.inputs], 1))  # (B, 2 d)
+        lam = lam + change if self.step is None else lam + self.step * unit + change  # (B, 2 d)
+        mean, log_std = lam.chunk(2, 1)
+        return torch.cat([mean, log_std.clamp(*LOG_STD)], 1)  # (B, 2 d)
+
+
+def unit_gradient(gradient: Tensor) -> tuple[Tensor, Tensor]:
+    """ĝ (B, 2 d), and the logarithms of what its two halves were divided by (B, 2)."""
+    tiny = torch.finfo(gradient.dtype).tiny
+    halves = gradient.view(len(gradient), 2, -1)  # (B, 2, d)
+    # Divided by the largest first, or the squares could be 0 or infinite.
+    largest = halves.abs().amax(2, keepdim=True).clamp_min(tiny)  # (B, 2, 1)
+    rms = (largest * (halves / largest).square().mean(2, keepdim=True).sqrt()).clamp_min(tiny)  # (B, 2, 1)
+    return (halves / rms).flatten(1), rms[..., 0].clamp_min(1e-8).log()
+
+
+# ---- messages
+
+
+def check_step(who: str, step: float, in_range: bool, wanted: str) -> None:
+    """Refuse a step size that is out of range."""
+    if not in_range or not math.isfinite(step):
+        raise ValueError(f"{who}: step must be finite and {wanted}, got {step!r}")
+
+
+def check_inputs(inputs: Sequence[str], sizes: dict[str, int]) -> None:
+    """Refuse inputs that are unknown, and features without their number."""
+    if unknown := [name for name in inputs if name not in sizes]:
+        raise ValueError(f"Refiner: inputs may be {', '.join(sizes)}, got {unknown[0]!r}")
+    if not inputs or ("features" in inputs) != (sizes["features"] > 0):
+        raise ValueError(
+            f"Refiner: inputs {list(inputs)} and features={sizes['features']} do not fit; f needs an input, and "
+            "'features' their number"
+        )
+
+
+def check_features(inputs: Sequence[str], features: Tensor | None) -> None:
+    """Refuse a call without the features that f reads."""
+    if "features" in inputs and features is None:
+        raise ValueError("Refiner: it reads features, but none were handed over")
