@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from benchmarks.timing import alternate
-from mmtutor.mfm import MFM, MFN, ORIGINAL, LSTMDecoder, LSTMEncoder, mmd, sequence_mfm
+from mmtutor.mfm import MFM, MFN, ORIGINAL, LSTMDecoder, LSTMEncoder, absolute_error, mmd, sequence_mfm
 
 B, T, FEATURES = 32, 20, {"language": 300, "acoustic": 5, "visual": 20}
 Batch = dict[str, Tensor]
@@ -44,9 +44,9 @@ def fuse(m: MFN, batch: Batch) -> Tensor:
         before = [c for _, c in states.values()]
         states = {modality: lstm(batch[modality][:, t], states[modality]) for modality, lstm in m.lstms.items()}
         both = torch.cat(before + [c for _, c in states.values()], 1)
-        seen = m.attention(both).softmax(1) * both
-        keep, write = m.gates(torch.cat([seen, u], 1)).relu().chunk(2, 1)
-        u = m.keep(keep).sigmoid() * u + m.write(write).sigmoid() * m.propose(seen).tanh()
+        attended = m.attention(both).softmax(1) * both
+        keep, write = m.gates(torch.cat([attended, u], 1)).relu().chunk(2, 1)
+        u = m.keep(keep).sigmoid() * u + m.write(write).sigmoid() * m.propose(attended).tanh()
     return torch.cat([*(h for h, _ in states.values()), u], 1)
 
 
@@ -72,12 +72,12 @@ def step_by_step(model: MFM, batch: Batch) -> Tensor:
     zs, fs = {}, {}
     for name, part in model.parts.items():
         encoder = part.encoder
-        zs[name] = part.to_z(fuse(encoder, batch) if isinstance(encoder, MFN) else encode(encoder, batch))
-        fs[name] = part.make(zs[name])
-    loss = F.l1_loss(model.decide(fs["label"]), batch["label"])
+        zs[name] = part.to_latent(fuse(encoder, batch) if isinstance(encoder, MFN) else encode(encoder, batch))
+        fs[name] = part.to_factor(zs[name])
+    loss = F.l1_loss(model.classifier(fs["label"]), batch["label"])
     for modality, decoder in model.decoders.items():
-        made = decode(decoder, torch.cat([fs["label"], fs[modality]], 1))
-        loss = loss + model.weights[modality] * F.mse_loss(made, batch[modality])
+        x_hat = decode(decoder, torch.cat([fs["label"], fs[modality]], 1))
+        loss = loss + model.weights[modality] * F.mse_loss(x_hat, batch[modality])
     return loss + model.prior * sum(mmd(z) for z in zs.values())
 
 
@@ -94,7 +94,7 @@ def main() -> None:
     """Print times and, as the last line, the ratio."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    model = sequence_mfm(FEATURES, T, 1, label_cost="absolute", **ORIGINAL)
+    model = sequence_mfm(FEATURES, T, 1, label_cost=absolute_error, **ORIGINAL)
     batch = {modality: torch.randn(B, T, d) for modality, d in FEATURES.items()} | {"label": torch.randn(B, 1)}
     losses = {"step by step": lambda: step_by_step(model, batch), "ours": lambda: model.loss(batch)["loss"]}
 

@@ -1,10 +1,10 @@
 """The claims of the chapter on sequences, over several seeds: ``python -m experiments.mfm_sequences --seeds 5``.
 
-Monologues of known information. The paper's ablations are trained on few, as in the paper's data, where much is left to
-gain; all else on more. All ablations have the same prior and decoders of one width; M_A and M_B, which make nothing and
-so need no prior, also stand without one. All models that are compared are given the same data and number of steps; the
-epoch with the lowest validation loss of the label is kept. Hyperparameters were chosen on the valid split. Stops and
-resumes seed by seed.
+Monologues of known information. The paper's ablations are trained on few examples, as in the paper, where there is much
+room for improvement; all other models on more. All ablations have the same prior and decoders of one width; M_A and
+M_B, which reconstruct nothing and so need no prior, are also trained without one. All models that are compared are
+given the same data and number of steps; the epoch with the lowest validation loss of the label is kept. Hyperparameters
+were chosen on the valid split. Stops and resumes seed by seed.
 """
 
 from __future__ import annotations
@@ -63,55 +63,57 @@ M = TypeVar("M", bound=nn.Module)
 
 def order(larger: str, smaller: str, what: str) -> Claim:
     """A row for one of the paper's ablations."""
-    return Claim(f"{larger} > {smaller}: {what}", TSAI, f"few: accuracy, {larger}", f"few: accuracy, {smaller}",
-                 show=tuple(f"few: reconstruction, {v}" for v in (larger, smaller) if VARIANTS[v][2]))  # fmt: skip
+    errors = tuple(f"few: reconstruction, {v}" for v in (larger, smaller) if VARIANTS[v].reconstructs)
+    names = f"few: accuracy, {larger}", f"few: accuracy, {smaller}"
+    return Claim(f"{larger} > {smaller}: {what}", TSAI, *names, show=errors)
 
 
 CLAIMS = [
-    Claim("The Memory Fusion Network beats the best single modality", ZADEH, "accuracy, M_B",
+    Claim("The Memory Fusion Network predicts better than the best single modality", ZADEH, "accuracy, M_B",
           "accuracy, best single modality"),
-    Claim("… and late fusion that adds up what each modality says", ZADEH, "accuracy, M_B",
-          "accuracy, additive late fusion", show=("exact: additive late fusion at best", "exact: all modalities")),
-    Claim("… and any late fusion that adds up, at its exact best", OURS, "accuracy, M_B",
+    Claim("… and better than additive late fusion", ZADEH, "accuracy, M_B", "accuracy, additive late fusion",
+          show=("exact: additive late fusion at best", "exact: all modalities")),
+    Claim("… and better than the exact optimum of additive late fusion", OURS, "accuracy, M_B",
           "exact: additive late fusion at best"),
-    Claim("It comes within .02 of the exact optimum", OURS, "accuracy, M_B", "exact: all modalities, less .02"),
-    order("M_D", "M_C", "one multimodal factor predicts better than one a modality, when modalities are made again"),
-    order("M_B", "M_A", "… and when only the label is"),
+    Claim("It comes within .02 of the exact optimum of all modalities", OURS, "accuracy, M_B",
+          "exact: all modalities, less .02"),
+    order("M_D", "M_C", "with reconstruction, one multimodal factor predicts better than one for each modality"),
+    order("M_B", "M_A", "… and without reconstruction"),
     Claim("… and without the penalty, as the paper has these two", TSAI, "few: accuracy, M_B, no prior",
           "few: accuracy, M_A, no prior"),
     Claim("… with 4,000 instead of 1,500 examples", OURS, "accuracy, M_B", "accuracy, M_A"),
-    order("M_C", "M_A", "making the modalities again helps to predict, with a factor for each modality"),
-    Claim("… than without the penalty, as the paper has M_A", TSAI, "few: accuracy, M_C",
+    order("M_C", "M_A", "reconstruction of the modalities improves prediction, with a factor for each modality"),
+    Claim("… compared with M_A without the penalty, as the paper has it", TSAI, "few: accuracy, M_C",
           "few: accuracy, M_A, no prior"),
-    order("M_E", "M_B", "… and with one multimodal factor, and a factor for all styles besides"),
+    order("M_E", "M_B", "… and with one multimodal factor and one factor for all styles"),
     Claim("M_D > M_B: … and with one multimodal factor alone", OURS, "few: accuracy, M_D", "few: accuracy, M_B"),
     Claim("The penalty by itself costs accuracy: M_A without it > M_A with it", OURS, "few: accuracy, M_A, no prior",
           "few: accuracy, M_A", show=("few: accuracy, M_B, no prior", "few: accuracy, M_B")),
-    order("M_E", "M_D", "a factor of its own for generating helps to predict"),
-    order("MFM", "M_E", "one generating factor for each modality predicts better than one for all"),
-    Claim("MFM > M_D: … and makes the modalities again with less error", TSAI, "few: reconstruction, M_D",
+    order("M_E", "M_D", "a separate generative factor improves prediction"),
+    order("MFM", "M_E", "one generative factor for each modality predicts better than one for all"),
+    Claim("MFM > M_D: … and reconstructs the modalities with less error", TSAI, "few: reconstruction, M_D",
           "few: reconstruction, MFM", "squared error"),
-    Claim("MFM > M_E: … and than with one generating factor for all", TSAI, "few: reconstruction, M_E",
+    Claim("MFM > M_E: … and with less error than one generative factor for all", TSAI, "few: reconstruction, M_E",
           "few: reconstruction, MFM", "squared error"),
-    *(Claim(f"Without {modality}: the surrogate predicts better than zeros in its place", TSAI,
+    *(Claim(f"Without {modality}: the surrogate predicts better than the model with zeros in its place", TSAI,
             f"without {modality}: accuracy, surrogate", f"without {modality}: accuracy, zeros",
             show=(f"exact: without {modality}",)) for modality in MODALITIES),
     *(Claim(f"Without {modality}: the surrogate predicts better than a network trained only for that, Φ_D", TSAI,
             f"without {modality}: accuracy, surrogate", f"without {modality}: accuracy, Φ_D",
             show=(f"exact: without {modality}",)) for modality in MODALITIES),
-    *(Claim(f"Without {modality}: the surrogate makes it again better than a network trained only for that, Φ_G", TSAI,
+    *(Claim(f"Without {modality}: the surrogate reconstructs it better than a network trained only for that, Φ_G", TSAI,
             f"without {modality}: error, Φ_G", f"without {modality}: error, surrogate", "squared error",
             show=(f"error of the mean, {modality}",)) for modality in MODALITIES),
-    Claim("Where language is dominant, losing it costs most", TSAI, "dominant: without the worst other modality",
-          "dominant: without language",
+    Claim("If language is dominant, its absence costs the most accuracy", TSAI,
+          "dominant: without the worst other modality", "dominant: without language",
           show=("dominant: all", "dominant: without acoustic", "dominant: without visual")),
-    Claim("… and also where it is not", OURS, "without the worst other modality", "without language: accuracy, surrogate",
-          show=tuple(f"exact: without {s}" for s in MODALITIES)),
-    Claim("r of a modality, HSIC(F_y, X̂)/HSIC(F_a, X̂), orders the modalities as the exact information does", OURS,
-          "rank agreement of r", "nothing", "Spearman's ρ", margin=0.99,
+    Claim("… and also if it is not dominant", OURS, "without the worst other modality",
+          "without language: accuracy, surrogate", show=tuple(f"exact: without {s}" for s in MODALITIES)),
+    Claim("The ratio r = HSIC(F_y, X̂)/HSIC(F_a, X̂) ranks the modalities as the exact information does", OURS,
+          "rank agreement of r", "zero", "Spearman's ρ", margin=0.99,
           show=tuple(f"r, {s}" for s in MODALITIES) + tuple(f"exact: {s}, bits" for s in MODALITIES)),
-    Claim("… and with each HSIC normalised by the spread of its variables", OURS, "rank agreement of r, normalised",
-          "nothing", "Spearman's ρ", margin=0.99, show=tuple(f"r, normalised, {s}" for s in MODALITIES)),
+    Claim("… and with each HSIC normalised (centred kernel alignment)", OURS, "rank agreement of r, normalised",
+          "zero", "Spearman's ρ", margin=0.99, show=tuple(f"r, normalised, {s}" for s in MODALITIES)),
     *(Claim(f"The gradient ∂x̂/∂F_y is larger at the known events of {modality} than elsewhere in the sentence", TSAI,
             f"gradient at events over elsewhere, {modality}", "one", "ratio") for modality in MODALITIES),
     *(Claim(f"… than at the same step of other sentences, {modality}", TSAI,
@@ -119,13 +121,15 @@ CLAIMS = [
     *(Claim(f"Gradient × F_y is larger at the events of {modality} than at the same step of other sentences", OURS,
             f"gradient × input at events over the same step elsewhere, {modality}", "one", "ratio",
             show=(f"gradient × input at events over elsewhere, {modality}",)) for modality in MODALITIES),
-    *(Claim(f"The input at which ∂ log p(ŷ)/∂x is largest is an event more often than by chance, {modality}", OURS,
-            f"hits, read, {modality}", f"hits, chance, {modality}", "share of sentences") for modality in MODALITIES),
-    *(Claim(f"… times the input, {modality}", OURS, f"hits, read × input, {modality}", f"hits, chance, {modality}",
-            "share of sentences", show=(f"hits, size of the input, {modality}",)) for modality in MODALITIES),
-    Claim("Reading the padding, as the released code does, makes the Memory Fusion Network predict worse", OURS,
+    *(Claim(f"The step with the largest input gradient ∂ log p(ŷ)/∂x is an event more often than by chance, {modality}",
+            OURS, f"hits, input gradient, {modality}", f"hits, chance, {modality}", "share of sentences")
+      for modality in MODALITIES),
+    *(Claim(f"… with gradient × input, {modality}", OURS, f"hits, input gradient × input, {modality}",
+            f"hits, chance, {modality}", "share of sentences", show=(f"hits, size of the input, {modality}",))
+      for modality in MODALITIES),
+    Claim("If padding is read, as in the released code, the Memory Fusion Network predicts worse", OURS,
           "accuracy, M_B", "accuracy, M_B, padding read"),
-    Claim("… and lets its prediction hang on how much padding there is", OURS, "change by padding, padding read",
+    Claim("… and its predictions depend on the amount of padding", OURS, "change by padding, padding read",
           "change by padding, padding skipped", "share of predictions"),
 ]  # fmt: skip
 
@@ -150,7 +154,7 @@ def train(model: M, data: dict[str, Monologues], seed: int, *, monitor: str = "l
 
 
 def accuracy(model: nn.Module, data: Monologues) -> float:
-    """The share of right labels."""
+    """The share of labels that are predicted correctly."""
     return float(correct(model, data).mean())
 
 
@@ -160,12 +164,12 @@ class Single(nn.Module):
     def __init__(self, modality: str) -> None:
         super().__init__()
         n = SETTINGS["hidden, memory, attend"]
-        self.read = LSTMEncoder(modality, FEATURES[modality], n)
-        self.decide = nn.Sequential(nn.Dropout(SETTINGS["dropout"]), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 2))
+        self.encoder = LSTMEncoder(modality, FEATURES[modality], n)
+        self.classifier = nn.Sequential(nn.Dropout(SETTINGS["dropout"]), nn.Linear(n, n), nn.ReLU(), nn.Linear(n, 2))
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
         """Scores (B, 2)."""
-        scores: Tensor = self.decide(self.read(batch))
+        scores: Tensor = self.classifier(self.encoder(batch))
         return scores
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -175,7 +179,7 @@ class Single(nn.Module):
 
 
 class Additive(Single):
-    """Late fusion: the scores of all modalities are added up."""
+    """Additive late fusion: the sum of the scores of all modalities."""
 
     def __init__(self) -> None:
         nn.Module.__init__(self)
@@ -196,77 +200,77 @@ def reconstruction(model: MFM, data: Monologues) -> float:
 def surrogate(model: MFM, modality: str, data: dict[str, Monologues], seed: int) -> Surrogate:
     """Φ for a missing modality."""
     seed_everything(seed)
-    encoder = read_all_but(modality)
+    encoder = encoder_without(modality)
     return train(Surrogate(model, modality, encoder, encoder.size), data, seed, monitor="loss",
                  epochs=SETTINGS["epochs of a surrogate"])  # fmt: skip
 
 
-def read_all_but(modality: str) -> MFN:
+def encoder_without(modality: str) -> MFN:
     """An encoder of the other modalities."""
     n = SETTINGS["hidden, memory, attend"]
     return MFN({s: d for s, d in FEATURES.items() if s != modality}, n, n, n, SETTINGS["dropout"])
 
 
 def without(model: MFM, modality: str, data: dict[str, Monologues], seed: int) -> dict[str, float]:
-    """One modality is missing: the surrogate, zeros, and networks trained for one purpose only."""
+    """One modality is missing: the surrogate, zeros, and networks that are trained for one purpose only."""
     z, drop, test = SETTINGS["z, f"], SETTINGS["dropout"], data["test"][:]
     phi = surrogate(model, modality, data, seed)
     seed_everything(seed)
-    encoder = read_all_but(modality)
+    encoder = encoder_without(modality)
     factor = Factor(encoder, encoder.size, z, z, dropout=drop)
     to_label = train(MFM(2, factor, None, None, prior=0.0, dropout=drop), data, seed)
     seed_everything(seed)
-    encoder = read_all_but(modality)
+    encoder = encoder_without(modality)
     factor = Factor(encoder, encoder.size, z, 2 * z, dropout=drop)
     decoders = {modality: LSTMDecoder(2 * z, FEATURES[modality], 20, SETTINGS["width of the decoders"])}
     to_modality = MFM(2, factor, None, decoders, label_weight=0.0, prior=0.0)
     train(to_modality, data, seed, monitor=modality, epochs=SETTINGS["epochs of a surrogate"])
     real = torch.arange(20) >= 20 - test["length"].unsqueeze(1)
 
-    def error(made: Tensor) -> float:
-        return float((((made - test[modality]).square().mean(2) * real).sum(1) / real.sum(1)).mean())
+    def error(x_hat: Tensor) -> float:
+        return float((((x_hat - test[modality]).square().mean(2) * real).sum(1) / real.sum(1)).mean())
 
     with torch.no_grad():
         zeros = model({**test, modality: torch.zeros_like(test[modality])})
         scores = {"surrogate": phi(test), "zeros": zeros, "Φ_D": to_label(test)}
-        made = {
+        reconstructed = {
             "surrogate": phi.generate(test)[modality],
             "Φ_G": to_modality.generate(to_modality.infer(test))[modality],
         }
     right = {name: (x.argmax(1) == test["label"]).float().mean().item() for name, x in scores.items()}
     whole = data["train"][:]
-    seen = torch.arange(20) >= 20 - whole["length"].unsqueeze(1)
-    out = {f"error of the mean, {modality}": error(whole[modality][seen].mean(0).expand_as(test[modality]))}
+    real_steps = torch.arange(20) >= 20 - whole["length"].unsqueeze(1)
+    out = {f"error of the mean, {modality}": error(whole[modality][real_steps].mean(0).expand_as(test[modality]))}
     out |= {f"without {modality}: accuracy, {name}": x for name, x in right.items()}
-    return out | {f"without {modality}: error, {name}": error(x) for name, x in made.items()}
+    return out | {f"without {modality}: error, {name}": error(x) for name, x in reconstructed.items()}
 
 
 def interpret(model: MFM, data: Monologues) -> dict[str, float]:
-    """Both of the paper's methods, held against what is known."""
+    """Both of the paper's methods, compared with what is known."""
     batch = data[list(range(1000))]
     with torch.no_grad():
-        codes = model.infer(batch)
-        factors = model.factors(codes)
-        made = model.decode(factors)
+        latents = model.infer(batch)
+        factors = model.factors(latents)
+        outputs = model.decode(factors)
     exact = {s: information([s]).bits for s in MODALITIES}
     real = torch.arange(20) >= 20 - batch["length"].unsqueeze(1)
     out, r, normalised = {}, {}, {}
     for modality in MODALITIES:
-        label, style, x = factors["label"], factors[modality], made[modality]
+        label, style, x = factors["label"], factors[modality], outputs[modality]
         r[modality] = float(hsic(label, x) / hsic(style, x).clamp_min(1e-12))
         normalised[modality] = r[modality] * float((hsic(style, style) / hsic(label, label).clamp_min(1e-12)).sqrt())
         out |= {f"r, {modality}": r[modality], f"r, normalised, {modality}": normalised[modality]}
         event = data.events[modality][:1000]
         ways = {"size of the input": batch[modality].norm(dim=2)}
         for name, times in (("", False), (" × input", True)):
-            g = sensitivity(model, codes, modality, times_input=times)
+            g = sensitivity(model, latents, modality, times_input=times)
             usual = (g * real).sum(0) / real.sum(0)  # of each step, over the sentences that have it
             out[f"gradient{name} at events over elsewhere, {modality}"] = float(
                 g[event].mean() / g[real & ~event].mean()
             )
             same = usual.expand_as(g)[event].mean()
             out[f"gradient{name} at events over the same step elsewhere, {modality}"] = float(g[event].mean() / same)
-            ways[f"read{name}"] = saliency(model, batch, modality, times_input=times)
+            ways[f"input gradient{name}"] = saliency(model, batch, modality, times_input=times)
         for name, g in ways.items():
             largest = g.masked_fill(~real, -1).argmax(1)
             out[f"hits, {name}, {modality}"] = float(event[torch.arange(1000), largest].double().mean())
@@ -295,7 +299,7 @@ def one_seed(seed: int) -> dict[str, float]:
     sizes = {split: SETTINGS[split] for split in ("train", "valid", "test")}
     data = {split: monologues(split, n, seed, progress=False) for split, n in sizes.items()}
     few = data | {"train": monologues("train", SETTINGS["train, ablations"], seed, progress=False)}
-    out = {"nothing": 0.0, "one": 1.0, "exact: all modalities": information().accuracy}
+    out = {"zero": 0.0, "one": 1.0, "exact: all modalities": information().accuracy}
     out["exact: all modalities, less .02"] = out["exact: all modalities"] - 0.02
     out["exact: additive late fusion at best"] = additive_accuracy()
     for modality in MODALITIES:
@@ -309,11 +313,11 @@ def one_seed(seed: int) -> dict[str, float]:
     out["accuracy, best single modality"] = max(singles)
     seed_everything(seed)
     out["accuracy, additive late fusion"] = accuracy(train(Additive(), data, seed), data["test"])
-    for variant, (_, _, makes) in VARIANTS.items():
+    for variant, has in VARIANTS.items():
         seed_everything(seed)
         model = train(build(variant), few, seed, epochs=SETTINGS["epochs, ablations"])
         out[f"few: accuracy, {variant}"] = accuracy(model, data["test"])
-        if makes:
+        if has.reconstructs:
             out[f"few: reconstruction, {variant}"] = reconstruction(model, data["test"])
         else:
             seed_everything(seed)
@@ -331,7 +335,7 @@ def one_seed(seed: int) -> dict[str, float]:
     )
     out |= interpret(models["MFM"], data["test"])
     seed_everything(seed)
-    padded = train(build("M_B", padding="read", prior=0.0), data, seed)
+    padded = train(build("M_B", skip_padding=False, prior=0.0), data, seed)
     out["accuracy, M_B, padding read"] = accuracy(padded, data["test"])
     out["change by padding, padding read"] = change_by_padding(padded, data["test"])
     out["change by padding, padding skipped"] = change_by_padding(models["M_B"], data["test"])

@@ -20,19 +20,23 @@ from mmtutor.mfm import (
     LSTMDecoder,
     LSTMEncoder,
     Surrogate,
+    VariationalFactor,
+    absolute_error,
+    cross_entropy,
     hsic,
     mmd,
     saliency,
     sensitivity,
     sequence_mfm,
+    squared_error,
 )
 
 FEATURES = {"words": 3, "voice": 2}
 HIDDEN, STEPS, CLASSES = {"words": 3, "voice": 2}, 4, 3
-Z, CODES = {"label": 3, "words": 2, "voice": 4}, {"label": 3, "words": 2, "voice": 4, "style": 6}
+Z, LATENTS = {"label": 3, "words": 2, "voice": 4}, {"label": 3, "words": 2, "voice": 4, "style": 6}
 F = {"label": 4, "words": 5, "voice": 3}
-# From which codes are the label and the modalities made? From the paper's figure, not from the code.
-MADE_FROM = {
+# From which latent codes do the label and the modalities come? From the paper's figure, not from the program.
+DECODED_FROM = {
     "M_A": {"label": {"words", "voice"}},
     "M_B": {"label": {"label"}},
     "M_C": {"label": {"words", "voice"}, "words": {"words"}, "voice": {"voice"}},
@@ -40,9 +44,9 @@ MADE_FROM = {
     "M_E": {"label": {"label"}, "words": {"label", "style"}, "voice": {"label", "style"}},
     "MFM": {"label": {"label"}, "words": {"label", "words"}, "voice": {"label", "voice"}},
 }
-every_variant = pytest.mark.parametrize("variant", MADE_FROM)
+every_variant = pytest.mark.parametrize("variant", DECODED_FROM)
 every_generator = pytest.mark.parametrize("variant", ["M_D", "M_E", "MFM"])
-every_penalty = pytest.mark.parametrize("penalty", ["mmd", "kl"])
+every_factor = pytest.mark.parametrize("factor", [Factor, VariationalFactor])
 
 
 @pytest.fixture(autouse=True)
@@ -63,9 +67,9 @@ def model_of(variant="MFM", **options):
     model = shaken(sequence_mfm(FEATURES, STEPS, CLASSES, variant, **options).double())
     with torch.no_grad():
         for part in model.parts.values():  # or a factor of few numbers could be 0 for every example
-            part.make[0].bias.abs_()
-            part.make[3].bias.abs_()
-        model.decide[0].bias.abs_()
+            part.to_factor[0].bias.abs_()
+            part.to_factor[3].bias.abs_()
+        model.classifier[0].bias.abs_()
     return model
 
 
@@ -140,11 +144,11 @@ def mfn_alone(model, modalities):
         for s, lstm in model.lstms.items():
             h[s], c[s] = cell(lstm, modalities[s][t], h[s], c[s])
         both = torch.cat([*before, *c.values()])
-        seen = softmax(network(model.attention, both)) * both
-        inner = linear(model.gates, torch.cat([seen, u])).clamp_min(0)
+        attended = softmax(network(model.attention, both)) * both
+        inner = linear(model.gates, torch.cat([attended, u])).clamp_min(0)
         half = len(inner) // 2
         keep, write = linear(model.keep, inner[:half]), linear(model.write, inner[half:])
-        u = u / (1 + (-keep).exp()) + network(model.propose, seen).tanh() / (1 + (-write).exp())
+        u = u / (1 + (-keep).exp()) + network(model.propose, attended).tanh() / (1 + (-write).exp())
     return torch.cat([*h.values(), u])
 
 
@@ -159,12 +163,12 @@ def lstm_alone(lstm, xs):
 
 
 def decoded(decoder, factors):
-    """A sequence from the factors of one example; what the LSTM makes first is the last step."""
+    """A sequence from the factors of one example; what the LSTM generates first is the last step."""
     return torch.stack([linear(decoder.output, h) for h in lstm_alone(decoder.lstm, [factors] * decoder.steps)][::-1])
 
 
 def encoded(encoder, batch, i):
-    """What the encoder says about the real steps of example i alone."""
+    """What the encoder gives for the real steps of example i alone."""
     real = int(batch["length"][i]) if "length" in batch else STEPS
     modalities = {s: batch[s][i, STEPS - real :] for s in FEATURES}
     if isinstance(encoder, MFN):
@@ -188,30 +192,31 @@ def kl_by_formula(means, log_stds):
     return sum((m**2 + (2 * s).exp() - 1 - 2 * s).sum() / 2 for m, s in zip(means, log_stds, strict=True)) / len(means)
 
 
-def terms_by_hand(model, variant, batch, penalty):
+def terms_by_hand(model, variant, batch, factor):
     """Equation 4 of a model in evaluation, example by example; label by cross-entropy, modalities by squared error."""
     b = len(batch["label"])
-    labels, errors, penalties = [], {s: [] for s in MADE_FROM[variant] if s != "label"}, {}
+    labels, errors, penalties = [], {s: [] for s in DECODED_FROM[variant] if s != "label"}, {}
     factors = [{} for _ in range(b)]
     for name, part in model.parts.items():
-        given = [linear(part.to_z, encoded(part.encoder, batch, i)) for i in range(b)]
-        codes = torch.stack([x[: CODES[name]] for x in given])
+        given = [linear(part.to_latent, encoded(part.encoder, batch, i)) for i in range(b)]
+        latents = torch.stack([x[: LATENTS[name]] for x in given])
         penalties[name] = (
-            mmd_by_loops(codes) if penalty == "mmd" else kl_by_formula(codes, [x[CODES[name] :] for x in given])
+            mmd_by_loops(latents) if factor is Factor else kl_by_formula(latents, [x[LATENTS[name] :] for x in given])
         )
         for i in range(b):
-            factors[i][name] = network(part.make, codes[i]).clamp_min(0)
+            factors[i][name] = network(part.to_factor, latents[i]).clamp_min(0)
     order = ["label", "style", *FEATURES]
     for i in range(b):
-        put = {
-            made: torch.cat([factors[i][n] for n in order if n in read]) for made, read in MADE_FROM[variant].items()
+        inputs = {
+            output: torch.cat([factors[i][n] for n in order if n in names])
+            for output, names in DECODED_FROM[variant].items()
         }
-        labels.append(-softmax(network(model.decide, put["label"]))[batch["label"][i]].log())
+        labels.append(-softmax(network(model.classifier, inputs["label"]))[batch["label"][i]].log())
         real = int(batch["length"][i]) if "length" in batch else STEPS
         for s in errors:
             if f"{s}_present" not in batch or batch[f"{s}_present"][i]:
-                made = decoded(model.decoders[s], put[s])
-                wrong = [(made[t] - batch[s][i, t]) ** 2 for t in range(STEPS - real, STEPS)]
+                x_hat = decoded(model.decoders[s], inputs[s])
+                wrong = [(x_hat[t] - batch[s][i, t]) ** 2 for t in range(STEPS - real, STEPS)]
                 errors[s].append(sum(sum(w) for w in wrong) / (real * FEATURES[s]))
     terms = {"label": sum(labels) / b, **{s: sum(e) / len(e) for s, e in errors.items()}}
     return {**terms, "prior": sum(penalties.values())}
@@ -250,7 +255,7 @@ def test_each_sequence_of_an_mfn_is_read_as_if_it_were_alone():
 
 
 def test_an_mfn_that_reads_padding_reads_zeros():
-    model, batch = mfn(padding="read"), {**sequences(3), "length": torch.tensor([4, 2, 1])}
+    model, batch = mfn(skip_padding=False), {**sequences(3), "length": torch.tensor([4, 2, 1])}
     for s in FEATURES:
         batch[s][1, :2] = batch[s][2, :3] = 0
     naive = torch.stack([mfn_alone(model, {s: batch[s][i] for s in FEATURES}) for i in range(3)])
@@ -260,9 +265,9 @@ def test_an_mfn_that_reads_padding_reads_zeros():
     assert ((skips(batch) - naive).abs().max(1).values > 0.01).tolist() == [False, True, True]
 
 
-@pytest.mark.parametrize("padding", ["skip", "read"])
-def test_permuting_a_batch_permutes_the_output_and_an_absent_modality_is_not_read(padding):
-    model, batch = mfn(padding=padding), masked()
+@pytest.mark.parametrize("skip_padding", [True, False])
+def test_permuting_a_batch_permutes_the_output_and_a_missing_modality_is_not_read(skip_padding):
+    model, batch = mfn(skip_padding=skip_padding), masked()
     order = [3, 0, 4, 2, 1]
     out = model(batch)
     close(model(rows(batch, order)), out[order])
@@ -304,7 +309,7 @@ def test_an_lstm_encoder_against_a_loop_and_padding_at_the_left_changes_nothing(
     close(model(batch), torch.stack([lstm_alone(model.lstm, x)[-1] for x in batch["words"]]))
 
 
-def test_an_lstm_decoder_against_a_loop_makes_the_last_step_first():
+def test_an_lstm_decoder_against_a_loop_generates_the_last_step_first():
     model, factors = shaken(LSTMDecoder(3, 2, 5, 4).double(), 1.0), torch.randn(3, 3).double()
     out, naive = model(factors), torch.stack([decoded(model, x) for x in factors])
     close(out, naive)
@@ -367,7 +372,7 @@ def test_with_too_wide_a_kernel_a_collapse_goes_unpunished():
     assert collapse < with_diagonal
 
 
-def test_the_gradient_of_mmd_pushes_codes_out_of_a_collapse():
+def test_the_gradient_of_mmd_pushes_latent_codes_out_of_a_collapse():
     for d in (2, 8, 64):
         z = (1e-4 * normal(32, d)).requires_grad_()
         mmd(z).backward()
@@ -379,8 +384,8 @@ def test_the_gradient_of_mmd_pushes_codes_out_of_a_collapse():
 
 
 @pytest.mark.parametrize("bad", [torch.zeros(1, 3), torch.zeros(4), torch.zeros(0, 3), torch.zeros(2, 3, 4)])
-def test_mmd_needs_two_codes(bad):
-    with pytest.raises(ValueError, match="at least two codes"):
+def test_mmd_needs_two_latent_codes(bad):
+    with pytest.raises(ValueError, match="at least two latent codes"):
         mmd(bad)
 
 
@@ -395,11 +400,11 @@ def encoder_of(modality="words", size=3):
 
 
 def test_the_kl_penalty_against_its_formula_and_torch():
-    factor = shaken(Factor(encoder_of(), 3, z=2, f=4, penalty="kl").double())
+    factor = shaken(VariationalFactor(encoder_of(), 3, z=2, f=4).double())
     batch = sequences()
-    code, q = factor.infer(batch)
-    means, log_stds = (factor.encoder(batch) @ factor.to_z.weight.T + factor.to_z.bias).split(2, 1)
-    penalty = factor.penalty(code, q)
+    _, q = factor.infer(batch)
+    means, log_stds = (factor.encoder(batch) @ factor.to_latent.weight.T + factor.to_latent.bias).split(2, 1)
+    penalty = factor.penalty(q)
     close(penalty, kl_by_formula(means, log_stds))
     prior = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
     each = [
@@ -409,15 +414,15 @@ def test_the_kl_penalty_against_its_formula_and_torch():
 
 
 def test_with_kl_training_draws_and_evaluation_takes_the_mean():
-    factor, batch = shaken(Factor(encoder_of(), 3, z=2, f=4, penalty="kl").double()), sequences(3)
-    means, log_stds = (factor.encoder(batch) @ factor.to_z.weight.T + factor.to_z.bias).split(2, 1)
+    factor, batch = shaken(VariationalFactor(encoder_of(), 3, z=2, f=4).double()), sequences(3)
+    means, log_stds = (factor.encoder(batch) @ factor.to_latent.weight.T + factor.to_latent.bias).split(2, 1)
     drawn = torch.stack([factor.infer(batch)[0] for _ in range(4000)]).detach()
     assert ((drawn.mean(0) - means).abs() < 4 * log_stds.exp() / math.sqrt(4000)).all()
     assert (drawn.std(0) / log_stds.exp() - 1).abs().max() < 0.06
-    code, _ = factor.infer(batch)
-    assert factor.to_z.weight.grad is None
-    code.square().sum().backward()
-    assert factor.to_z.weight.grad.abs().min() > 0  # those of the standard deviations too
+    z, _ = factor.infer(batch)
+    assert factor.to_latent.weight.grad is None
+    z.square().sum().backward()
+    assert factor.to_latent.weight.grad.abs().min() > 0  # those of the standard deviations too
     factor.eval()
     close(factor.infer(batch)[0], means)
 
@@ -463,41 +468,41 @@ def test_hsic_needs_as_many_rows_of_both():
 
 
 @every_variant
-def test_each_code_acts_on_what_the_table_says_and_on_nothing_else(variant):
+def test_each_latent_code_acts_on_what_the_table_says_and_on_nothing_else(variant):
     model, batch = model_of(variant), sequences(8)
-    codes = model.infer(batch)
-    assert {name: z.shape for name, z in codes.items()} == {name: (8, CODES[name]) for name in codes}
-    assert set(codes) == set.union(*MADE_FROM[variant].values())
-    made = model.generate(codes)
-    assert set(made) == set(MADE_FROM[variant])
-    for name in codes:
-        other = model.generate({**codes, name: codes[name] + normal(8, CODES[name])})
-        changed = {n for n in made if not torch.equal(other[n], made[n])}
-        assert changed == {n for n, read in MADE_FROM[variant].items() if name in read}
-    close(model(batch), made["label"])
+    latents = model.infer(batch)
+    assert {name: z.shape for name, z in latents.items()} == {name: (8, LATENTS[name]) for name in latents}
+    assert set(latents) == set.union(*DECODED_FROM[variant].values())
+    output = model.generate(latents)
+    assert set(output) == set(DECODED_FROM[variant])
+    for name in latents:
+        other = model.generate({**latents, name: latents[name] + normal(8, LATENTS[name])})
+        changed = {n for n in output if not torch.equal(other[n], output[n])}
+        assert changed == {n for n, names in DECODED_FROM[variant].items() if name in names}
+    close(model(batch), output["label"])
 
 
 @every_variant
-def test_each_code_is_inferred_from_what_the_table_says(variant):
+def test_each_latent_code_is_inferred_from_what_the_table_says(variant):
     model, batch = model_of(variant), sequences(8)
-    codes = model.infer(batch)
+    latents = model.infer(batch)
     for modality in FEATURES:
         other = model.infer({**batch, modality: batch[modality] + 1})
-        changed = {n for n in codes if not torch.equal(other[n], codes[n])}
-        assert changed == {n for n in codes if n in ("label", "style", modality)}
+        changed = {n for n in latents if not torch.equal(other[n], latents[n])}
+        assert changed == {n for n in latents if n in ("label", "style", modality)}
     other = model.infer({**batch, "label": 2 - batch["label"]})
-    assert all(torch.equal(other[n], codes[n]) for n in codes)
+    assert all(torch.equal(other[n], latents[n]) for n in latents)
 
 
 @every_variant
-@every_penalty
+@every_factor
 @pytest.mark.parametrize("make", [sequences, masked], ids=["whole", "masked"])
-def test_the_loss_is_equation_4_example_by_example(variant, penalty, make):
-    generates = len(MADE_FROM[variant]) > 1
+def test_the_loss_is_equation_4_example_by_example(variant, factor, make):
+    generates = len(DECODED_FROM[variant]) > 1
     weights = {"words": 0.7, "voice": 1.9}
-    model = model_of(variant, penalty=penalty, weights=weights, prior=0.4, dropout=0.3).eval()
+    model = model_of(variant, factor=factor, weights=weights, prior=0.4, dropout=0.3).eval()
     batch = make()
-    terms, hand = model.loss(batch), terms_by_hand(model, variant, batch, penalty)
+    terms, hand = model.loss(batch), terms_by_hand(model, variant, batch, factor)
     assert list(terms) == ["loss", *hand]
     for name, term in hand.items():
         close(terms[name], term, 1e-10)
@@ -507,21 +512,21 @@ def test_the_loss_is_equation_4_example_by_example(variant, penalty, make):
 
 
 @every_variant
-def test_the_joint_penalty_is_that_of_all_codes_side_by_side(variant):
+def test_the_joint_penalty_is_that_of_all_latent_codes_side_by_side(variant):
     model, batch = model_of(variant, joint=True, prior=0.4), sequences(8)
-    terms, codes = model.loss(batch), model.infer(batch)
-    close(terms["prior"], mmd_by_loops(torch.cat(list(codes.values()), 1)), 1e-10)
-    made = [terms[name] for name in MADE_FROM[variant]]
-    close(terms["loss"], sum(made) + 0.4 * terms["prior"], 1e-10)
+    terms, latents = model.loss(batch), model.infer(batch)
+    close(terms["prior"], mmd_by_loops(torch.cat(list(latents.values()), 1)), 1e-10)
+    costs = [terms[name] for name in DECODED_FROM[variant]]
+    close(terms["loss"], sum(costs) + 0.4 * terms["prior"], 1e-10)
 
 
-def test_only_the_joint_penalty_sees_that_codes_depend_on_each_other():
+def test_only_the_joint_penalty_sees_that_latent_codes_depend_on_each_other():
     def cost(joint, alike):
         nets = {name: nn.Sequential(nn.Flatten()) for name in ("words", "voice")}
         factors = {name: Factor(FromModality(name, net), 3, z=3, f=2) for name, net in nets.items()}
         model = MFM(2, None, factors, None, joint=joint).double()
         for factor in factors.values():
-            factor.to_z.weight.data, factor.to_z.bias.data = torch.eye(3).double(), torch.zeros(3).double()
+            factor.to_latent.weight.data, factor.to_latent.bias.data = torch.eye(3).double(), torch.zeros(3).double()
         x = torch.randn(2, 2000, 3).double()
         batch = {"words": x[0], "voice": x[0] if alike else x[1], "label": torch.zeros(2000, dtype=torch.int64)}
         return model.loss(batch)["prior"].item()
@@ -531,19 +536,19 @@ def test_only_the_joint_penalty_sees_that_codes_depend_on_each_other():
 
 
 @every_variant
-@every_penalty
+@every_factor
 @pytest.mark.parametrize("sizes", ["by name", "alike"])
-def test_gradients_reach_every_parameter(variant, penalty, sizes):
+def test_gradients_reach_every_parameter(variant, factor, sizes):
     same = {"hidden": 4, "z": 3, "f": 5}
-    model = model_of(variant, penalty=penalty, **(same if sizes == "alike" else {}))
-    if penalty == "kl" and len(MADE_FROM[variant]) == 1:
+    model = model_of(variant, factor=factor, **(same if sizes == "alike" else {}))
+    if factor is VariationalFactor and len(DECODED_FROM[variant]) == 1:
         assert model.prior == 0
     assert without_gradient(model, model.loss(sequences(16))["loss"]) == []
 
 
 def test_the_sizes_of_the_released_code_and_their_number_of_parameters():
     features, steps = {"language": 300, "acoustic": 5, "visual": 20}, 20
-    model = sequence_mfm(features, steps, 1, label_cost="absolute", **ORIGINAL)
+    model = sequence_mfm(features, steps, 1, label_cost=absolute_error, **ORIGINAL)
     lstm = lambda d, h: 4 * h * (d + h) + 8 * h  # noqa: E731
     layer = lambda d, h: d * h + h  # noqa: E731
     two = lambda d, inner, out: layer(d, inner) + layer(inner, out)  # noqa: E731
@@ -561,7 +566,7 @@ def test_the_sizes_of_the_released_code_and_their_number_of_parameters():
     terms = model.loss({**batch, "label": torch.randn(8)})
     assert without_gradient(model, terms["loss"]) == []
     for variant in VARIANTS:
-        model = sequence_mfm(features, steps, 1, variant, label_cost="squared", **ORIGINAL)
+        model = sequence_mfm(features, steps, 1, variant, label_cost=squared_error, **ORIGINAL)
         assert without_gradient(model, model.loss({**batch, "label": torch.randn(8)})["loss"]) == []
 
 
@@ -573,13 +578,16 @@ def test_without_a_prior_the_penalty_is_not_computed():
     for variant in ("M_A", "M_B"):
         assert list(model_of(variant).loss(batch)) == ["loss", "label"]
         assert list(model_of(variant, prior=0.1).loss(sequences(3))) == ["loss", "label", "prior"]
-    with pytest.raises(ValueError, match="at least two codes"):
+    with pytest.raises(ValueError, match="at least two latent codes"):
         model_of().loss(batch)
-    assert model_of(penalty="kl").loss(batch)["prior"].isfinite()
+    assert model_of(factor=VariationalFactor).loss(batch)["prior"].isfinite()
 
 
 def test_a_last_batch_that_is_smaller_counts_by_its_examples():
-    model, batch = model_of(penalty="kl").eval(), {**sequences(7), "length": torch.tensor([4, 1, 2, 3, 4, 2, 1])}
+    model, batch = (
+        model_of(factor=VariationalFactor).eval(),
+        {**sequences(7), "length": torch.tensor([4, 1, 2, 3, 4, 2, 1])},
+    )
     whole, parts = model.loss(batch), [model.loss(rows(batch, index)) for index in (slice(0, 5), slice(5, 7))]
     for name, term in whole.items():
         close(term, (5 * parts[0][name] + 2 * parts[1][name]) / 7)
@@ -591,7 +599,7 @@ def picture_model(**options):
     paint = nn.Sequential(nn.Linear(7, 6), nn.Unflatten(1, (2, 3)))
     tag = nn.Sequential(nn.Linear(7, 8), nn.Unflatten(1, (2, 4)))
     tag.steps = 2
-    options = {"costs": {"tag": "cross-entropy"}, "prior": 0.0, **options}
+    options = {"costs": {"tag": cross_entropy}, "prior": 0.0, **options}
     style = {name: Factor(FromModality("picture", nn.Flatten()), 6, 2, 3) for name in ("picture", "tag")}
     label = Factor(FromModality("picture", see), 5, 3, 4)
     return shaken(MFM(options.pop("classes", 3), label, style, {"picture": paint, "tag": tag}, **options).double())
@@ -609,27 +617,27 @@ def test_each_cost_by_hand():
     batch = pictures()
     batch["picture_present"] = torch.tensor([True, False, True, True])
     batch["tag_present"] = torch.tensor([False, True, True, False])
-    for cost in ("squared", "absolute"):
-        model = picture_model(costs={"picture": cost, "tag": "cross-entropy"}, weights={"tag": 0.3}, label_weight=2.5)
-        made, terms = model.generate(model.infer(batch)), model.loss(batch)
+    for cost, power in ((squared_error, 2), (absolute_error, 1)):
+        model = picture_model(costs={"picture": cost, "tag": cross_entropy}, weights={"tag": 0.3}, label_weight=2.5)
+        output, terms = model.generate(model.infer(batch)), model.loss(batch)
         wrong = [
             sum(
-                (made["picture"][i, r, c] - batch["picture"][i, r, c]).abs() ** {"squared": 2, "absolute": 1}[cost]
+                (output["picture"][i, r, c] - batch["picture"][i, r, c]).abs() ** power
                 for r in range(2)
                 for c in range(3)
             )
             / 6
             for i in (0, 2, 3)
         ]
-        tags = [-softmax(made["tag"][i, k])[batch["tag"][i, k]].log() for i in (1, 2) for k in range(2)]
-        labels = [-softmax(made["label"][i])[batch["label"][i]].log() for i in range(4)]
+        tags = [-softmax(output["tag"][i, k])[batch["tag"][i, k]].log() for i in (1, 2) for k in range(2)]
+        labels = [-softmax(output["label"][i])[batch["label"][i]].log() for i in range(4)]
         close(terms["picture"], sum(wrong) / 3)
         close(terms["tag"], sum(tags) / 4)
         close(terms["label"], sum(labels) / 4)
         close(terms["loss"], sum(wrong) / 3 + 0.3 * sum(tags) / 4 + 2.5 * sum(labels) / 4)
 
 
-@pytest.mark.parametrize(("cost", "power"), [("squared", 2), ("absolute", 1)])
+@pytest.mark.parametrize(("cost", "power"), [(squared_error, 2), (absolute_error, 1)])
 def test_a_label_that_is_a_number(cost, power):
     model = picture_model(classes=1, label_cost=cost)
     batch = {**pictures(), "label": torch.randn(4).double()}
@@ -659,7 +667,7 @@ def test_a_modality_that_is_nowhere_in_a_batch_costs_nothing_and_gives_no_nan():
 
 
 def test_padding_at_the_front_does_not_change_what_a_sequence_costs():
-    """Ten steps of which four are real cost as much as those four: they are read and made as if nothing were before."""
+    """Ten steps of which four are real cost as much as those four: read and generated as if alone."""
     short = model_of()
     long = sequence_mfm(FEATURES, 10, CLASSES, hidden=HIDDEN, memory=3, attend=4, z=Z, f=F).double()
     long.load_state_dict(short.state_dict())
@@ -686,44 +694,44 @@ def test_training_makes_each_part_of_the_loss_smaller():
 # ------------------------------------------------------------------------------------------ swapping and sampling
 
 
-def test_codes_of_two_examples_may_be_put_together():
+def test_latent_codes_of_two_examples_may_be_put_together():
     model, batch = model_of(), sequences(6)
-    codes = model.infer(batch)
+    latents = model.infer(batch)
     a, b = [0, 1, 2], [5, 3, 4]
-    made = model.generate({"label": codes["label"][a], "words": codes["words"][b], "voice": codes["voice"][a]})
-    plain = model.generate(codes)
-    close(made["label"], plain["label"][a])
-    close(made["voice"], plain["voice"][a])
+    output = model.generate({"label": latents["label"][a], "words": latents["words"][b], "voice": latents["voice"][a]})
+    plain = model.generate(latents)
+    close(output["label"], plain["label"][a])
+    close(output["voice"], plain["voice"][a])
     for i in range(3):
-        fy = network(model.parts["label"].make, codes["label"][a[i]]).clamp_min(0)
-        fa = network(model.parts["words"].make, codes["words"][b[i]]).clamp_min(0)
-        close(made["words"][i], decoded(model.decoders["words"], torch.cat([fy, fa])))
-    assert (made["words"] - plain["words"][a]).abs().max() > 0.01
-    assert (made["words"] - plain["words"][b]).abs().max() > 0.01
+        fy = network(model.parts["label"].to_factor, latents["label"][a[i]]).clamp_min(0)
+        fa = network(model.parts["words"].to_factor, latents["words"][b[i]]).clamp_min(0)
+        close(output["words"][i], decoded(model.decoders["words"], torch.cat([fy, fa])))
+    assert (output["words"] - plain["words"][a]).abs().max() > 0.01
+    assert (output["words"] - plain["words"][b]).abs().max() > 0.01
 
 
 @every_variant
-def test_codes_from_the_prior_are_standard_normal_and_independent(variant):
+def test_latent_codes_from_the_prior_are_standard_normal_and_independent(variant):
     model = model_of(variant)
-    codes = model.sample(4000)
-    assert {name: z.shape[1] for name, z in codes.items()} == {name: CODES[name] for name in codes}
-    assert set(codes) == set.union(*MADE_FROM[variant].values())
-    z = torch.cat(list(codes.values()), 1)
+    latents = model.sample(4000)
+    assert {name: z.shape[1] for name, z in latents.items()} == {name: LATENTS[name] for name in latents}
+    assert set(latents) == set.union(*DECODED_FROM[variant].values())
+    z = torch.cat(list(latents.values()), 1)
     assert z.dtype == torch.float64
     assert z.mean(0).abs().max() < 0.08
     assert (z.T @ z / 4000 - torch.eye(z.shape[1])).abs().max() < 0.12
-    assert set(model.generate(model.sample(2))) == set(MADE_FROM[variant])
+    assert set(model.generate(model.sample(2))) == set(DECODED_FROM[variant])
     again = model.sample(4000)
     torch.manual_seed(3)
     one = model.sample(2)
     torch.manual_seed(3)
     assert all(torch.equal(one[n], z) for n, z in model.sample(2).items())
-    assert not any(torch.equal(again[n], codes[n]) for n in codes)
+    assert not any(torch.equal(again[n], latents[n]) for n in latents)
 
 
-@every_penalty
-def test_inference_is_deterministic_in_evaluation(penalty):
-    model, batch = model_of(penalty=penalty, dropout=0.5), sequences()
+@every_factor
+def test_inference_is_deterministic_in_evaluation(factor):
+    model, batch = model_of(factor=factor, dropout=0.5), sequences()
     assert not torch.equal(model.infer(batch)["label"], model.infer(batch)["label"])
     model.eval()
     first, second = model.infer(batch), model.infer(batch)
@@ -747,19 +755,19 @@ def surrogate_of(model, missing="voice"):
 
 
 def by_surrogate(surrogate, batch, name):
-    """The code of one name, by Φ, by hand."""
+    """The latent code of one name, by Φ, by hand."""
     left = next(s for s in FEATURES if s != surrogate.missing)
-    seen = torch.stack([mfn_alone(surrogate.encoder, {left: x}) for x in batch[left]])
-    return seen @ surrogate.heads[name].weight.T + surrogate.heads[name].bias
+    h = torch.stack([mfn_alone(surrogate.encoder, {left: x}) for x in batch[left]])
+    return h @ surrogate.heads[name].weight.T + surrogate.heads[name].bias
 
 
 INFERRED = {"M_A": {"voice"}, "M_C": {"voice"}, "M_D": {"label"}, "M_E": {"label", "style"}, "MFM": {"label", "voice"}}
 
 
 @pytest.mark.parametrize("variant", INFERRED)
-@every_penalty
-def test_the_surrogate_learns_the_codes_of_the_whole_and_the_model_learns_nothing(variant, penalty):
-    model, batch = model_of(variant, penalty=penalty, dropout=0.5), sequences()
+@every_factor
+def test_the_surrogate_learns_the_latent_codes_of_the_whole_and_the_model_learns_nothing(variant, factor):
+    model, batch = model_of(variant, factor=factor, dropout=0.5), sequences()
     surrogate = surrogate_of(model)
     assert set(surrogate.inferred) == set(surrogate.heads) == INFERRED[variant]
     own = {id(p) for p in surrogate.parameters()}
@@ -794,21 +802,21 @@ def test_the_surrogate_takes_the_other_styles_from_the_model_and_never_reads_the
     surrogate = surrogate_of(model)
     whole = model.infer(batch)
     absent = {name: x for name, x in batch.items() if name != "voice"}
-    for seen in (
+    for given in (
         batch,
         absent,
         {**batch, "voice": torch.full_like(batch["voice"], math.nan)},
         {**absent, "voice_present": torch.zeros(5, dtype=torch.bool)},
     ):
-        codes = surrogate.infer(seen)
-        assert set(codes) == set(whole)
-        for name, z in codes.items():
+        latents = surrogate.infer(given)
+        assert set(latents) == set(whole)
+        for name, z in latents.items():
             close(z, by_surrogate(surrogate, batch, name) if name in INFERRED[variant] else whole[name])
-        made = model.generate(codes)
-        assert set(surrogate.generate(seen)) == set(made) == set(MADE_FROM[variant])
-        for name, x in surrogate.generate(seen).items():
-            close(x, made[name])
-        close(surrogate(seen), made["label"])
+        output = model.generate(latents)
+        assert set(surrogate.generate(given)) == set(output) == set(DECODED_FROM[variant])
+        for name, x in surrogate.generate(given).items():
+            close(x, output[name])
+        close(surrogate(given), output["label"])
 
 
 def test_a_surrogate_passes_the_length_on():
@@ -822,14 +830,14 @@ def test_a_surrogate_passes_the_length_on():
 
 
 def test_the_encoder_of_a_surrogate_is_not_even_given_the_missing_modality_and_its_mask():
-    class Reader(nn.Module):
+    class LastStep(nn.Module):
         def forward(self, batch):
             self.given = set(batch)
             return batch["words"][:, -1]
 
-    surrogate = Surrogate(model_of(), "voice", Reader(), 3).double()
-    for call in (surrogate.codes, surrogate.loss, surrogate.infer):
-        call(masked())
+    surrogate = Surrogate(model_of(), "voice", LastStep(), 3).double()
+    for call in (surrogate.latents, surrogate.loss, surrogate.infer):
+        call(rows(masked(), slice(0, 4)))  # the last example has voice alone
         assert surrogate.encoder.given == {"words", "words_present", "label", "length"}
 
 
@@ -849,10 +857,10 @@ def test_sensitivity_against_jacobians_and_finite_differences(variant, dtype, tr
     model, batch = model_of(variant), sequences(3)
     model = model.to(dtype).train(training)
     batch = {n: x.to(dtype) if x.is_floating_point() else x for n, x in batch.items()}
-    codes = model.infer(batch)
+    latents = model.infer(batch)
     before = {n: x.clone() for n, x in model.state_dict().items()}
     sizes = {"M_D": [], "M_E": ["style"], "MFM": ["words"]}[variant]
-    raw, product = sensitivity(model, codes, "words"), sensitivity(model, codes, "words", times_input=True)
+    raw, product = sensitivity(model, latents, "words"), sensitivity(model, latents, "words", times_input=True)
     assert raw.dtype == product.dtype == torch.float64
     assert not raw.requires_grad
     assert model.training is model.decoders["words"].training is training
@@ -860,18 +868,18 @@ def test_sensitivity_against_jacobians_and_finite_differences(variant, dtype, tr
     assert all(p.grad is None and p.requires_grad for p in model.parameters())
 
     model.double().eval()
-    factors = {n: x.detach() for n, x in model.factors({n: z.double() for n, z in codes.items()}).items()}
+    factors = {n: x.detach() for n, x in model.factors({n: z.double() for n, z in latents.items()}).items()}
     decoder = model.decoders["words"]
     for i in range(3):
         fy, rest = factors["label"][i], [factors[n][i] for n in sizes]
-        make = lambda x, rest=rest: decoded(decoder, torch.cat([x, *rest]))  # noqa: E731
-        jacobian = torch.autograd.functional.jacobian(make, fy)
+        decode = lambda x, rest=rest: decoded(decoder, torch.cat([x, *rest]))  # noqa: E731
+        jacobian = torch.autograd.functional.jacobian(decode, fy)
         close(raw[i], jacobian.square().sum((1, 2)).sqrt())
         close(product[i], (jacobian @ fy).norm(dim=1))
         e = 1e-6
-        columns = [(make(fy + e * d) - make(fy - e * d)) / (2 * e) for d in torch.eye(4).double()]
+        columns = [(decode(fy + e * d) - decode(fy - e * d)) / (2 * e) for d in torch.eye(4).double()]
         close(raw[i], torch.stack(columns, 2).square().sum((1, 2)).sqrt(), 1e-7)
-        close(product[i], ((make((1 + e) * fy) - make((1 - e) * fy)) / (2 * e)).norm(dim=1), 1e-7)
+        close(product[i], ((decode((1 + e) * fy) - decode((1 - e) * fy)) / (2 * e)).norm(dim=1), 1e-7)
     assert raw.shape == product.shape == (3, STEPS)
     assert (raw > 1e-3).all()
 
@@ -879,9 +887,9 @@ def test_sensitivity_against_jacobians_and_finite_differences(variant, dtype, tr
 @pytest.mark.parametrize(
     ("variant", "modality"), [("M_A", "words"), ("M_B", "words"), ("M_C", "words"), ("MFM", "odour")]
 )
-def test_sensitivity_needs_a_modality_that_is_made_from_the_label_factor(variant, modality):
+def test_sensitivity_needs_a_modality_that_is_reconstructed_from_the_label_factor(variant, modality):
     model = model_of(variant)
-    with pytest.raises(ValueError, match=f"does not make '{modality}' from F_y"):
+    with pytest.raises(ValueError, match=f"does not reconstruct '{modality}' from F_y"):
         sensitivity(model, model.infer(sequences()), modality)
 
 
@@ -913,10 +921,10 @@ def test_saliency_against_finite_differences_of_each_example_alone(training):
 
 def test_saliency_of_padding_is_zero():
     model, batch = model_of("M_A"), {**sequences(3), "length": torch.tensor([1, 2, STEPS])}
-    seen = saliency(model, batch, "words")
+    gradient = saliency(model, batch, "words")
     for i, n in enumerate((1, 2, STEPS)):
-        assert (seen[i, : STEPS - n] == 0).all()
-        assert (seen[i, STEPS - n :] > 0).all()
+        assert (gradient[i, : STEPS - n] == 0).all()
+        assert (gradient[i, STEPS - n :] > 0).all()
 
 
 # ------------------------------------------------------------------------------------------------------ bad input
@@ -938,8 +946,11 @@ def with_one_bad(value):
 
 
 BAD_BATCHES = {
-    "NaN": (lambda: spoilt("voice", with_one_bad(math.nan)), "'voice' has NaN"),
-    "infinite": (lambda: spoilt("voice", with_one_bad(-math.inf)), "'voice' has NaN or infinite"),
+    "NaN": (
+        lambda: spoilt("voice", with_one_bad(math.nan)),
+        "'voice' holds NaN or infinite values, first in example 2",
+    ),
+    "infinite": (lambda: spoilt("voice", with_one_bad(-math.inf)), "'voice' holds NaN or infinite.* example 2"),
     "features": (lambda: spoilt("voice", torch.zeros(5, 4, 3).double()), r"'voice' must be \(B, T, 2\)"),
     "dimensions": (lambda: spoilt("words", torch.zeros(5, 3).double()), r"'words' must be \(B, T, 3\)"),
     "no step": (lambda: spoilt("words", torch.zeros(5, 0, 3).double()), r"'words' must be \(B, T, 3\)"),
@@ -955,7 +966,7 @@ BAD_BATCHES = {
     "no first modality": (lambda: spoilt("words", None), "no 'words', only voice, label"),
     "nothing there": (
         lambda: {**masked(), "voice_present": torch.tensor([True, False, True, True, False])},
-        "an example has no modality at all",
+        "every modality is missing in example 4; leave it out",
     ),
 }
 STATE = [pytest.param(*x, id=name) for name, x in BAD_BATCHES.items()]
@@ -970,14 +981,14 @@ def test_a_bad_batch_is_refused_with_its_name(make, message, variant):
             call(make())
 
 
-def test_what_the_loss_and_the_codes_need():
+def test_what_the_loss_and_the_latent_codes_need():
     model, batch = model_of(), sequences()
-    with pytest.raises(ValueError, match="no 'label', only words, voice"):
+    with pytest.raises(ValueError, match="MFM: the batch has no 'label'"):
         model.loss({n: x for n, x in batch.items() if n != "label"})
-    codes = model.infer(batch)
-    with pytest.raises(ValueError, match="no code 'voice', only label, words"):
-        model.generate({n: z for n, z in codes.items() if n != "voice"})
-    with pytest.raises(ValueError, match="no 'odour', only words, voice, label"):
+    latents = model.infer(batch)
+    with pytest.raises(ValueError, match="no latent code 'voice', only label, words"):
+        model.generate({n: z for n, z in latents.items() if n != "voice"})
+    with pytest.raises(ValueError, match="FromModality: no modality 'odour', only words, voice"):
         FromModality("odour", nn.Identity())(batch)
     with pytest.raises(ValueError, match=r"must give \(B, 4\), got \(5, 3\)"):
         Factor(encoder_of().double(), 4, 2, 2).double().infer(batch)
@@ -991,29 +1002,46 @@ def mfm_of(label=True, style=("words",), decoders=("words",), **options):
 
 
 BAD_MODELS = {
-    "cost": (lambda: mfm_of(costs={"words": "hinge"}), "cost of 'words'.*squared.*'hinge'"),
-    "label cost": (lambda: mfm_of(label_cost="hinge"), "cost of 'label'.*'hinge'"),
-    "cost without decoder": (lambda: mfm_of(costs={"voice": "squared"}), "no decoder makes 'voice'"),
-    "weight without decoder": (lambda: mfm_of(weights={"voice": 1.0}), "no decoder makes 'voice'"),
+    "cost": (lambda: mfm_of(costs={"words": "squared"}), "cost of 'words' must be a function, got 'squared'"),
+    "label cost": (lambda: mfm_of(label_cost="hinge"), "cost of 'label' must be a function, got 'hinge'"),
+    "cost without decoder": (lambda: mfm_of(costs={"voice": squared_error}), "'voice' has no decoder"),
+    "weight without decoder": (lambda: mfm_of(weights={"voice": 1.0}), "'voice' has no decoder"),
     "negative": (lambda: mfm_of(weights={"words": -1.0}), "weight of 'words'.*-1.0"),
     "NaN": (lambda: mfm_of(weights={"words": math.nan}), "weight of 'words'.*nan"),
     "infinite": (lambda: mfm_of(label_weight=math.inf), "weight of 'label'.*inf"),
     "label weight": (lambda: mfm_of(label_weight=-0.1), "weight of 'label'"),
     "prior": (lambda: mfm_of(prior=math.nan), "weight of 'prior'"),
     "prior below 0": (lambda: mfm_of(prior=-1), "weight of 'prior'"),
-    "joint by KL": (lambda: model_of(joint=True, penalty="kl"), "joint needs factors with penalty='mmd'"),
+    "joint by KL": (lambda: model_of(joint=True, factor=VariationalFactor), "joint needs factors with an MMD"),
     "called label": (lambda: mfm_of(style=("label",), decoders=()), "cannot be called 'label'"),
     "called style": (lambda: mfm_of(style=("style",), decoders=()), "cannot be called 'style'"),
     "no factor of a decoder": (lambda: mfm_of(decoders=("words", "voice")), "'voice' has a decoder but no factor"),
     "no factor": (lambda: mfm_of(label=False, style=None), "needs the label's factor"),
     "empty": (lambda: mfm_of(label=False, style=()), "needs the label's factor"),
     "one style, no label": (lambda: mfm_of(label=False, style="one"), "needs the label's factor"),
-    "penalty": (lambda: model_of(penalty="js"), "penalty must be 'mmd' or 'kl', got 'js'"),
-    "padding": (lambda: model_of(padding="drop"), "padding must be 'skip' or 'read', got 'drop'"),
+    "joint and a weight": (
+        lambda: MFM(2, Factor(encoder_of(), 3, 2, 2, weight=2.0), None, None, joint=True),
+        "joint needs .*weight 1",
+    ),
+    "classes": (lambda: sequence_mfm(FEATURES, STEPS, 0), "MFM: classes must be a whole number ≥ 1, got 0"),
+    "size of a latent code": (lambda: model_of(z=0), "z of 'words' must be a whole number"),
+    "size of a factor": (lambda: Factor(encoder_of(), 3, 2, 0), "Factor: f must be a whole number ≥ 1, got 0"),
+    "variational": (lambda: VariationalFactor(encoder_of(), 3, 2.0, 1), "VariationalFactor: z must be a whole"),
+    "steps": (lambda: LSTMDecoder(3, 2, 0, 4), "LSTMDecoder: steps must be a whole number ≥ 1, got 0"),
+    "hidden of an encoder": (lambda: LSTMEncoder("words", 3, -1), "LSTMEncoder: hidden must be a whole number"),
+    "memory": (lambda: MFN(FEATURES, 3, memory=1.5), "MFN: memory must be a whole number ≥ 1, got 1.5"),
+    "one hidden size": (lambda: MFN(FEATURES, {"words": 3, "voice": 0}), "MFN: the hidden size of 'voice' must be"),
+    "name of an encoder": (lambda: FromModality("length", nn.Flatten()), "cannot be called 'length'"),
+    "name of another": (lambda: LSTMEncoder("a_present", 3, 2), "cannot be called 'a_present'"),
+    "size of a surrogate": (
+        lambda: Surrogate(model_of(), "voice", nn.Identity(), 0),
+        "Surrogate: size must be a whole",
+    ),
+    "no samples": (lambda: model_of().sample(0), "MFM: n must be a whole number ≥ 1, got 0"),
     "variant": (lambda: model_of("M_F"), "variant must be one of M_A, .*MFM, got 'M_F'"),
     "hidden": (lambda: model_of(hidden={"words": 3}), "need as many hidden sizes"),
     "no modality": (lambda: MFN({}), "hidden sizes"),
-    "weights": (lambda: model_of(weights={"odour": 1.0}), "no decoder makes 'odour'"),
+    "weights": (lambda: model_of(weights={"odour": 1.0}), "'odour' has no decoder"),
 }
 
 
@@ -1025,16 +1053,269 @@ def test_a_bad_model_is_refused_with_what_is_wrong(make, message):
 
 def test_the_penalty_of_a_factor_has_its_own_weight():
     batch = pictures()
-    seen = [Factor(FromModality("picture", nn.Flatten()), 6, 2, 3, penalty=kind).double() for kind in ("mmd", "kl")]
-    for factor in seen:
-        z, q = factor.eval().infer(batch)
-        once = factor.penalty(z, q)
+    for kind in (Factor, VariationalFactor):
+        factor = kind(FromModality("picture", nn.Flatten()), 6, 2, 3).double().eval()
+        _, q = factor.infer(batch)
+        once = factor.penalty(q)
         factor.weight = 2.5
-        close(factor.penalty(z, q), 2.5 * once)
+        close(factor.penalty(q), 2.5 * once)
         assert once.abs() > 1e-6
     for weight in (-1.0, float("nan"), float("inf")):
-        with pytest.raises(ValueError, match="Factor: weight must be finite and at least 0"):
+        with pytest.raises(ValueError, match="Factor: the weight must be finite and at least 0"):
             Factor(nn.Flatten(), 6, 2, 3, weight=weight)
+
+
+# ------------------------------------------------------------------------------------- missing modalities, never read
+
+
+def with_nan(batch):
+    """NaN, or −7 in whole numbers, wherever a mask says that something is missing."""
+    spoilt = dict(batch)
+    for name, x in batch.items():
+        if f"{name}_present" in batch:
+            spoilt[name] = x.clone()
+            spoilt[name][~batch[f"{name}_present"]] = math.nan if x.is_floating_point() else -7
+    return spoilt
+
+
+class LastStep(nn.Module):
+    """An encoder that knows nothing of masks."""
+
+    def __init__(self):
+        super().__init__()
+        self.linear = nn.Linear(2, 5)
+
+    def forward(self, batch):
+        return self.linear(batch["voice"][:, -1])
+
+
+ENCODERS = {
+    "MFN": lambda: MFN(FEATURES, HIDDEN, memory=3, attend=4),
+    "MFN, padding": lambda: MFN(FEATURES, HIDDEN, memory=3, attend=4, skip_padding=False),
+    "LSTMEncoder": lambda: LSTMEncoder("voice", 2, 4),
+    "FromModality": lambda: encoder_of("voice", 4),
+    "Surrogate": lambda: Surrogate(model_of(), "words", LSTMEncoder("voice", 2, 4), 4),
+}
+
+
+@pytest.mark.parametrize("make", ENCODERS.values(), ids=ENCODERS)
+def test_no_encoder_reads_nan_under_a_mask_and_its_gradient_is_that_of_zeros(make):
+    model = shaken(make().double())
+    batch = masked()
+    if isinstance(model, Surrogate):
+        batch = rows(batch, [0, 2, 3, 4])
+    inputs = {n: x.clone().requires_grad_() for n, x in with_nan(batch).items() if n in FEATURES}
+    out, zeros = model({**batch, **inputs}), model(batch)
+    close(out, zeros)
+    if not isinstance(model, Surrogate):  # one of its heads plays no part in the label
+        close(gradient(out.square().sum(), model), gradient(zeros.square().sum(), model))
+    read = [x for n, x in inputs.items() if n in getattr(model, "features", ["voice"])]
+    for x in torch.autograd.grad(model({**batch, **inputs}).square().sum(), read):
+        name = next(n for n, d in FEATURES.items() if d == x.shape[2])
+        assert x.isfinite().all()
+        assert (x[~batch[f"{name}_present"]] == 0).all()
+        assert x.abs().sum() > 0
+
+
+@every_variant
+@every_factor
+def test_the_loss_reads_nothing_under_a_mask_and_its_gradient_is_that_of_zeros(variant, factor):
+    model = model_of(variant, factor=factor).eval()
+    batch = {**masked(), "label_present": torch.tensor([True, True, True, False, True])}
+    terms, zeros = model.loss(with_nan(batch)), model.loss(batch)
+    for name, term in terms.items():
+        close(term, zeros[name])
+    close(gradient(terms["loss"], model), gradient(zeros["loss"], model))
+    for name, z in model.infer(with_nan(batch)).items():
+        close(z, model.infer(batch)[name])
+    close(model(with_nan(batch)), model(batch))
+
+
+def test_an_encoder_that_knows_nothing_of_masks_is_given_zeros():
+    factor = Factor(LastStep(), 5, 2, 3)
+    model = MFM(CLASSES, factor, {"voice": factor}, {"voice": LSTMDecoder(6, 2, STEPS, 4)}, prior=0.0).double().eval()
+    surrogate = Surrogate(model, "voice", LastStep(), 5).double()
+    surrogate.without_missing = lambda batch: batch  # it would read voice, if it could
+    batch = {**sequences(), "voice_present": torch.tensor([True, False, True, True, True])}
+    zeros = {**batch, "voice": torch.where(batch["voice_present"][:, None, None], batch["voice"], 0)}
+    terms = model.loss(with_nan(batch))
+    assert (
+        torch.cat([g.flatten() for g in torch.autograd.grad(terms["loss"], list(model.parameters()))]).isfinite().all()
+    )
+    close(terms["loss"], model.loss(zeros)["loss"])
+    for call in (model.infer, surrogate.infer, surrogate.latents):
+        for name, z in call(with_nan(batch)).items():
+            close(z, call(zeros)[name])
+
+
+def test_a_surrogate_gives_the_encoders_of_the_model_zeros_for_what_is_missing():
+    factors = {"words": Factor(encoder_of("words"), 3, 2, 3), "voice": Factor(LastStep(), 5, 2, 3)}
+    model = MFM(CLASSES, None, factors, None).double().eval()
+    surrogate = Surrogate(model, "words", LSTMEncoder("voice", 2, 4), 4).double()
+    batch = {**sequences(), "voice_present": torch.ones(5, dtype=torch.bool)}
+    batch["other"], batch["voice_present"][1] = batch["voice"], False
+    batch["voice"] = batch["voice"] * batch["voice_present"][:, None, None]
+    close(surrogate.infer(with_nan(batch))["voice"], surrogate.infer(batch)["voice"])
+
+
+@pytest.mark.parametrize("cost", [squared_error, absolute_error])
+def test_a_target_of_another_float_type_takes_that_of_the_model(cost):
+    model = picture_model(classes=1, label_cost=cost).float()
+    batch = {n: x.float() if x.is_floating_point() else x for n, x in pictures().items()}
+    label = torch.randn(4).double()
+    terms = model.loss({**batch, "label": label})
+    assert terms["label"].dtype == terms["loss"].dtype == torch.float32
+    close(terms["label"], model.loss({**batch, "label": label.float()})["label"])
+
+
+def test_a_number_as_label_and_classes_as_modality_are_not_read_under_a_mask():
+    model = picture_model(classes=1, label_cost=squared_error)
+    batch = {**pictures(4), "label": torch.randn(4).double()}
+    for name, there in (("picture", [0, 1, 2]), ("tag", [1, 2, 3]), ("label", [0, 3])):
+        batch[f"{name}_present"] = torch.zeros(4, dtype=torch.bool).index_fill(0, torch.tensor(there), True)
+    terms = model.loss(with_nan(batch))
+    assert gradient(terms["loss"], model).isfinite().all()
+    zeros = {n: batch[n].clone() for n in ("picture", "tag", "label")}
+    for name, x in zeros.items():
+        x[~batch[f"{name}_present"]] = 0
+    for name, term in model.loss({**batch, **zeros}).items():
+        close(terms[name], term)
+
+
+def test_the_saliency_of_a_missing_modality_is_zero():
+    model, batch = model_of(), masked()
+    for times in (False, True):
+        gradient = saliency(model, with_nan(batch), "voice", times_input=times)
+        close(gradient, saliency(model, batch, "voice", times_input=times))
+        assert (gradient[1] == 0).all()
+        assert (gradient[0] > 0).any()
+
+
+def test_a_surrogate_learns_from_examples_with_a_missing_modality():
+    model, batch = model_of("MFM"), rows(masked(), [0, 2, 3, 1])
+    surrogate = surrogate_of(model)
+    terms = surrogate.loss(with_nan(batch))
+    close(terms["loss"], surrogate.loss(batch)["loss"])
+    assert gradient(terms["loss"], surrogate).isfinite().all()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+@pytest.mark.parametrize("make", ENCODERS.values(), ids=ENCODERS)
+def test_nan_where_the_mask_says_that_something_is_there_is_refused(make, value):
+    model = make().double()
+    there = torch.tensor([True, isinstance(model, Surrogate), True, True, True])
+    batch = {**sequences(), "voice_present": there}
+    batch["voice"][3, -1, 0] = value
+    with pytest.raises(ValueError, match="'voice' holds NaN or infinite values, first in example 3"):
+        model(batch)
+
+
+@pytest.mark.parametrize(
+    "mask", [torch.ones(5), torch.ones(4, dtype=torch.bool), torch.ones(5, 1, dtype=torch.bool), 1]
+)
+@pytest.mark.parametrize("make", [*ENCODERS.values(), model_of], ids=[*ENCODERS, "MFM"])
+def test_a_mask_that_is_no_mask_is_refused(make, mask):
+    model = make().double()
+    with pytest.raises(ValueError, match=r"'voice_present' must be bool \(5,\), got"):
+        model({**sequences(), "voice_present": mask})
+
+
+def test_a_mask_of_the_label_that_is_no_mask_is_refused():
+    with pytest.raises(ValueError, match=r"'label_present' must be bool \(5,\), got torch.int64"):
+        model_of().loss({**sequences(), "label_present": torch.ones(5, dtype=torch.int64)})
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (ENCODERS["MFN"], "MFN: every modality is missing in example 4"),
+        (ENCODERS["Surrogate"], "Surrogate: every modality is missing in example 1"),
+        (lambda: model_of("M_B"), "MFM: every modality is missing in example 4"),
+    ],
+    ids=["MFN", "Surrogate", "MFM"],
+)
+def test_an_example_without_any_modality_is_named(make, message):
+    batch = masked() if "Surrogate" in message else spoilt_masks()
+    with pytest.raises(ValueError, match=message):
+        make().double()(batch)
+
+
+def spoilt_masks():
+    return {**masked(), "voice_present": torch.tensor([True, False, True, True, False])}
+
+
+# ------------------------------------------------------------------------------------- names, labels and other tensors
+
+
+def renamed(old, new):
+    return {new if name == old else name: x for name, x in sequences().items()}
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda b: mfn()(b), "MFN: the batch has no 'voice' but 'voise'; is one of them misspelt"),
+        (lambda b: model_of("M_D").loss(b), "MFM: the batch has no 'voice' but 'voise'; is one of them misspelt"),
+        (lambda b: model_of("M_D").infer(b), "MFN: the batch has no 'voice' but 'voise'; is one of them misspelt"),
+        (lambda b: LSTMEncoder("voice", 2, 3)(b), "LSTMEncoder: no modality 'voice'.*did you mean 'voise'"),
+        (lambda b: encoder_of("voice")(b), "FromModality: no modality 'voice'.*did you mean 'voise'"),
+        (lambda b: surrogate_of(model_of(), "words")(b), "Surrogate: the batch has no 'voice' but 'voise'"),
+        (lambda b: saliency(model_of(), b, "voice"), "saliency: no modality 'voice'.*did you mean 'voise'"),
+    ],
+)
+def test_a_misspelt_modality_is_named(call, message):
+    with pytest.raises(ValueError, match=message) as error:
+        call(renamed("voice", "voise"))
+    assert "words_present" not in str(error.value)
+
+
+@pytest.mark.parametrize("make", [*ENCODERS.values(), model_of], ids=[*ENCODERS, "MFM"])
+def test_a_batch_that_is_no_dict_or_a_modality_that_is_no_tensor_is_refused(make):
+    model = make().double()
+    with pytest.raises((TypeError, ValueError), match="'voice' must be a tensor"):
+        model({**sequences(), "voice": [1.0, 2.0]})
+    with pytest.raises((TypeError, AttributeError)):
+        model([sequences()["voice"]])
+
+
+@pytest.mark.parametrize(
+    ("label", "error", "message"),
+    [
+        (torch.tensor([0, 1, 3, 0, 0]), ValueError, "needs labels from 0 to 2, got 3 in example 2"),
+        (torch.tensor([0, 1, 2, 0, -1]), ValueError, "needs labels from 0 to 2, got -1 in example 4"),
+        (torch.zeros(5), TypeError, "label must be int64"),
+        (torch.zeros(4, dtype=torch.int64), ValueError, "needs 5 labels, got 4"),
+    ],
+)
+def test_a_bad_label_is_refused_with_its_example(label, error, message):
+    with pytest.raises(error, match=message):
+        model_of().loss({**sequences(), "label": label})
+
+
+def test_classes_of_a_modality_out_of_range_are_refused():
+    batch = pictures()
+    for tag in (batch["tag"] + 4, batch["tag"] - 5, batch["tag"].double()):
+        with pytest.raises(ValueError, match="'tag' must be int64 from 0 to 3"):
+            picture_model().loss({**batch, "tag": tag})
+
+
+def test_a_cost_can_be_any_function_from_output_and_target_to_the_cost_of_each_number():
+    def huber(x_hat, x):
+        return nn.functional.huber_loss(x_hat, x, reduction="none")
+
+    model, batch = picture_model(costs={"picture": huber, "tag": cross_entropy}), pictures()
+    x_hat = model.generate(model.infer(batch))["picture"]
+    close(model.loss(batch)["picture"], nn.functional.huber_loss(x_hat, batch["picture"]))
+
+
+def test_a_model_that_reconstructs_what_its_encoder_does_not_read_infers_without_it():
+    encoder = LSTMEncoder("voice", 2, 4)
+    model = MFM(2, Factor(encoder, 4, 3, 5), None, {"words": LSTMDecoder(5, 3, STEPS, 4)}, label_weight=0.0).double()
+    batch = sequences()
+    latents = model.infer({"voice": batch["voice"]})
+    close(latents["label"], model.infer(batch)["label"])
+    with pytest.raises(ValueError, match="'words'"):
+        model.loss({n: x for n, x in batch.items() if n != "words"})
 
 
 # ------------------------------------------------------------------------------------------------- once wrong
@@ -1057,8 +1338,8 @@ sensitivity(model, model.sample(2), "words")
 
 def test_sensitivity_does_not_hang_on_dropout():
     model = model_of(dropout=0.5)
-    codes = model.sample(3)
-    assert torch.equal(sensitivity(model, codes, "words"), sensitivity(model, codes, "words"))
+    latents = model.sample(3)
+    assert torch.equal(sensitivity(model, latents, "words"), sensitivity(model, latents, "words"))
 
 
 def test_a_surrogate_reads_a_modality_whose_name_starts_like_the_missing_one():
@@ -1102,7 +1383,7 @@ def test_an_example_without_any_modality_is_refused_whether_or_not_the_label_has
     batch = {**masked(), "voice_present": torch.tensor([True, False, True, True, False])}
     if variant != "M_B":
         batch["label_present"] = torch.ones(5, dtype=torch.bool)
-    with pytest.raises(ValueError, match="no modality at all"):
+    with pytest.raises(ValueError, match="every modality is missing in example 4"):
         model_of(variant).loss(batch)
 
 
@@ -1115,8 +1396,8 @@ def test_an_example_that_lacks_one_modality_and_the_label_is_not_refused(variant
 def test_the_padding_of_a_sequence_of_classes_costs_nothing():
     model = picture_model()
     batch = {**pictures(4), "length": torch.tensor([1, 2, 2, 1])}
-    made = model.generate(model.infer(batch))["tag"]
-    each = [[-softmax(made[i, k])[batch["tag"][i, k]].log() for k in range(2)] for i in range(4)]
+    output = model.generate(model.infer(batch))["tag"]
+    each = [[-softmax(output[i, k])[batch["tag"][i, k]].log() for k in range(2)] for i in range(4)]
     close(model.loss(batch)["tag"], (each[0][1] + sum(each[1]) / 2 + sum(each[2]) / 2 + each[3][1]) / 4)
 
 
@@ -1127,7 +1408,7 @@ def test_the_length_of_another_modality_does_not_mask_a_picture():
 
 
 @pytest.mark.parametrize("steps", [3, 8])
-def test_a_batch_of_other_length_than_the_decoder_makes_is_refused(steps):
+def test_a_batch_of_other_length_than_the_decoder_generates_is_refused(steps):
     with pytest.raises(ValueError, match="'words'"):
         model_of().loss(sequences(5, steps))
 
@@ -1150,4 +1431,4 @@ def test_nan_in_a_modality_that_is_no_sequence_or_in_the_label_is_refused(name):
     batch = {**pictures(), "label": torch.randn(4).double()}
     batch[name] = torch.full_like(batch[name], math.nan)
     with pytest.raises(ValueError, match=f"'{name}'"):
-        picture_model(classes=1, label_cost="squared").loss(batch)
+        picture_model(classes=1, label_cost=squared_error).loss(batch)

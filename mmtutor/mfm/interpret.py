@@ -1,4 +1,4 @@
-"""Which part of a generated sequence hangs on the label's factor (Tsai and others, 2019, section 3.2)."""
+"""Which steps of a sequence depend on the label's factor, and which decide the label (Tsai and others, 2019, §3.2)."""
 
 from __future__ import annotations
 
@@ -8,61 +8,84 @@ import warnings
 import torch
 from torch import Tensor
 
-from .model import MFM, Batch
+from .model import MFM, Batch, check_modalities, check_one, observed
 
 
 @torch.no_grad()
-def sensitivity(model: MFM, codes: Batch, modality: str, *, times_input: bool = False) -> Tensor:
-    """Where in a sequence the label's factor acts: the gradient ∂x̂ᵗ/∂F_y at each step t (section 3.2 of the paper).
+def sensitivity(model: MFM, latents: Batch, modality: str, *, times_input: bool = False) -> Tensor:
+    """Where the label's factor acts on a generated sequence: ∂x̂ᵗ/∂F_y at each step t (section 3.2 of the paper).
 
     Args:
-        model: makes ``modality`` from F_y.
-        codes: from `MFM.infer`.
+        model: reconstructs ``modality`` from F_y.
+        latents: latent codes, from `MFM.infer`.
         modality: a sequence.
-        times_input: False: the size of the whole gradient, ‖∂x̂ᵗ/∂F_y‖. True: of its product with the factor,
-            ‖(∂x̂ᵗ/∂F_y) F_y‖, how much of x̂ᵗ hangs on what is in F_y now.
+        times_input: False: the norm of the whole gradient, ‖∂x̂ᵗ/∂F_y‖. True: of its product with the factor,
+            ‖(∂x̂ᵗ/∂F_y) F_y‖, how much of x̂ᵗ depends on the value that F_y has now.
 
     Returns:
         (B, T), float64.
-    """
-    if modality not in model.decoders or "label" not in model.parts:
-        raise ValueError(f"sensitivity: the model does not make {modality!r} from F_y")
-    exact = copy.deepcopy(model).double().eval()  # the fast LSTM of float32 has no forward gradient
-    factors, decoder = exact.factors({name: z.double() for name, z in codes.items()}), exact.decoders[modality]
-    rest = [factors[name] for name in ("style", modality) if name in factors]
 
-    def make(fy: Tensor) -> Tensor:
-        x: Tensor = decoder(torch.cat([fy, *rest], 1))
+    Examples:
+        >>> from mmtutor.mfm import sequence_mfm
+        >>> model = sequence_mfm({"words": 3}, steps=4, classes=2)
+        >>> sensitivity(model, model.sample(5), "words").shape
+        torch.Size([5, 4])
+    """
+    check_reconstructs(model, modality)
+    exact = copy.deepcopy(model).double().eval()  # the fast LSTM of float32 has no forward gradient
+    factors = exact.factors({name: z.double() for name, z in latents.items()})
+    rest = [factors[name] for name in ("style", modality) if name in factors]
+    fy = factors["label"]  # (B, f)
+
+    def decoder(fy: Tensor) -> Tensor:
+        x: Tensor = exact.decoders[modality](torch.cat([fy, *rest], 1))
         return x
 
-    fy = factors["label"]
     total = torch.zeros((), dtype=torch.float64, device=fy.device)
-    directions = [fy] if times_input else [torch.eye(fy.shape[1]).to(fy)[k].expand_as(fy) for k in range(fy.shape[1])]
-    for along in directions:
+    unit = torch.eye(fy.shape[1], dtype=torch.float64, device=fy.device)  # (f, f)
+    for direction in [fy] if times_input else [one.expand_as(fy) for one in unit]:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # of torch's own, when it first makes a gradient so
-            total = total + torch.func.jvp(make, (fy,), (along,))[1].square().sum(2)
-    return total.sqrt()
+            warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, at its first gradient of this kind
+            change = torch.func.jvp(decoder, (fy,), (direction,))[1]  # (B, T, d)
+        total = total + change.square().sum(2)  # (B, T)
+    return total.sqrt()  # (B, T)
 
 
 def saliency(model: MFM, batch: Batch, modality: str, *, times_input: bool = False) -> Tensor:
-    """Where in a sequence the prediction comes from: the gradient ∂ log p(ŷ)/∂xᵗ at each step t, ŷ the likeliest class.
+    """Which steps of an input decide the label: ∂ log p(ŷ)/∂xᵗ at each step t, ŷ the most probable class.
 
-    `sensitivity` asks how the label's factor acts on what is *made*; this asks what of the *input* acts on the label.
+    `sensitivity` asks how the label's factor acts on the *output*; this asks how the *input* acts on the label.
 
     Args:
-        model: reads ``modality``.
+        model: its encoders read ``modality``.
         batch: the modalities.
         modality: a sequence (B, T, d).
-        times_input: False: the size of the gradient, ‖∂ log p/∂xᵗ‖. True: of its product with the input,
+        times_input: False: the norm of the gradient, ‖∂ log p/∂xᵗ‖. True: of its product with the input,
             |∂ log p/∂xᵗ · xᵗ|, what step t adds to log p by a first-order estimate.
 
     Returns:
-        (B, T), not below 0.
+        (B, T), not below 0; 0 where the modality is missing.
+
+    Examples:
+        >>> from mmtutor.mfm import sequence_mfm
+        >>> model = sequence_mfm({"words": 3}, steps=4, classes=2)
+        >>> saliency(model, {"words": torch.rand(5, 4, 3)}, "words").shape
+        torch.Size([5, 4])
     """
-    x = batch[modality].detach().requires_grad_()
+    check_modalities("saliency", batch)
+    check_one("saliency", batch, modality)
+    x = observed(batch)[modality].detach().requires_grad_()  # (B, T, d)
     exact = copy.deepcopy(model).eval()
     with torch.enable_grad():
-        log_p = exact({**batch, modality: x}).log_softmax(1)
+        log_p = exact({**batch, modality: x}).log_softmax(1)  # (B, classes)
         (gradient,) = torch.autograd.grad(log_p.amax(1).sum(), x)
     return (gradient * x.detach()).sum(2).abs() if times_input else gradient.norm(dim=2)
+
+
+# ---- messages
+
+
+def check_reconstructs(model: MFM, modality: str) -> None:
+    """Refuse a modality that is not made from F_y."""
+    if modality not in model.decoders or "label" not in model.parts:
+        raise ValueError(f"sensitivity: the model does not reconstruct {modality!r} from F_y")

@@ -1,4 +1,4 @@
-"""Two comparisons by kernels: of codes with the prior, and of two variables with each other."""
+"""Two comparisons by kernels: of latent codes with the prior, and of two variables with each other."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 def mmd(z: Tensor, width: float | None = None) -> Tensor:
-    """The squared maximum mean discrepancy of codes from N(0, I), without bias: its mean over batches is the truth.
+    """The squared maximum mean discrepancy of latent codes from N(0, I), estimated without bias.
 
     MMD² = E k(z, z') − 2 E k(z, p) + E k(p, p') with k(x, y) = exp(−‖x − y‖² / 2h) and p, p' from N(0, I). The last two
     are known exactly, so that nothing has to be drawn from the prior:
@@ -17,33 +17,28 @@ def mmd(z: Tensor, width: float | None = None) -> Tensor:
         E k(z, p) = (h/(h + 1))^(d/2) exp(−‖z‖² / 2(h + 1)),    E k(p, p') = (h/(h + 2))^(d/2).
 
     Args:
-        z: codes (B, d), at least two.
-        width: h; None is d, as ‖x − y‖² grows with d. Far from that, a collapse of all codes to 0 goes unpunished.
+        z: latent codes (B, d), at least two.
+        width: h; None is d, as ‖x − y‖² grows with d. Far from that, a collapse of all to 0 goes unpunished.
 
     Returns:
-        A scalar, 0 in the mean when the codes are from N(0, I); for few codes it can be below 0.
+        A scalar. Its mean over batches is the true MMD², 0 if they are from N(0, I); one value can be below 0.
 
     Raises:
-        ValueError: there is only one code, and so no pair to compare.
+        ValueError: there is only one latent code, and so no pair to compare.
 
     Examples:
         >>> mmd(torch.zeros(4, 64)) > 10 * mmd(torch.randn(1000, 64)).abs()
         tensor(True)
     """
-    if z.ndim != 2 or len(z) < 2:
-        raise ValueError(
-            f"mmd: needs at least two codes (B, d), got {tuple(z.shape)}; choose a batch size that leaves no last "
-            "batch of one example"
-        )
-    n, d = z.shape
-    h = float(d if width is None else width)
-    if not 0 < h < math.inf:
-        raise ValueError(f"mmd: width must be above 0, got {width!r}")
-    norm = z.square().sum(1)
-    pairs = (norm.unsqueeze(1) + norm - 2 * z @ z.T).clamp_min(0)
-    among = (pairs / (-2 * h)).exp().masked_fill(torch.eye(n, dtype=torch.bool, device=z.device), 0).sum()
+    check_latents(z)
+    B, d = z.shape
+    h = check_width(d if width is None else width)
+    norm = z.square().sum(1)  # (B,)
+    distance = (norm.unsqueeze(1) + norm - 2 * z @ z.T).clamp_min(0)  # (B, B)
+    same = torch.eye(B, dtype=torch.bool, device=z.device)  # (B, B)
+    among = (distance / (-2 * h)).exp().masked_fill(same, 0).sum() / (B * (B - 1))
     to_prior = (h / (h + 1)) ** (d / 2) * (norm / (-2 * (h + 1))).exp().mean()
-    squared: Tensor = among / (n * (n - 1)) - 2 * to_prior + (h / (h + 2)) ** (d / 2)
+    squared: Tensor = among - 2 * to_prior + (h / (h + 2)) ** (d / 2)
     return squared
 
 
@@ -51,18 +46,47 @@ def hsic(a: Tensor, b: Tensor) -> Tensor:
     """How much two variables depend on each other: the Hilbert-Schmidt independence criterion (Gretton, 2005).
 
     tr(K H L H) / (n − 1)², with Gaussian kernels as wide as the median distance, and H = I − 1/n. In the limit it is 0
-    if and only if the two are independent. It is no mutual information, and has no unit.
+    if and only if the two are independent. It is not the mutual information, and has no unit.
 
     Args:
         a: (n, …), at least two rows; each row is one observation.
         b: (n, …).
+
+    Examples:
+        >>> x, noise = torch.randn(2, 200, 3)
+        >>> hsic(x, x.square()) > 3 * hsic(x, noise)
+        tensor(True)
     """
-    if len(a) != len(b) or len(a) < 2:
-        raise ValueError(f"hsic: needs as many rows of both, at least two, got {tuple(a.shape)} and {tuple(b.shape)}")
+    check_rows(a, b)
     centred = []
     for x in (a, b):
-        distance = torch.cdist(x.flatten(1), x.flatten(1)).square()
+        distance = torch.cdist(x.flatten(1), x.flatten(1)).square()  # (n, n)
         among = distance[torch.triu(torch.ones_like(distance, dtype=torch.bool), 1)]
-        kernel = (-distance / (2 * among.median().clamp_min(1e-12))).exp()
+        kernel = (-distance / (2 * among.median().clamp_min(1e-12))).exp()  # (n, n)
         centred.append(kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean())
     return (centred[0] * centred[1]).sum() / (len(a) - 1) ** 2
+
+
+# ---- messages
+
+
+def check_latents(z: Tensor) -> None:
+    """Refuse fewer than two latent codes."""
+    if z.ndim != 2 or len(z) < 2:
+        raise ValueError(
+            f"mmd: needs at least two latent codes (B, d), got {tuple(z.shape)}; choose a batch size that leaves no "
+            "last batch of one example"
+        )
+
+
+def check_width(width: float) -> float:
+    """The width of a kernel."""
+    if not 0 < width < math.inf:
+        raise ValueError(f"mmd: width must be finite and above 0, got {width!r}")
+    return float(width)
+
+
+def check_rows(a: Tensor, b: Tensor) -> None:
+    """Refuse variables that are not observed together."""
+    if len(a) != len(b) or len(a) < 2:
+        raise ValueError(f"hsic: needs as many rows of both, at least two, got {tuple(a.shape)} and {tuple(b.shape)}")

@@ -1,122 +1,198 @@
-"""The model: which factors there are, and what is made from them. Equations and variants stand in ``__init__.py``."""
+"""The model in the order in which data meet it: Q, G, D and F, equation 4. Symbols and variants: ``__init__.py``."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
+from .checks import NO_MODALITY, check_batch, check_finite, check_label, check_names, check_present, kind, named, whole
 from .kernels import mmd
 
-Batch = Mapping[str, Tensor]
+Batch = Mapping[str, Tensor]  # a name to (B, ...)
+Cost = Callable[[Tensor, Tensor], Tensor]  # x̂ and x to a cost of each number of x
 
 
 class Factor(nn.Module):
-    """One code and the factor made from it: Z = Q(X), F = G(Z).
+    """A latent code Z that is a function of the input, and the factor F = G(Z). Its penalty is MMD².
 
     Args:
         encoder: from a batch to (B, size); any multimodal network, or one modality by `FromModality` or `LSTMEncoder`.
-        size: what the encoder gives.
-        z: size of the code. It comes from a linear layer, for the output of an LSTM lies between −1 and 1 and could
-            not be normally distributed.
+        size: of the encoder's output.
+        z: size of the latent code. It comes from a linear layer, because the output of an LSTM lies between −1 and 1
+            and could not be normally distributed.
         f: size of the factor.
-        penalty: ``"mmd"`` for a code that is a function of the input; ``"kl"`` for a normal distribution, from which
-            the code is drawn in training (its mean is the code else).
-        weight: of the penalty, times λ; an MMD is much smaller than a KL.
-        dropout: within G, in training.
+        weight: of the penalty, times λ; an MMD is much smaller than a KL divergence.
+        dropout: probability, within G, in training.
+
+    Examples:
+        >>> factor = Factor(FromModality("image", nn.Flatten()), 12, z=4, f=8)
+        >>> z, _ = factor.infer({"image": torch.rand(5, 3, 4)})
+        >>> z.shape, factor.to_factor(z).shape
+        (torch.Size([5, 4]), torch.Size([5, 8]))
     """
 
+    numbers = 1  # that describe Q(Z|X), for each number of Z
+
     def __init__(
-        self,
-        encoder: nn.Module,
-        size: int,
-        z: int,
-        f: int,
-        *,
-        penalty: str = "mmd",
-        weight: float = 1.0,
-        dropout: float = 0.0,
+        self, encoder: nn.Module, size: int, z: int, f: int, *, weight: float = 1.0, dropout: float = 0.0
     ) -> None:
         super().__init__()
-        if penalty not in ("mmd", "kl"):
-            raise ValueError(f"Factor: penalty must be 'mmd' or 'kl', got {penalty!r}")
-        if not 0 <= weight < math.inf:
-            raise ValueError(f"Factor: weight must be finite and at least 0, got {weight!r}")
-        self.encoder, self.size, self.z, self.f, self.kind, self.weight = encoder, size, z, f, penalty, weight
-        self.to_z = nn.Linear(size, z if penalty == "mmd" else 2 * z)
-        self.make = nn.Sequential(nn.Linear(z, f), nn.ReLU(), nn.Dropout(dropout), nn.Linear(f, f), nn.ReLU())
+        who = type(self).__name__
+        self.size, self.z, self.f = whole(who, "size", size), whole(who, "z", z), whole(who, "f", f)
+        self.weight = check_weight(who, "the weight", weight)
+        self.encoder = encoder
+        self.to_latent = nn.Linear(size, self.numbers * z)
+        self.to_factor = nn.Sequential(nn.Linear(z, f), nn.ReLU(), nn.Dropout(dropout), nn.Linear(f, f), nn.ReLU())
 
-    def infer(self, batch: Batch) -> tuple[Tensor, Normal | None]:
-        """The code (B, z), and the distribution that it comes from if there is one."""
-        seen = self.encoder(batch)
-        if seen.ndim != 2 or seen.shape[1] != self.size:
-            raise ValueError(f"Factor: the encoder must give (B, {self.size}), got {tuple(seen.shape)}")
-        z: Tensor = self.to_z(seen)
-        if self.kind == "mmd":
-            return z, None
-        mean, log_std = z.chunk(2, 1)
-        q = Normal(mean, log_std.exp())
-        return q.rsample() if self.training else mean, q
+    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The latent code (B, z), and what describes Q(Z|X), here the same."""
+        h: Tensor = self.encoder(batch)  # (B, h)
+        check_encoding(self, h)
+        z = self.to_latent(h)  # (B, z)
+        return z, z
 
-    def penalty(self, z: Tensor, q: Normal | None) -> Tensor:
-        """How far the codes are from N(0, I), MMD² or KL in nats (the mean over examples), times its weight."""
-        if q is None:
-            return self.weight * mmd(z)
-        return self.weight * kl_divergence(q, Normal(torch.zeros_like(z), torch.ones_like(z))).sum(1).mean()
+    def penalty(self, q: Tensor) -> Tensor:
+        """MMD² of the latent codes from N(0, I), times the weight; a scalar."""
+        return self.weight * mmd(q)
+
+
+class VariationalFactor(Factor):
+    """A latent code with a normal distribution, and its factor F = G(Z). The penalty is a KL divergence.
+
+    In training the latent code is drawn from Q(Z|X) = N(μ, σ²); in evaluation it is the mean μ. The arguments are those
+    of `Factor`.
+
+    Examples:
+        >>> factor = VariationalFactor(FromModality("image", nn.Flatten()), 12, z=4, f=8)
+        >>> z, q = factor.infer({"image": torch.rand(5, 3, 4)})
+        >>> z.shape, q.shape, bool(factor.penalty(q) > 0)
+        (torch.Size([5, 4]), torch.Size([5, 8]), True)
+    """
+
+    numbers = 2  # μ and log σ
+
+    def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
+        """The latent code (B, z), and μ and log σ side by side (B, 2 z)."""
+        h: Tensor = self.encoder(batch)  # (B, h)
+        check_encoding(self, h)
+        q = self.to_latent(h)  # (B, 2 z)
+        posterior = self.posterior(q)  # (B, z)
+        return posterior.rsample() if self.training else posterior.mean, q
+
+    def posterior(self, q: Tensor) -> Normal:
+        """Q(Z|X)."""
+        mean, log_std = q.chunk(2, 1)
+        return Normal(mean, log_std.exp())
+
+    def penalty(self, q: Tensor) -> Tensor:
+        """KL(Q(Z|X) ‖ N(0, I)) in nats, the mean over examples, times the weight; a scalar."""
+        prior = Normal(torch.zeros_like(q[:, : self.z]), 1.0)  # (B, z)
+        return self.weight * kl_divergence(self.posterior(q), prior).sum(1).mean()
 
 
 class FromModality(nn.Module):
-    """An encoder of one modality as an encoder of a batch.
+    """An encoder of one modality as an encoder of a batch. Where the modality is missing, the encoder reads zeros.
 
     Args:
         modality: its name.
         encoder: from (B, …) to (B, size).
+
+    Examples:
+        >>> encoder = FromModality("image", nn.Flatten())
+        >>> encoder({"image": torch.rand(2, 3, 4), "image_present": torch.tensor([True, False])})[1].sum()
+        tensor(0.)
     """
 
     def __init__(self, modality: str, encoder: nn.Module) -> None:
         super().__init__()
+        check_names("FromModality", [modality])
         self.modality, self.encoder = modality, encoder
 
     def forward(self, batch: Batch) -> Tensor:
-        """The modality's encoding, (B, size)."""
-        if self.modality not in batch:
-            raise ValueError(f"FromModality: the batch has no {self.modality!r}, only {', '.join(batch)}")
-        x: Tensor = self.encoder(batch[self.modality])
-        return x
+        """The encoded modality, (B, size)."""
+        check_one("FromModality", batch, self.modality)
+        h: Tensor = self.encoder(observed(batch)[self.modality])  # (B, h)
+        return h
+
+
+def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """(x̂ − x)² of each number, both of one shape."""
+    return F.mse_loss(x_hat, x.to(x_hat.dtype), reduction="none")
+
+
+def absolute_error(x_hat: Tensor, x: Tensor) -> Tensor:
+    """|x̂ − x| of each number, both of one shape."""
+    return F.l1_loss(x_hat, x.to(x_hat.dtype), reduction="none")
+
+
+def cross_entropy(scores: Tensor, x: Tensor) -> Tensor:
+    """−log softmax(scores)ₓ of each class x, in nats, (B, …), from scores (B, …, classes)."""
+    return F.cross_entropy(scores.flatten(0, -2), x.flatten(), reduction="none").view_as(x)
+
+
+def observed(batch: Batch) -> dict[str, Tensor]:
+    """The batch with zeros wherever a mask says that something is missing: no NaN there, and no gradient."""
+    zeroed = dict(batch)
+    for name, x in batch.items():
+        if f"{name}_present" in batch:
+            mask = batch[f"{name}_present"].view(-1, *[1] * (x.ndim - 1))
+            zeroed[name] = torch.where(mask, x, torch.zeros_like(x))
+    return zeroed
+
+
+def masked_mean(cost: Tensor, counted: Tensor | None = None) -> Tensor:
+    """The mean over the numbers of an example that count, then over the examples that have any; a scalar.
+
+    Args:
+        cost: (B, …).
+        counted: bool (B, 1) or (B, T); None: all numbers count.
+
+    Examples:
+        >>> masked_mean(torch.tensor([[1.0, 5.0], [2.0, 2.0]]), torch.tensor([[True, False], [True, True]]))
+        tensor(1.5000)
+    """
+    if counted is None:
+        return cost.mean()
+    cost = cost.unsqueeze(1) if cost.ndim == 1 else cost
+    counted = counted.view(*counted.shape, *[1] * (cost.ndim - 2)).expand_as(cost).flatten(1)  # (B, n)
+    weight = counted.to(cost.dtype)  # (B, n)
+    each = (cost.flatten(1) * weight).sum(1) / weight.sum(1).clamp_min(1)  # (B,)
+    return each.sum() / (weight.sum(1) > 0).sum().clamp_min(1)
 
 
 class MFM(nn.Module):
-    """Equations and the table of its variants stand in the folder's ``__init__.py``.
+    """The Multimodal Factorization Model. Its equations and the table of its variants stand in ``__init__.py``.
 
     Args:
-        classes: number of classes; with another cost than cross-entropy, of numbers.
-        label: the factor F_y; None: the label is made from the styles.
+        classes: of the label; with another cost than `cross_entropy`, its numbers.
+        label: the factor F_y; None: the label is predicted from the styles.
         style: a factor for each modality by name, one factor for all, or None.
-        decoders: for each modality that is made again a network from all its factors, (B, Σ f), to the shape of the modality;
-            None: no modality is made. A decoder with an attribute ``steps`` makes sequences (B, T, …).
-        costs: for each modality ``"squared"`` (default), ``"absolute"`` or ``"cross-entropy"`` (the modality has numbers of
-            classes (B, …), the decoder gives scores (B, …, classes)).
+        decoders: for each modality that is reconstructed a network from all its factors, (B, Σ f), to its shape. None:
+            no modality is. A decoder with an attribute ``steps`` gives sequences (B, T, …).
+        costs: for each modality `squared_error` (default), `absolute_error`, `cross_entropy` (the modality has class
+            numbers (B, …), the decoder gives scores (B, …, classes)) or another function from x̂ and x to costs (B, …).
         weights: λᵢ of each modality, 1 where none is given. A cost is a mean over a modality's numbers.
         label_cost: likewise for the label.
         label_weight: of the label's cost.
         prior: λ.
-        joint: the penalty is one MMD of all codes together, as equation 4 has it, instead of one for each code and
-            their sum; every factor must have ``penalty="mmd"`` and weight 1.
-        dropout: within D, in training.
+        joint: the penalty is one MMD of all latent codes together, as equation 4 has it, instead of one for each code
+            and their sum. No factor may be a `VariationalFactor` or have another weight than 1.
+        dropout: probability, within D, in training.
 
     Examples:
-        >>> eye = Factor(FromModality("picture", nn.Flatten()), 12, z=4, f=8)
-        >>> both = Factor(FromModality("picture", nn.Flatten()), 12, z=4, f=8)
-        >>> model = MFM(
-        ...     3, both, {"picture": eye}, {"picture": nn.Sequential(nn.Linear(16, 12), nn.Unflatten(1, (3, 4)))}
-        ... )
-        >>> sorted(model.loss({"picture": torch.rand(5, 3, 4), "label": torch.arange(5) % 3}))
-        ['label', 'loss', 'picture', 'prior']
-        >>> model.generate(model.sample(2))["picture"].shape
+        >>> style = Factor(FromModality("image", nn.Flatten()), 12, z=4, f=8)
+        >>> label = Factor(FromModality("image", nn.Flatten()), 12, z=4, f=8)
+        >>> decoder = nn.Sequential(nn.Linear(16, 12), nn.Unflatten(1, (3, 4)))
+        >>> model = MFM(3, label, {"image": style}, {"image": decoder})
+        >>> sorted(model.loss({"image": torch.rand(5, 3, 4), "label": torch.arange(5) % 3}))
+        ['image', 'label', 'loss', 'prior']
+        >>> model.generate(model.sample(2))["image"].shape
         torch.Size([2, 3, 4])
     """
 
@@ -127,162 +203,198 @@ class MFM(nn.Module):
         style: Mapping[str, Factor] | Factor | None,
         decoders: Mapping[str, nn.Module] | None,
         *,
-        costs: Mapping[str, str] | None = None,
+        costs: Mapping[str, Cost] | None = None,
         weights: Mapping[str, float] | None = None,
-        label_cost: str = "cross-entropy",
+        label_cost: Cost = cross_entropy,
         label_weight: float = 1.0,
         prior: float = 1.0,
         joint: bool = False,
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        factors = {"label": label} if label is not None else {}
-        if isinstance(style, Factor):
-            factors["style"] = style
-        for name, factor in style.items() if isinstance(style, Mapping) else ():
-            factors[name] = factor
-        for name in [*(style if isinstance(style, Mapping) else ()), *(decoders or {})]:
-            if name in ("label", "style", "loss", "prior", "length"):
-                raise ValueError(f"MFM: a modality cannot be called {name!r}")
-        if not factors or (label is None and isinstance(style, Factor)):
-            raise ValueError("MFM: needs the label's factor, or one factor for each modality")
-        self.costs = {"label": label_cost, **dict.fromkeys(decoders or {}, "squared"), **(costs or {})}
-        self.weights = {"label": label_weight, **dict.fromkeys(decoders or {}, 1.0), **(weights or {})}
-        for given in (self.costs, self.weights):
-            if unknown := sorted(given.keys() - {"label", *(decoders or {})}):
-                raise ValueError(f"MFM: no decoder makes {unknown[0]!r}, so it has no cost and no weight")
-        for name, cost in self.costs.items():
-            if cost not in COSTS:
-                raise ValueError(f"MFM: the cost of {name!r} must be one of {', '.join(COSTS)}, got {cost!r}")
-        for name, weight in {**self.weights, "prior": prior}.items():
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"MFM: the weight of {name!r} must be finite and at least 0, got {weight!r}")
-        if isinstance(style, Mapping) and (without := sorted((decoders or {}).keys() - style.keys())):
-            raise ValueError(f"MFM: {without[0]!r} has a decoder but no factor")
-        if joint and any((factor.kind, factor.weight) != ("mmd", 1.0) for factor in factors.values()):
-            raise ValueError("MFM: joint needs factors with penalty='mmd' and weight 1; use prior for the weight")
-        self.parts, self.decoders = nn.ModuleDict(factors), nn.ModuleDict(decoders or {})
-        self.prior, self.joint = prior, joint
-        self.of_label = ["label"] if label is not None else list(factors)
-        size = sum(self._factor(name).f for name in self.of_label)
-        self.decide = nn.Sequential(nn.Linear(size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, classes))
-
-    def _factor(self, name: str) -> Factor:
-        part = self.parts[name]
-        assert isinstance(part, Factor)
-        return part
+        styles = {"style": style} if isinstance(style, Factor) else dict(style or {})
+        factors = ({} if label is None else {"label": label}) | styles
+        check_factors(label, style, decoders or {}, joint)
+        self.parts: Mapping[str, Factor] = cast(Any, nn.ModuleDict(factors))  # to mypy, each part is a `Factor`
+        self.decoders, self.joint = nn.ModuleDict(decoders or {}), joint
+        self.costs = {"label": label_cost, **dict.fromkeys(self.decoders, squared_error), **(costs or {})}
+        self.weights = {"label": label_weight, **dict.fromkeys(self.decoders, 1.0), **(weights or {})}
+        check_costs(self.costs, self.weights, self.decoders)
+        self.prior = check_weight("MFM", "the weight of 'prior'", prior)
+        self.label_from = list(factors) if label is None else ["label"]
+        size = sum(factors[name].f for name in self.label_from)
+        self.classifier = nn.Sequential(
+            nn.Linear(size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, whole("MFM", "classes", classes))
+        )
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
-        """The codes of a batch: ``"label"`` for Z_y, a modality's name for its Z_a, each (B, z)."""
-        return {name: z for name, (z, _) in self._infer(batch).items()}
+        """Q (equation 3): the latent codes ``"label"`` (Z_y), ``"style"`` or a modality's name (Z_a), each (B, z)."""
+        check_modalities("MFM", batch)
+        batch = observed(batch)
+        return {name: part.infer(batch)[0] for name, part in self.parts.items()}
 
-    def _infer(self, batch: Batch) -> dict[str, tuple[Tensor, Normal | None]]:
-        modalities = [n for n in batch if n not in ("label", "length") and not n.endswith(("_present", "_label"))]
-        masks = [batch[f"{modality}_present"] for modality in modalities if f"{modality}_present" in batch]
-        if masks and len(masks) == len(modalities) and not torch.stack(masks).any(0).all():
-            raise ValueError("MFM: an example has no modality at all; leave it out")
-        return {name: self._factor(name).infer(batch) for name in self.parts}
+    def factors(self, latents: Batch) -> dict[str, Tensor]:
+        """F = G(Z) of each latent code, (B, f). Latent codes of different examples may be put together."""
+        check_latents(self.parts, latents)
+        return {name: part.to_factor(latents[name]) for name, part in self.parts.items()}
 
-    def factors(self, codes: Batch) -> dict[str, Tensor]:
-        """F = G(Z) for each code, (B, f). Codes of different pictures may be put together."""
-        if missing := [name for name in self.parts if name not in codes]:
-            raise ValueError(f"MFM: no code {missing[0]!r}, only {', '.join(codes)}")
-        return {name: self._factor(name).make(codes[name]) for name in self.parts}
-
-    def scores(self, factors: Batch) -> Tensor:
-        """Ŷ = D(F_y), (B, classes)."""
-        scores: Tensor = self.decide(torch.cat([factors[name] for name in self.of_label], 1))
+    def classify(self, factors: Batch) -> Tensor:
+        """Ŷ = D(F_y): scores of the label, (B, classes)."""
+        scores: Tensor = self.classifier(torch.cat([factors[name] for name in self.label_from], 1))  # (B, classes)
         return scores
 
     def decode(self, factors: Batch) -> dict[str, Tensor]:
-        """X̂ᵢ = Fᵢ(F_y, F_aᵢ) of each modality."""
-        return {
-            modality: decoder(torch.cat([factors[n] for n in ("label", "style", modality) if n in factors], 1))
-            for modality, decoder in self.decoders.items()
-        }
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Scores of the label, (B, classes)."""
-        return self.scores(self.factors(self.infer(batch)))
-
-    def generate(self, codes: Batch) -> dict[str, Tensor]:
-        """The modalities of some codes and, as ``"label"``, the scores of their label."""
-        factors = self.factors(codes)
-        return {"label": self.scores(factors), **self.decode(factors)}
-
-    def sample(self, n: int) -> dict[str, Tensor]:
-        """Codes from the prior N(0, I), with torch's global random numbers."""
-        like = next(self.parameters())
-        return {name: torch.randn(n, self._factor(name).z, device=like.device, dtype=like.dtype) for name in self.parts}
+        """X̂ᵢ = Fᵢ(F_y, F_aᵢ) of each modality and, as ``"label"``, Ŷ."""
+        outputs = {"label": self.classify(factors)}
+        for modality, decoder in self.decoders.items():
+            own = [factors[name] for name in ("label", "style", modality) if name in factors]
+            outputs[modality] = decoder(torch.cat(own, 1))
+        return outputs
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """Equation 4, the mean over examples.
 
         Args:
-            batch: the modalities, ``"label"``, and perhaps ``"length"`` and masks; an absent modality is not to be made again.
+            batch: the modalities, ``"label"``, and perhaps ``"length"`` and masks. What is missing costs nothing.
 
         Returns:
             ``"loss"``; ``"label"``, a cost for each modality and ``"prior"``, all without their weights. With λ = 0 the
             penalty is not computed.
         """
-        inferred = self._infer(batch)
-        made = self.generate({name: z for name, (z, _) in inferred.items()})
-        terms = {}
-        for name, x in made.items():
-            if name not in batch:
-                raise ValueError(f"MFM: the batch has no {name!r}, only {', '.join(batch)}")
-            terms[name] = COSTS[self.costs[name]](x, self._target(name, x, batch), self._real(name, batch))
-        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()
-        if self.prior:
-            if self.joint:
-                terms["prior"] = mmd(torch.cat([z for z, _ in inferred.values()], 1))
-            else:
-                terms["prior"] = torch.stack([self._factor(n).penalty(*zq) for n, zq in inferred.items()]).sum()
-            loss = loss + self.prior * terms["prior"]
-        return {"loss": loss, **terms}
+        check_modalities("MFM", batch, self.decoders)
+        batch = observed(batch)
+        latents, q = {}, {}
+        for name, part in self.parts.items():
+            latents[name], q[name] = part.infer(batch)
+        outputs = self.decode(self.factors(latents))
+        targets = check_targets(self.costs, batch, outputs)
+        costs = {name: self.costs[name](outputs[name], x) for name, x in targets.items()}
+        terms = {name: masked_mean(cost, self.counted(name, batch)) for name, cost in costs.items()}
+        loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()  # ()
+        if self.prior and self.joint:
+            terms["prior"] = mmd(torch.cat([*latents.values()], 1))
+        elif self.prior:
+            terms["prior"] = torch.stack([part.penalty(q[name]) for name, part in self.parts.items()]).sum()
+        return {"loss": loss + self.prior * terms["prior"] if self.prior else loss, **terms}
 
-    def _target(self, name: str, made: Tensor, batch: Batch) -> Tensor:
-        """What a modality or the label should have been, checked and in the shape of what was made."""
-        x = batch[name]
-        shape = made.shape[:-1] if self.costs[name] == "cross-entropy" else made.shape
-        if name == "label" and x.shape == (len(made),) and shape == (len(made), 1):
+    def generate(self, latents: Batch) -> dict[str, Tensor]:
+        """The modalities of latent codes and, as ``"label"``, the scores of their label."""
+        return self.decode(self.factors(latents))
+
+    def forward(self, batch: Batch) -> Tensor:
+        """Scores of the label, (B, classes)."""
+        return self.classify(self.factors(self.infer(batch)))
+
+    def sample(self, n: int) -> dict[str, Tensor]:
+        """Latent codes from the prior N(0, I), (n, z) each, drawn with torch's global random numbers."""
+        like = next(self.parameters())
+        n = whole("MFM", "n", n)
+        return {name: torch.randn(n, part.z, device=like.device, dtype=like.dtype) for name, part in self.parts.items()}
+
+    def counted(self, name: str, batch: Batch) -> Tensor | None:
+        """Which numbers of the label or a modality have a cost: bool (B, 1) or (B, T); None: all."""
+        present = batch[f"{name}_present"].unsqueeze(1) if f"{name}_present" in batch else None  # (B, 1)
+        if "length" not in batch or name not in self.decoders or not hasattr(self.decoders[name], "steps"):
+            return present
+        T = batch[name].shape[1]
+        real = torch.arange(T, device=batch[name].device) >= T - batch["length"].unsqueeze(1)  # (B, T)
+        return real if present is None else real & present
+
+
+# ---- messages
+
+
+def check_encoding(factor: Factor, h: Tensor) -> None:
+    """Refuse what an encoder gives if it has another shape than was promised."""
+    if h.ndim != 2 or h.shape[1] != factor.size:
+        raise ValueError(f"{type(factor).__name__}: the encoder must give (B, {factor.size}), got {tuple(h.shape)}")
+
+
+def check_modalities(who: str, batch: Batch, targets: Iterable[str] = ()) -> None:
+    """Refuse masks that are no masks, an example without any modality, and a batch without a modality to reconstruct.
+
+    Encoders speak for the modalities that they read.
+    """
+    if not isinstance(batch, Mapping):
+        raise TypeError(f"{who}: a batch must be a dict of tensors, got {kind(batch)}")
+    targets = list(targets)
+    there = check_batch(who, batch, targets, some=False) if targets else []
+    if missing := [m for m in targets if m not in there]:
+        raise ValueError(f"{who}: the batch has no {missing[0]!r}, only {', '.join(batch)}")
+    tensors = {n: x for n, x in batch.items() if isinstance(x, Tensor) and x.ndim and not n.endswith("_present")}
+    masks = {n: batch[f"{n}_present"] for n in tensors if f"{n}_present" in batch}
+    for n, mask in masks.items():
+        size = len(tensors[n])
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (size,):
+            raise ValueError(f"{who}: '{n}_present' must be bool ({size},), got {kind(mask)}")
+    modalities = [n for n in tensors if n not in NO_MODALITY and not n.endswith("_label")]
+    if modalities and all(n in masks for n in modalities):
+        check_present(who, torch.stack([masks[n] for n in modalities], 1))
+
+
+def check_one(who: str, batch: Batch, modality: str) -> None:
+    """Refuse a batch without the one modality that a network reads, or where it is not what it should be."""
+    named(who, modality, [n for n in batch if n not in NO_MODALITY and not n.endswith(("_present", "_label"))])
+    check_batch(who, batch, [modality], some=False)
+
+
+def check_latents(parts: Iterable[str], latents: Batch) -> None:
+    """Refuse latent codes of which one is not there."""
+    if missing := [name for name in parts if name not in latents]:
+        raise ValueError(f"MFM: no latent code {missing[0]!r}, only {', '.join(latents)}")
+
+
+def check_targets(costs: Mapping[str, Cost], batch: Batch, outputs: Batch) -> dict[str, Tensor]:
+    """Label and modalities, of the shape that their cost needs; a label of one number may be (B,) or (B, 1)."""
+    targets = {}
+    for name, output in outputs.items():
+        classes = output.shape[-1] if costs[name] is cross_entropy else 0
+        if name == "label" and classes:
+            targets[name] = check_label("MFM", batch, classes, len(output))
+            continue
+        if name not in batch:
+            raise ValueError(f"MFM: the batch has no {name!r}, only {', '.join(batch)}")
+        x, shape = batch[name], output.shape[:-1] if classes else output.shape
+        if name == "label" and x.shape == shape[:1] and shape[1:] == (1,):
             x = x.unsqueeze(1)
         if x.shape != shape:
-            raise ValueError(f"MFM: {name!r} must be {tuple(shape)} as it is made, got {tuple(x.shape)}")
-        if not x.isfinite().all():
-            raise ValueError(f"MFM: {name!r} has NaN or infinite values")
-        return x if self.costs[name] == "cross-entropy" else x.to(made.dtype)
-
-    def _real(self, name: str, batch: Batch) -> Tensor | None:
-        """Which numbers of a modality are there, (B, 1) or (B, T); None: all."""
-        x, present = batch[name], batch.get(f"{name}_present")
-        real = None if present is None else present.unsqueeze(1)
-        if name in self.decoders and hasattr(self.decoders[name], "steps") and "length" in batch:
-            late = torch.arange(x.shape[1], device=x.device) >= x.shape[1] - batch["length"].unsqueeze(1)
-            real = late if real is None else late & real
-        return real
+            raise ValueError(f"MFM: {name!r} must be {tuple(shape)}, as the model gives it, got {tuple(x.shape)}")
+        if classes and (x.dtype != torch.int64 or not ((x >= 0) & (x < classes)).all()):
+            raise ValueError(f"MFM: {name!r} must be int64 from 0 to {classes - 1}, got {kind(x)}")
+        check_finite("MFM", name, x)
+        targets[name] = x
+    return targets
 
 
-def _mean(cost: Tensor, real: Tensor | None) -> Tensor:
-    """The mean over an example's numbers that are there, then over examples that have any."""
-    if real is None:
-        return cost.mean()
-    weight = real.view(*real.shape, *[1] * (cost.ndim - 2)).expand_as(cost).to(cost.dtype).flatten(1)
-    each = (cost.flatten(1) * weight).sum(1) / weight.sum(1).clamp_min(1)
-    return each.sum() / (weight.sum(1) > 0).sum().clamp_min(1)
+def check_factors(
+    label: Factor | None, style: Mapping[str, Factor] | Factor | None, decoders: Iterable[str], joint: bool
+) -> None:
+    """Refuse factors from which label and modalities cannot be made."""
+    check_names("MFM", [*(style if isinstance(style, Mapping) else ()), *decoders], ("style", "prior"))
+    factors = [f for f in (label, *(style.values() if isinstance(style, Mapping) else (style,))) if f is not None]
+    if not factors or (label is None and isinstance(style, Factor)):
+        raise ValueError("MFM: needs the label's factor, or one factor for each modality")
+    if isinstance(style, Mapping) and (without := sorted({*decoders} - style.keys())):
+        raise ValueError(f"MFM: {without[0]!r} has a decoder but no factor")
+    if joint and any(isinstance(f, VariationalFactor) or f.weight != 1 for f in factors):
+        raise ValueError(
+            "MFM: joint needs factors with an MMD, no `VariationalFactor`, and of weight 1; prior has the weight"
+        )
 
 
-def _squared(made: Tensor, x: Tensor, real: Tensor | None) -> Tensor:
-    return _mean(F.mse_loss(made, x, reduction="none"), real)
+def check_costs(costs: Mapping[str, Cost], weights: Mapping[str, float], decoders: Iterable[str]) -> None:
+    """Refuse what is no cost or no weight, and those of what is not reconstructed."""
+    if unknown := sorted({*costs, *weights} - {"label", *decoders}):
+        raise ValueError(f"MFM: {unknown[0]!r} has no decoder, so it has no cost and no weight")
+    for name, cost in costs.items():
+        if not callable(cost):
+            raise ValueError(f"MFM: the cost of {name!r} must be a function, got {cost!r}")
+    for name, weight in weights.items():
+        check_weight("MFM", f"the weight of {name!r}", weight)
 
 
-def _absolute(made: Tensor, x: Tensor, real: Tensor | None) -> Tensor:
-    return _mean(F.l1_loss(made, x, reduction="none"), real)
-
-
-def _cross_entropy(made: Tensor, x: Tensor, real: Tensor | None) -> Tensor:
-    cost = F.cross_entropy(made.flatten(0, -2), x.flatten(), reduction="none").view_as(x)
-    return _mean(cost.unsqueeze(1) if cost.ndim == 1 else cost, real)
-
-
-COSTS = {"squared": _squared, "absolute": _absolute, "cross-entropy": _cross_entropy}
+def check_weight(who: str, what: str, weight: float) -> float:
+    """A finite number of at least 0, or an error."""
+    if not 0 <= weight < math.inf:
+        raise ValueError(f"{who}: {what} must be finite and at least 0, got {weight!r}")
+    return weight

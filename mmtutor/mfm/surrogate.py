@@ -1,4 +1,4 @@
-"""When a modality is missing its code is inferred from the others (Tsai and others, 2019, section 2.3)."""
+"""When a modality is missing, its latent code is inferred from the others (Tsai and others, 2019, section 2.3)."""
 
 from __future__ import annotations
 
@@ -8,64 +8,83 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .model import MFM, Batch
+from .checks import check_batch, whole
+from .model import MFM, Batch, check_modalities, observed
 
 
 class Surrogate(nn.Module):
-    """Φ: the codes of a whole example, inferred without one modality (section 2.3).
+    """Φ: all latent codes, inferred without one modality (section 2.3).
 
-    It learns Z_y and the style of the missing modality from the modalities that are there, by squared error to the codes that
-    the trained model infers from all; those are only looked at and get no gradient. The missing modality can then be made
-    from its code, without ever modelling it directly. Other styles are inferred by the model itself.
+    It learns Z_y and the style of the missing modality from the other modalities, by squared error to the latent codes
+    that the trained model infers from all; those targets get no gradient. The missing modality is then decoded from its
+    latent code, without ever modelling it directly. Other styles are inferred by the model itself.
 
     Args:
         model: a trained `MFM`, used in evaluation mode. It is not a part of this module and does not change; move it to
             another device yourself.
-        missing: the modality that is not there.
+        missing: the modality that is missing.
         encoder: from a batch without it to (B, size).
-        size: what the encoder gives.
+        size: of the encoder's output.
+
+    Examples:
+        >>> from mmtutor.mfm import LSTMEncoder, sequence_mfm
+        >>> model = sequence_mfm({"words": 3, "voice": 2}, steps=4, classes=2)
+        >>> surrogate = Surrogate(model, "voice", LSTMEncoder("words", 3, 5), 5)
+        >>> sorted(surrogate.loss({"words": torch.rand(5, 4, 3), "voice": torch.rand(5, 4, 2)}))
+        ['label', 'loss', 'voice']
+        >>> surrogate.generate({"words": torch.rand(5, 4, 3)})["voice"].shape
+        torch.Size([5, 4, 2])
     """
 
     def __init__(self, model: MFM, missing: str, encoder: nn.Module, size: int) -> None:
         super().__init__()
-        modalities = {*model.decoders, *model.parts} - {"label", "style"}
-        if missing not in modalities:
-            raise ValueError(f"Surrogate: the model knows no {missing!r}, only {', '.join(sorted(modalities))}")
-        self._model, self.missing, self.encoder = (model,), missing, encoder
+        self.others = check_missing(model, missing)
+        self._model = (model,)  # in a tuple, so that it is no part of this module
+        self.missing, self.encoder = missing, encoder
         self.inferred = [name for name in ("label", "style", missing) if name in model.parts]
-        self.heads = nn.ModuleDict({name: nn.Linear(size, model._factor(name).z) for name in self.inferred})
+        size = whole("Surrogate", "size", size)
+        self.heads = nn.ModuleDict({name: nn.Linear(size, model.parts[name].z) for name in self.inferred})
 
-    def codes(self, batch: Batch) -> dict[str, Tensor]:
-        """The codes that Φ infers, from the modalities that are there."""
-        hidden = (self.missing, f"{self.missing}_present")
-        seen = self.encoder({name: x for name, x in batch.items() if name not in hidden})
-        return {name: head(seen) for name, head in self.heads.items()}
+    def latents(self, batch: Batch) -> dict[str, Tensor]:
+        """Φ: the latent codes of the label and the missing modality, (B, z) each, from the other modalities."""
+        rest = self.without_missing(batch)
+        check_rest(rest, self.others)
+        h = self.encoder(observed(rest))  # (B, h)
+        return {name: head(h) for name, head in self.heads.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """‖Φ(X without the missing modality) − Z‖², summed over a code and averaged over examples; batches are whole."""
-        with self._asked() as model, torch.no_grad():
-            target = model.infer(batch)
-        terms = {name: (z - target[name]).square().sum(1).mean() for name, z in self.codes(batch).items()}
-        return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+        """‖Φ(X without the missing modality) − Z‖², the sum over a latent code and the mean over examples.
+
+        Args:
+            batch: all modalities, the missing one too.
+        """
+        with self.model_in_evaluation() as model, torch.no_grad():
+            targets = model.infer(batch)
+        terms = {name: (z - targets[name]).square().sum(1).mean() for name, z in self.latents(batch).items()}
+        return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
-        """All codes for a batch without the modality: those of Φ, and the styles of the modalities that are there."""
-        found = self.codes(batch)
-        with self._asked() as model:
-            return {n: found[n] if n in found else model._factor(n).infer(batch)[0] for n in model.parts}
+        """All latent codes for a batch without the modality: those of Φ, and the styles of the other modalities."""
+        inferred, rest = self.latents(batch), observed(self.without_missing(batch))
+        with self.model_in_evaluation() as model:
+            return {n: inferred[n] if n in inferred else part.infer(rest)[0] for n, part in model.parts.items()}
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores of the label without the modality, (B, classes)."""
-        with self._asked() as model:
-            return model.scores(model.factors(self.infer(batch)))
+        with self.model_in_evaluation() as model:
+            return model.classify(model.factors(self.infer(batch)))
 
     def generate(self, batch: Batch) -> dict[str, Tensor]:
-        """The missing modality and all others, made again; and the scores of the label."""
-        with self._asked() as model:
+        """The missing modality and the others, reconstructed, and as ``"label"`` the scores of the label."""
+        with self.model_in_evaluation() as model:
             return model.generate(self.infer(batch))
 
+    def without_missing(self, batch: Batch) -> Batch:
+        """The batch without the missing modality and its mask."""
+        return {name: x for name, x in batch.items() if name not in (self.missing, f"{self.missing}_present")}
+
     @contextmanager
-    def _asked(self) -> Iterator[MFM]:
+    def model_in_evaluation(self) -> Iterator[MFM]:
         """The model in evaluation mode; every part of it is left in the mode it came in."""
         (model,) = self._model
         before = [(module, module.training) for module in model.modules()]
@@ -74,3 +93,21 @@ class Surrogate(nn.Module):
         finally:
             for module, training in before:
                 module.training = training
+
+
+# ---- messages
+
+
+def check_missing(model: MFM, missing: str) -> list[str]:
+    """The modalities of a model besides the missing one; refuse one that it does not know."""
+    modalities = sorted({*model.decoders, *model.parts} - {"label", "style"})
+    if missing not in modalities:
+        raise ValueError(f"Surrogate: the model knows no {missing!r}, only {', '.join(modalities)}")
+    return [m for m in modalities if m != missing]
+
+
+def check_rest(batch: Batch, others: list[str]) -> None:
+    """Refuse a batch from which nothing can be inferred."""
+    check_modalities("Surrogate", batch)
+    if others:
+        check_batch("Surrogate", batch, others, some=False)

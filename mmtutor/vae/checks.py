@@ -15,7 +15,9 @@ from torch import Tensor
 NO_MODALITY = ("label", "length")  # what a batch may have besides its modalities, masks and further labels
 
 
-def check_batch(who: str, batch: Mapping[str, Tensor], known: Iterable[str], *, also: Sequence[str] = ()) -> list[str]:
+def check_batch(
+    who: str, batch: Mapping[str, Tensor], known: Iterable[str], *, also: Sequence[str] = (), some: bool = True
+) -> list[str]:
     """The known modalities that are in the batch, after a look at all of them.
 
     Args:
@@ -23,6 +25,7 @@ def check_batch(who: str, batch: Mapping[str, Tensor], known: Iterable[str], *, 
         batch: what it was handed.
         known: the modalities that it reads.
         also: names of other tensors that it reads.
+        some: whether each example needs one of the known modalities; not so where others are read elsewhere.
 
     Raises:
         TypeError: a modality is no tensor.
@@ -54,7 +57,7 @@ def check_batch(who: str, batch: Mapping[str, Tensor], known: Iterable[str], *, 
             raise ValueError(f"{who}: '{m}_present' must be bool ({size},), got {kind(mask)}")
     for m in names:
         check_finite(who, m, batch[m], masks.get(m))
-    if len(masks) == len(names):
+    if some and len(masks) == len(names):
         check_present(who, torch.stack([*masks.values()], 1))
     return names
 

@@ -74,24 +74,24 @@ def some_scenes():
     return scenes("test", n=6)
 
 
-def test_captioned_shows_each_scene_with_its_sentence(some_scenes):
-    sentences = ["a red three", "there is a very long sentence about a big blue seven", "c", "d", "e"]
-    figure = plotting.captioned(some_scenes, [1, 0, 2, 3, 4], sentences, "Look")
+def test_captioned_shows_each_scene_with_its_caption(some_scenes):
+    captions = ["a red three", "there is a very long sentence about a big blue seven", "c", "d", "e"]
+    figure = plotting.captioned(some_scenes, [1, 0, 2, 3, 4], captions, "Look")
     axes = [axis for axis in figure.axes if axis.images]
     assert len(axes) == 5
     np.testing.assert_array_equal(axes[0].images[0].get_array(), some_scenes[1]["scene"].permute(1, 2, 0))
-    assert [" ".join(axis.texts[0].get_text().split()) for axis in axes] == sentences
+    assert [" ".join(axis.texts[0].get_text().split()) for axis in axes] == captions
     assert "\n" in axes[1].texts[0].get_text()
     assert figure.get_suptitle() == "Look"
 
 
 def test_captioned_refuses_what_does_not_fit(some_scenes):
-    for examples, sentences in (([], []), ([9], ["a"]), ([0, 1], ["a"]), ([0], "a")):
+    for examples, captions in (([], []), ([9], ["a"]), ([0, 1], ["a"]), ([0], "a")):
         with pytest.raises(ValueError, match="captioned: "):
-            plotting.captioned(some_scenes, examples, sentences, "t")
+            plotting.captioned(some_scenes, examples, captions, "t")
 
 
-def test_attention_is_light_where_the_model_looked():
+def test_attention_is_light_where_the_weights_are_large():
     alpha = np.zeros((2, 16))
     alpha[0, 3], alpha[1, 4], alpha[1, 5] = 1, 0.75, 0.25  # the top right; the second row's first two
     figure = plotting.attention(np.full((3, 8, 8), 0.5), ["red", "three"], alpha, "Look")
@@ -132,10 +132,10 @@ def test_grid_shows_each_picture_in_its_row_and_column():
             plotting.grid(pictures, rows, columns, "t")
 
 
-def test_shares_colours_each_word_and_frames_the_events():
+def test_a_sentence_heatmap_colours_each_word_and_frames_the_events():
     values = {"voice": [0.0, 1.0, 2.0], "face": [3.0, 0.0, 0.0]}
     events = {"voice": [False, True, False], "face": [True, False, True]}
-    figure = plotting.shares(["so", "it", "goes"], values, events, "Where")
+    figure = plotting.sentence_heatmap(["so", "it", "goes"], values, events, "Where")
     (axis,) = figure.axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["so", "it", "goes"]
     assert [label.get_text() for label in axis.get_yticklabels()] == ["voice", "face"]
@@ -146,5 +146,5 @@ def test_shares_colours_each_word_and_frames_the_events():
     assert filled[2, 0] == filled[0, -1]  # the largest of each row
     assert filled[0, 0] == filled[1, -1] != filled[1, 0] != filled[2, 0]
     for wrong in ({"voice": [1.0, 2.0]}, {"nose": [1.0, 2.0, 3.0]}, {}):
-        with pytest.raises(ValueError, match="shares: "):
-            plotting.shares(["so", "it", "goes"], wrong, {"voice": [True] * 3}, "t")
+        with pytest.raises(ValueError, match="sentence_heatmap: "):
+            plotting.sentence_heatmap(["so", "it", "goes"], wrong, {"voice": [True] * 3}, "t")

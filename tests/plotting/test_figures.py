@@ -56,16 +56,16 @@ def test_bars_refuses_what_it_cannot_draw(values):
 
 
 def test_moments_draws_both_objects_of_each_model_on_one_scale():
-    looks = {
+    shifts = {
         "one": {"named": [0.1, 0.2, 0.9], "before": [0.3, 0.2, 0.1], "chance": [0.1] * 3},
         "two": {"named": [0.1, 0.2, 0.3], "before": [0.5, 0.4, 0.1], "chance": [0.2] * 3},
     }
-    figure = plotting.moments(looks, "Look")
+    figure = plotting.moments(shifts, "Look")
     assert [axis.get_title("left") for axis in figure.axes] == ["one", "two"]
-    for axis, look in zip(figure.axes, looks.values(), strict=True):
+    for axis, shift in zip(figure.axes, shifts.values(), strict=True):
         for line, key in zip(axis.lines, ("named", "before", "chance"), strict=False):
             assert line.get_xdata().tolist() == [-1, 0, 1]
-            assert line.get_ydata().tolist() == look[key]
+            assert line.get_ydata().tolist() == shift[key]
         assert axis.get_ylim()[0] == 0
         assert axis.get_ylim()[1] > 0.9
     with pytest.raises(ValueError, match="at least one"):
@@ -131,13 +131,13 @@ def test_latents_does_not_change_the_codes_and_can_show_a_collapse():
 @pytest.mark.parametrize(
     ("codes", "labels", "words"),
     [
-        (np.ones((3, 1)), [0] * 3, r"codes must be \(n, d\), n and d at least 2, got \(3, 1\)"),
-        (np.ones((1, 2)), [0], r"codes must be .* got \(1, 2\)"),
-        (np.ones(3), [0] * 3, r"codes must be .* got \(3,\)"),
-        (np.ones((3, 2, 2)), [0] * 3, "codes must be"),
-        ([[1, 2], [NAN, 1]], [0, 1], "codes must be finite"),
-        ([["a", "b"]] * 2, [0, 1], "codes must be numbers"),
-        ([[1, 2], [1]], [0, 1], "codes must be numbers"),
+        (np.ones((3, 1)), [0] * 3, r"z must be \(n, d\), n and d at least 2, got \(3, 1\)"),
+        (np.ones((1, 2)), [0], r"z must be .* got \(1, 2\)"),
+        (np.ones(3), [0] * 3, r"z must be .* got \(3,\)"),
+        (np.ones((3, 2, 2)), [0] * 3, "z must be"),
+        ([[1, 2], [NAN, 1]], [0, 1], "z must be finite"),
+        ([["a", "b"]] * 2, [0, 1], "z must be numbers"),
+        ([[1, 2], [1]], [0, 1], "z must be numbers"),
         (np.ones((3, 2)), [0, 1], r"labels must be 3 whole numbers from 0 to 9, got int64 \(2,\)"),
         (np.ones((2, 2)), [0, 10], "labels must be 2 whole numbers from 0 to 9"),
         (np.ones((2, 2)), [-1, 1], "labels must be 2 whole"),
@@ -184,8 +184,8 @@ def test_gaussians_draws_contours_of_the_exact_one_and_ellipses_of_the_guesses(s
         (([0, 0], np.eye(3)), {"a": {"b": ([0, 0], np.eye(2))}}, "'exact' must be a mean"),
         (([0, 0], np.eye(2)), {"a": {"b": ([0, 0], [[1.0, 2.0], [2.0, 1.0]])}}, "'b' must be .* positive definite"),
         (([0, 0], np.eye(2)), {"a": {"b": ([0, NAN], np.eye(2))}}, "'b' must be finite"),
-        (([0, 0], np.eye(2)), {}, "each field needs a guess"),
-        (([0, 0], np.eye(2)), {"a": {}}, "each field needs a guess"),
+        (([0, 0], np.eye(2)), {}, "each panel needs a guess"),
+        (([0, 0], np.eye(2)), {"a": {}}, "each panel needs a guess"),
     ],
 )
 def test_gaussians_refuses_what_does_not_fit(exact, guesses, words):

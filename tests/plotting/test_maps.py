@@ -13,7 +13,11 @@ from mmtutor.plotting import fusion_map, show, vae_map
 
 def test_fusion_map_has_its_three_titles(shown):
     figure = fusion_map()
-    assert [a.get_title(loc="left").split(":")[0] for a in figure.axes] == ["Early", "Late", "In between"]
+    assert [a.get_title(loc="left").split(":")[0] for a in figure.axes] == [
+        "Early fusion",
+        "Late fusion",
+        "Cross-modal fusion",
+    ]
     for axis in figure.axes:
         words = {t.get_text() for t in axis.texts}
         assert {"image", "sound", "table", "learner", "class"} <= words
@@ -90,7 +94,7 @@ def each(start, end, line="-", times=1):
 
 def test_vae_map_has_each_model_in_its_part(drawn, shown):
     (axis,) = drawn.axes
-    assert axis.get_title(loc="left") == "Multimodal VAEs differ in how q(z|X) comes about"
+    assert axis.get_title(loc="left") == "Multimodal VAEs differ in how q(z|X) is built"
     found = areas(axis)
     coordinated, joint, *parts = found.values()
     assert [title.partition(":")[0] for title in found] == [
