@@ -1,8 +1,8 @@
 """The claims of the chapter on captioning, over several seeds: ``python -m experiments.captioning --seeds 5``.
 
-The eye learns to name single objects and is then frozen, as in the papers; all models of a seed are given the same
-places, captions, batches and number of steps. Hyperparameters were chosen on the valid split. About ten core-minutes a
-seed. Stops and resumes seed by seed.
+The image encoder is trained to classify single objects and is then frozen, as in the papers; all models of a seed are
+given the same regions, captions, batches and number of steps. Hyperparameters were chosen on the valid split. About
+ten core-minutes a seed. Stops and resumes seed by seed.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from torch.nn import functional as F
 
 from benchmarks.timing import alternate
 from experiments.results import Claim, measure
-from mmtutor.captioning import Captioner, ShowAndTell, ShowAttendTell, beam_search, greedy
+from mmtutor.captioning import Captioner, HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy
 from mmtutor.data import MultimodalDataset, Pairs, Scenes, Vocabulary, scenes
 from mmtutor.data.scene import CAPTION_LENGTH
 from mmtutor.encoders import GridEncoder
 from mmtutor.metrics import (
+    attention_shift,
     bleu,
     caption_facts,
     evenness,
-    gaze,
+    generate_captions,
     mentions,
     pointing,
     predict,
-    write,
 )
 from mmtutor.training import fit, seed_everything
 
@@ -40,8 +40,8 @@ SEEN = (("red", 2), ("green", 7), ("blue", 9), ("purple", 5))  # the same colour
 SETTINGS: dict[str, Any] = {
     "train": 12000,
     "test": 1000,
-    "epochs of the eye": 3,
-    "lr of the eye": 3e-3,
+    "epochs of the image encoder": 3,
+    "lr of the image encoder": 3e-3,
     "epochs": 2,
     "epochs of Show and Tell at equal time": 12,
     "lr": 8e-3,
@@ -55,7 +55,7 @@ SETTINGS: dict[str, Any] = {
 VINYALS, XU = "Vinyals 2015", "Xu 2015"
 OURS = "ours"
 CLAIMS = [
-    Claim("Attention binds colour to digit better than Show and Tell with the mean of the same places, at equal steps",
+    Claim("Attention binds colour to digit better than Show and Tell with the mean of the same regions, at equal steps",
           OURS, "binding, soft", "binding, Show and Tell", "share of mentions",
           show=("paired, soft", "paired, Show and Tell", "paired at random, Show and Tell",
                 "digit words right, soft", "digit words right, Show and Tell", "colour words right, soft",
@@ -68,48 +68,51 @@ CLAIMS = [
     Claim("Attention points at the object that a colour's word names, more often than three times in four", OURS,
           "pointing, colour, soft", "three in four", "share of words",
           show=("mass, colour, soft", "chance, colour, soft")),
-    Claim("Where relations are written, attention gets more of them right than Show and Tell", OURS,
+    Claim("Of the relation words in the captions, more are right with attention than with Show and Tell", OURS,
           "relation words right, soft", "relation words right, Show and Tell", "share of relation words"),
-    Claim("At the article of a new object attention is no more on the object named before than on the new one", OURS,
+    Claim("At the article of a new object there is more attention on the new object than on the one named before", OURS,
           "at the article, on the next, soft", "at the article, on the last, soft", "share of attention"),
-    Claim("… and on the new one it is already more than chance", OURS, "at the article, on the next, soft",
+    Claim("… and on the new one there is already more than chance", OURS, "at the article, on the next, soft",
           "at the article, by chance, soft", "share of attention",
           show=("at the digit, on the next, soft", "at the digit, on the last, soft")),
-    Claim("The doubly stochastic term with λ = 1 spreads attention over the objects", OURS, "evenness, λ = 1",
-          "evenness, soft", "least over mean", show=("spread, λ = 1", "spread, soft")),
-    Claim("… and with λ = 1/64, which is λ = 1 where the mean over places is taken", OURS, "evenness, λ = 1/64",
-          "evenness, soft", "least over mean", show=("spread, λ = 1/64", "spread, soft")),
+    Claim("The doubly stochastic term with λ = 1 spreads attention more evenly over the objects", OURS,
+          "evenness, λ = 1", "evenness, soft", "least over mean",
+          show=("doubly stochastic term, λ = 1", "doubly stochastic term, soft")),
+    Claim("… and with λ = 1/64, which is λ = 1 where the mean over regions is taken", OURS, "evenness, λ = 1/64",
+          "evenness, soft", "least over mean",
+          show=("doubly stochastic term, λ = 1/64", "doubly stochastic term, soft")),
     Claim("The doubly stochastic term with λ = 1 makes better captions", XU, "BLEU-4, λ = 1", "BLEU-4, soft", "BLEU-4",
           show=("binding, λ = 1", "binding, soft")),
     Claim("… and with λ = 1/64", XU, "BLEU-4, λ = 1/64", "BLEU-4, soft", "BLEU-4",
           show=("binding, λ = 1/64", "binding, soft")),
-    Claim("Hard attention writes better captions than soft", XU, "BLEU-4, hard", "BLEU-4, soft", "BLEU-4",
+    Claim("Hard attention gives better captions than soft attention", XU, "BLEU-4, hard", "BLEU-4, soft", "BLEU-4",
           show=("binding, hard", "binding, soft")),
-    Claim("Hard attention points better than soft", OURS, "pointing, digit, hard", "pointing, digit, soft",
+    Claim("Hard attention points better than soft attention", OURS, "pointing, digit, hard", "pointing, digit, soft",
           "share of digit words", show=("mass, digit, hard", "mass, digit, soft")),
-    Claim("The gradient of hard attention (λᵣ = 1) varies more, with the same weights and batches", XU,
+    Claim("The gradient of hard attention (λᵣ = 1) has a larger variance, with the same weights and batches", XU,
           "gradient variance, hard", "gradient variance, soft", "variance",
           show=("gradient variance, hard with λᵣ as trained",)),
     Claim("A step of hard attention takes longer", OURS, "seconds a step, hard", "seconds a step, soft", "seconds"),
-    Claim("Beam 5 beats greedy", VINYALS, "BLEU-4, soft, beam 5", "BLEU-4, soft", "BLEU-4"),
-    Claim("Greedy sentences are longer than those of beam 5", OURS, "words, soft", "words, soft, beam 5", "words",
+    Claim("Beam search with 5 beams beats greedy decoding", VINYALS, "BLEU-4, soft, beam 5", "BLEU-4, soft", "BLEU-4"),
+    Claim("Captions of greedy decoding are longer than those of beam search with 5 beams", OURS, "words, soft",
+          "words, soft, beam 5", "words",
           show=("words, soft, beam 5 by mean per word", "BLEU-4, soft, beam 5 by mean per word")),
-    Claim("BLEU with the true words before (teacher forcing) overstates BLEU of writing alone", OURS,
+    Claim("BLEU with teacher forcing (the true words before each word) is higher than BLEU of generated captions", OURS,
           "BLEU-4, soft, teacher forcing", "BLEU-4, soft", "BLEU-4"),
     Claim("A pair of colour and digit that was never trained is named less often than one that was (soft)", OURS,
           "trained pair named, soft", "new pair named, soft", "share of scenes",
           show=("trained pair named, Show and Tell", "new pair named, Show and Tell")),
-    Claim("… and also by the model that reads first", OURS, "trained pair named, read first",
+    Claim("… and also by the model that reads the last word first", OURS, "trained pair named, read first",
           "new pair named, read first", "share of scenes"),
     Claim("Of four objects, one more than in training, a smaller share is named than of three (soft)", OURS,
-          "found of three", "found of four", "share of objects"),
-    Claim("Reading the last word before looking binds better than looking first", OURS, "binding, read first",
+          "object recall of three", "object recall of four", "share of objects"),
+    Claim("Reading the last word before attending binds better than attending first", OURS, "binding, read first",
           "binding, soft", "share of mentions", show=("BLEU-4, read first", "BLEU-4, soft")),
     Claim("… and gets more relations right", OURS, "relation words right, read first", "relation words right, soft",
           "share of relation words"),
     Claim("… and points better at digits", OURS, "pointing, digit, read first", "pointing, digit, soft",
           "share of digit words", show=("pointing, colour, read first", "pointing, colour, soft")),
-    Claim("… and is then at the article on the next object rather than the last", OURS,
+    Claim("… and at the article attends to the next object rather than the last", OURS,
           "at the article, on the next, read first", "at the article, on the last, read first", "share of attention",
           show=("at the article, by chance, read first", "at the digit, on the next, read first")),
     Claim("… but points less often at colours", OURS, "pointing, colour, soft", "pointing, colour, read first",
@@ -117,27 +120,27 @@ CLAIMS = [
 ]  # fmt: skip
 
 
-class Namer(nn.Module):
-    """Names the object in the middle of a picture: what the eye is trained with."""
+class ObjectClassifier(nn.Module):
+    """Classifies digit and colour of the object in the middle of an image: what the image encoder is trained with."""
 
-    def __init__(self, eye: GridEncoder) -> None:
+    def __init__(self, encoder: GridEncoder) -> None:
         super().__init__()
-        self.eye, self.digit, self.colour = eye, nn.Linear(eye.dim, 10), nn.Linear(eye.dim, 8)
+        self.encoder, self.digit, self.colour = encoder, nn.Linear(encoder.dim, 10), nn.Linear(encoder.dim, 8)
 
     def forward(self, batch: dict[str, Tensor]) -> Tensor:
-        """The places, (B, L, dim)."""
-        places: Tensor = self.eye(batch["scene"])
-        return places
+        """The regions, (B, L, dim)."""
+        regions: Tensor = self.encoder(batch["scene"])
+        return regions
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
-        """Cross-entropy of digit and colour, read off the four places in the middle of 4×4."""
+        """Cross-entropy of digit and colour, from the four regions in the middle of 4×4."""
         middle = self(batch)[:, [5, 6, 9, 10]].mean(1)
         digit = F.cross_entropy(self.digit(middle), batch["digit_label"])
         return {"loss": digit + F.cross_entropy(self.colour(middle), batch["colour_label"]), "digit": digit}
 
 
 class World:
-    """The data of one seed, as the frozen eye sees them."""
+    """The data of one seed, encoded by the frozen image encoder."""
 
     def __init__(self, seed: int) -> None:
         n, test = SETTINGS["train"], SETTINGS["test"]
@@ -145,10 +148,11 @@ class World:
         self.vocabulary = Vocabulary.from_captions(text for texts in train.captions for text in texts)
         train = train.tokenised(self.vocabulary)
         seed_everything(seed)
-        self.eye = Namer(GridEncoder(3))
-        fit(self.eye, train.crops(), epochs=SETTINGS["epochs of the eye"], lr=SETTINGS["lr of the eye"], batch_size=64,
-            schedule="one-cycle", seed=seed, progress=False)  # fmt: skip
-        self.pairs = Pairs({"places": predict(self.eye, train), "caption": train.tensors["caption"]})
+        classifier = ObjectClassifier(GridEncoder(3))
+        fit(classifier, train.crops(), epochs=SETTINGS["epochs of the image encoder"],
+            lr=SETTINGS["lr of the image encoder"], batch_size=64, schedule="one-cycle", seed=seed,
+            progress=False)  # fmt: skip
+        self.pairs = Pairs({"regions": predict(classifier, train), "caption": train.tensors["caption"]})
         self.tests = {
             "test": scenes("test", n=test, never=NEVER, progress=False),
             "new": scenes("test", n=test, seed=1, always=NEVER, progress=False),
@@ -156,8 +160,10 @@ class World:
             "three": scenes("test", n=test, seed=2, objects=(3, 3), never=NEVER, progress=False),
             "four": scenes("test", n=test, seed=2, objects=(4, 4), never=NEVER, progress=False),
         }
-        self.seen = {name: MultimodalDataset({"places": predict(self.eye, data)}) for name, data in self.tests.items()}
-        self.dim = self.eye.eye.dim
+        self.encoded = {
+            name: MultimodalDataset({"regions": predict(classifier, data)}) for name, data in self.tests.items()
+        }
+        self.dim = classifier.encoder.dim
 
     def trained(self, model: Captioner, seed: int, epochs: int, lr: float) -> float:
         """Train, and return the seconds it took."""
@@ -166,85 +172,86 @@ class World:
             clip_norm=SETTINGS["clip"], seed=seed, progress=False)  # fmt: skip
         return time.perf_counter() - start
 
-    def write(self, model: Captioner, name: str = "test", **settings: Any) -> tuple[list[str], Tensor | None]:
-        """Sentences for one of the test sets; by beam search where ``beams`` are given."""
+    def generate(self, model: Captioner, name: str = "test", **settings: Any) -> tuple[list[str], Tensor | None]:
+        """Captions for one of the test sets; by beam search where ``beams`` are given."""
         decode = beam_search if settings else greedy
-        return write(model, self.seen[name], self.vocabulary, decode, CAPTION_LENGTH, **settings)
+        return generate_captions(model, self.encoded[name], self.vocabulary, decode, CAPTION_LENGTH, **settings)
 
 
-def attend(world: World, seed: int, **settings: Any) -> ShowAttendTell:
+def show_attend_tell(world: World, seed: int, **settings: Any) -> ShowAttendTell:
     """Show, Attend and Tell with weights drawn from the seed."""
     seed_everything(seed)
-    return ShowAttendTell(nn.Identity(), world.dim, len(world.vocabulary), image="places", **settings)
+    return ShowAttendTell(nn.Identity(), world.dim, Tokens(len(world.vocabulary)), image="regions", **settings)
 
 
-def tell(world: World, seed: int) -> ShowAndTell:
+def show_and_tell(world: World, seed: int) -> ShowAndTell:
     """Show and Tell with weights drawn from the seed."""
     seed_everything(seed)
-    return ShowAndTell(nn.Identity(), world.dim, len(world.vocabulary), image="places")
+    return ShowAndTell(nn.Identity(), world.dim, Tokens(len(world.vocabulary)), image="regions")
 
 
 def numbers(world: World, model: Captioner, name: str) -> dict[str, float]:
-    """What the model writes alone on the test scenes, and where it looks."""
+    """Scores of the generated captions of the test scenes, and of their attention weights."""
     data = world.tests["test"]
-    texts, alpha = world.write(model)
-    facts = caption_facts(texts, data)
+    captions, alpha = world.generate(model)
+    facts = caption_facts(captions, data)
     out = {f"{kind} words right, {name}": facts[kind] for kind in ("digit", "colour", "size", "relation")}
-    out |= {f"{kind}, {name}": facts[kind] for kind in ("binding", "paired", "paired at random", "found")}
-    out[f"BLEU-4, {name}"] = bleu(texts, data.captions)[3]
-    out[f"words, {name}"] = length(texts)
+    out |= {f"{kind}, {name}": facts[kind] for kind in ("binding", "paired", "paired at random", "object recall")}
+    out[f"BLEU-4, {name}"] = bleu(captions, data.captions)[3]
+    out[f"words, {name}"] = length(captions)
     if alpha is not None:
-        for kind, point in pointing(texts, alpha, data).items():
+        for kind, point in pointing(captions, alpha, data).items():
             out |= {f"pointing, {kind}, {name}": point.hits, f"mass, {kind}, {name}": point.mass}
             out[f"chance, {kind}, {name}"] = point.chance
         for word in ("article", "digit"):
-            look = gaze(texts, alpha, data, around=0, at=word)
+            shift = attention_shift(captions, alpha, data, around=0, at=word)
             for kind, key in (("on the next", "named"), ("on the last", "before"), ("by chance", "chance")):
-                out[f"at the {word}, {kind}, {name}"] = float(look[key][0])
-        out[f"evenness, {name}"] = evenness(texts, alpha, data)
+                out[f"at the {word}, {kind}, {name}"] = float(shift[key][0])
+        out[f"evenness, {name}"] = evenness(captions, alpha, data)
     return out
 
 
-def length(texts: list[str]) -> float:
+def length(captions: list[str]) -> float:
     """Mean number of words."""
-    return float(np.mean([len(text.split()) for text in texts]))
+    return float(np.mean([len(text.split()) for text in captions]))
 
 
 def pair_named(world: World, model: Captioner, name: str, wanted: tuple[tuple[str, int], ...]) -> float:
     """The share of scenes whose pair among ``wanted`` is named."""
-    texts, _ = world.write(model, name)
+    captions, _ = world.generate(model, name)
     named = []
-    for text, things in zip(texts, world.tests[name].objects, strict=True):
-        said = {(m.colour, m.digit) for m in mentions(text)}
-        named += [(thing.colour, thing.digit) in said for thing in things if (thing.colour, thing.digit) in wanted]
+    for caption, things in zip(captions, world.tests[name].objects, strict=True):
+        pairs = {(m.colour, m.digit) for m in mentions(caption)}
+        named += [(thing.colour, thing.digit) in pairs for thing in things if (thing.colour, thing.digit) in wanted]
     return float(np.mean(named))
 
 
-def found(world: World, model: Captioner, name: str) -> float:
-    """The share of objects that are named."""
-    return caption_facts(world.write(model, name)[0], world.tests[name])["found"]
+def recall(world: World, model: Captioner, name: str) -> float:
+    """The share of objects that are named with colour and digit."""
+    return caption_facts(world.generate(model, name)[0], world.tests[name])["object recall"]
 
 
 def teacher_forced(world: World, model: ShowAttendTell, data: Scenes) -> list[str]:
-    """The likeliest word after each true beginning of the first reference: what must not be called writing."""
+    """The likeliest word after each true beginning of the first reference: what must not be called generation."""
     caption = data.tokenised(world.vocabulary).tensors["caption"][:, 0]
     with torch.no_grad():
-        scores, _, _ = model.eval()({"places": world.seen["test"].tensors["places"], "caption": caption})
-    scores[..., [model.pad, model.start]] = -torch.inf
-    words = scores[:, 0].argmax(2)
-    lengths = (caption != model.pad).sum(1) - 2
+        logits = model.eval()({"regions": world.encoded["test"].tensors["regions"], "caption": caption}).logits
+    logits[..., [model.tokens.pad, model.tokens.start]] = -torch.inf
+    words = logits[:, 0].argmax(2)
+    lengths = (caption != model.tokens.pad).sum(1) - 2
     return [" ".join(world.vocabulary.words[w] for w in row[:n]) for row, n in zip(words, lengths, strict=True)]
 
 
-def spread(world: World, model: ShowAttendTell) -> float:
+def doubly_stochastic(world: World, model: ShowAttendTell) -> float:
     """The doubly stochastic term with the true captions of the test scenes."""
     caption = world.tests["test"].tokenised(world.vocabulary).tensors["caption"]
+    batch = {"regions": world.encoded["test"].tensors["regions"], "caption": caption}
     with torch.no_grad():
-        return model.eval().loss({"places": world.seen["test"].tensors["places"], "caption": caption})["spread"].item()
+        return model.eval().loss(batch)["doubly_stochastic"].item()
 
 
 def gradient_variance(world: World, model: ShowAttendTell, batches: int = 40) -> float:
-    """Variance of the gradient over batches, and over draws where places are drawn, all parameters together."""
+    """Variance of the gradient over batches, and over samples with hard attention, all parameters together."""
     model.train()
     gradients = []
     for batch, _ in zip(world.pairs.loader(64, shuffle=True, seed=0), range(batches), strict=False):
@@ -268,19 +275,15 @@ def seconds_a_step(world: World, models: dict[str, ShowAttendTell]) -> dict[str,
 def one_seed(seed: int) -> dict[str, float]:
     """Train and measure everything once."""
     world, s = World(seed), SETTINGS
-    hard: dict[str, Any] = {
-        "attention": "hard",
-        "reinforce": s["λᵣ of hard attention"],
-        "entropy": s["λ_H of hard attention"],
-    }
+    reinforce, entropy = s["λᵣ of hard attention"], s["λ_H of hard attention"]
     models: dict[str, Captioner] = {
-        "Show and Tell": tell(world, seed),
-        "Show and Tell, equal time": tell(world, seed),
-        "soft": attend(world, seed),
-        "hard": attend(world, seed, **hard),
-        "λ = 1": attend(world, seed, spread=1.0),
-        "λ = 1/64": attend(world, seed, spread=1 / 64),
-        "read first": attend(world, seed, read_first=True),
+        "Show and Tell": show_and_tell(world, seed),
+        "Show and Tell, equal time": show_and_tell(world, seed),
+        "soft": show_attend_tell(world, seed),
+        "hard": show_attend_tell(world, seed, attention=HardAttention(reinforce, entropy)),
+        "λ = 1": show_attend_tell(world, seed, doubly_stochastic=1.0),
+        "λ = 1/64": show_attend_tell(world, seed, doubly_stochastic=1 / 64),
+        "read first": show_attend_tell(world, seed, read_first=True),
     }
     out = {"three in four": 0.75}
     for name, model in models.items():
@@ -289,24 +292,24 @@ def one_seed(seed: int) -> dict[str, float]:
         out[f"seconds, {name}"] = world.trained(model, seed, epochs, lr)
         out |= numbers(world, model, name)
         if isinstance(model, ShowAttendTell):
-            out[f"spread, {name}"] = spread(world, model)
+            out[f"doubly stochastic term, {name}"] = doubly_stochastic(world, model)
     soft = models["soft"]
     assert isinstance(soft, ShowAttendTell)
     data = world.tests["test"]
     for name, settings in (("beam 5", {"beams": 5}), ("beam 5 by mean per word", {"beams": 5, "normalise": 1.0})):
-        texts, _ = world.write(soft, **settings)
-        out[f"BLEU-4, soft, {name}"], out[f"words, soft, {name}"] = bleu(texts, data.captions)[3], length(texts)
+        captions, _ = world.generate(soft, **settings)
+        out[f"BLEU-4, soft, {name}"], out[f"words, soft, {name}"] = bleu(captions, data.captions)[3], length(captions)
     out["BLEU-4, soft, teacher forcing"] = bleu(teacher_forced(world, soft, data), data.captions)[3]
     for name in ("Show and Tell", "soft", "read first"):
         out[f"trained pair named, {name}"] = pair_named(world, models[name], "trained", SEEN)
         out[f"new pair named, {name}"] = pair_named(world, models[name], "new", NEVER)
-    out["found of three"], out["found of four"] = found(world, soft, "three"), found(world, soft, "four")
+    out["object recall of three"], out["object recall of four"] = (recall(world, soft, n) for n in ("three", "four"))
     same = {"soft": soft} | {
-        name: attend(world, seed, **(hard | {"reinforce": weight}))
-        for name, weight in (("hard", 1.0), ("hard with λᵣ as trained", hard["reinforce"]))
+        name: show_attend_tell(world, seed, attention=HardAttention(weight, entropy))
+        for name, weight in (("hard", 1.0), ("hard with λᵣ as trained", reinforce))
     }
     for name, model in same.items():
-        model.load_state_dict(soft.state_dict())
+        model.load_state_dict(soft.state_dict(), strict=False)  # soft attention has no baseline
         seed_everything(seed)
         out[f"gradient variance, {name}"] = gradient_variance(world, model)
     out |= {f"seconds a step, {name}": value for name, value in seconds_a_step(world, same).items()}

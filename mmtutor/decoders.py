@@ -1,4 +1,4 @@
-"""One small network per modality that makes it from a vector: the way back of `mmtutor.encoders`."""
+"""Decoders: one compact network per modality, from a vector to that modality; see `mmtutor.encoders`."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ __all__ = ["ImageDecoder"]
 
 
 class ImageDecoder(nn.Module):
-    """A picture from a vector: (B, dim) to (B, channels, size, size), with values from 0 to 1.
+    """An image from a vector: (B, dim) to (B, channels, size, size), with values from 0 to 1.
 
-    A linear layer makes a grid of a quarter of the size; it is doubled twice, and a convolution follows each time.
+    A linear layer gives a feature map of a quarter of the size; two transposed convolutions double it each.
 
     Args:
         dim: size of the vector.
-        channels: of the picture, 1 for grey and 3 for colour.
+        channels: of the image, 1 for grey and 3 for colour.
         size: height and width, a multiple of 4.
-        widths: channels of the grid and after the first convolution.
+        widths: channels of the feature map and after the first transposed convolution.
 
     Examples:
         >>> import torch
@@ -26,8 +26,7 @@ class ImageDecoder(nn.Module):
 
     def __init__(self, dim: int, channels: int, size: int, widths: tuple[int, int] = (32, 16)) -> None:
         super().__init__()
-        if size < 4 or size % 4:
-            raise ValueError(f"ImageDecoder: size must be a multiple of 4, got {size}")
+        _check_sizes(dim, channels, size, widths)
         first, second = widths
         self.layers = nn.Sequential(
             nn.Linear(dim, first * (size // 4) ** 2),
@@ -40,6 +39,17 @@ class ImageDecoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Make pictures from vectors (B, dim)."""
-        picture: Tensor = self.layers(x)
-        return picture
+        """Decode vectors, float (B, dim)."""
+        image: Tensor = self.layers(x)  # (B, channels, size, size)
+        return image
+
+
+# ---- messages
+
+
+def _check_sizes(dim: int, channels: int, size: int, widths: tuple[int, int]) -> None:
+    for name, value in (("dim", dim), ("channels", channels), ("size", size), *(("widths", w) for w in widths)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise ValueError(f"ImageDecoder: {name} must be a whole number of at least 1, got {value!r}")
+    if size % 4:
+        raise ValueError(f"ImageDecoder: size must be a multiple of 4, got {size}")

@@ -1,13 +1,13 @@
 """Encoders: one compact network per modality, from a batch of that modality to features.
 
-A multimodal model does not care how an image or a sound becomes a vector; it takes an encoder for each modality.
-The ones here are as small as the chapters allow. Each maps ``(B, ...)`` to ``(B, dim)``. Those whose input has
-places (a picture, a text, a series) give one vector per place, ``(B, T, dim)``, with ``tokens=True``: cross
-attention looks at places.
+A multimodal model does not depend on how an image or a sound becomes a vector; it takes an encoder for each modality.
+The ones here are as small as the chapters allow. Each maps ``(B, ...)`` to ``(B, dim)``. Those for images, text and
+series give one vector for each region, letter or time step, ``(B, T, dim)``, with ``tokens=True``: cross-attention
+needs these.
 
-None of them normalises over the batch, so an example's features do not depend on its neighbours, and a
-missing modality in one example leaves all others as they are. (`GridEncoder` and `ResNetGrid` do while they are trained:
-they are meant to be trained first and then used frozen.)
+None of them normalises over the batch, so an example's features do not depend on the other examples of its batch, and
+a missing modality in one example leaves all others as they are. (`GridEncoder` and `ResNetGrid` do while they are
+trained: they are meant to be trained first and then used frozen.)
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class TabularEncoder(nn.Module):
     Args:
         features: numbers in a row.
         dim: size of the output.
-        hidden: units in between.
+        hidden: units of the hidden layer.
 
     Examples:
         >>> TabularEncoder(16, dim=8)(torch.rand(2, 16)).shape
@@ -51,21 +51,21 @@ class TabularEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode rows, float (B, features); the result is (B, dim)."""
         _expect(self, x, "(B, features)", (None, self.features))
-        encoded: Tensor = self.net(x)
+        encoded: Tensor = self.net(x)  # (B, dim)
         return encoded
 
 
 class ImageEncoder(nn.Module):
-    """Strided convolutions for pictures of any size: (B, channels, H, W) to (B, dim).
+    """Strided convolutions for images of any size: (B, channels, H, W) to (B, dim).
 
-    Each convolution halves the picture; a linear layer reads what is left of it, cut into a grid of 4×4, so
-    that it knows where things are. With ``tokens=True`` each of the 16 places gives one vector.
+    Each convolution halves the image; what is left is averaged to a grid of 4×4 regions, and a linear layer reads all
+    of them, so that positions matter. With ``tokens=True`` each of the 16 regions gives one vector.
 
     Args:
-        channels: of the picture, 1 for grey and 3 for colour.
+        channels: of the image, 1 for grey and 3 for colour.
         dim: size of the output.
         widths: channels after each convolution.
-        tokens: give (B, 16, dim), one vector per place, instead of one for all.
+        tokens: give (B, 16, dim), one vector per region, instead of one for the whole image.
 
     Examples:
         >>> ImageEncoder(3, dim=8)(torch.rand(2, 3, 32, 32)).shape
@@ -88,36 +88,36 @@ class ImageEncoder(nn.Module):
         self.convolutions = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(self.grid))
         width = widths[-1] if widths else channels
         self.head = nn.Linear(width if tokens else width * self.grid**2, dim)
-        # A vector by itself does not say where it is from: each place adds one of its own.
-        self.places = nn.Parameter(0.02 * torch.randn(self.grid**2, dim)) if tokens else None
+        # A region's vector does not contain its position: a learned position embedding is added.
+        self.positions = nn.Parameter(0.02 * torch.randn(self.grid**2, dim)) if tokens else None
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode pictures, float (B, channels, H, W), usually in [0, 1]."""
+        """Encode images, float (B, channels, H, W), usually in [0, 1]."""
         _expect(self, x, "(B, channels, H, W)", (None, self.channels, None, None))
         x = self.convolutions(x)  # (B, width, 4, 4)
-        if self.places is None:
-            encoded: Tensor = self.head(x.flatten(1))
+        if self.positions is None:
+            encoded: Tensor = self.head(x.flatten(1))  # (B, dim)
         else:
-            encoded = self.head(x.flatten(2).transpose(1, 2)) + self.places  # (B, 16, dim)
+            encoded = self.head(x.flatten(2).transpose(1, 2)) + self.positions  # (B, 16, dim)
         return encoded
 
 
 class GridEncoder(nn.Module):
-    """Convolutions that keep places apart, for pictures of any size: (B, channels, H, W) to (B, L, dim).
+    """Convolutions that keep regions apart, for images of any size: (B, channels, H, W) to (B, L, dim).
 
-    Each width halves the picture with one convolution and lets a place see more around it with another. Three widths
-    make a place of 8×8 pixels: a picture of 64×64 has L = 64 places, from the top left row by row. The last two of
-    the ``dim`` numbers say where the place is, across and down, from -1 to 1 (Liu et al., 2018, arXiv:1807.03247).
+    Each width halves the image with one convolution and widens a region's receptive field with another. Three widths
+    make a region of 8×8 pixels: an image of 64×64 has L = 64 regions, from the top left row by row. The last two of
+    the ``dim`` features are the region's position, across and down, from -1 to 1 (Liu et al., 2018, arXiv:1807.03247).
 
-    It normalises over the batch, as ResNet does, and learns much faster for it. So put it into eval mode before it
-    is used frozen. In training each number has mean 0 and variance 1 over a batch and its places.
+    It has batch normalisation, as ResNet does, and learns much faster with it. So put it into eval mode before it is
+    used frozen. In training each feature has mean 0 and variance 1 over a batch and its regions.
 
     Args:
-        channels: of the picture.
+        channels: of the image.
         widths: channels after each halving.
 
     Attributes:
-        dim: numbers for each place, ``widths[-1] + 2``.
+        dim: features of each region, ``widths[-1] + 2``.
 
     Examples:
         >>> GridEncoder(3).eval()(torch.rand(2, 3, 64, 64)).shape
@@ -137,22 +137,24 @@ class GridEncoder(nn.Module):
         self.convolutions = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode pictures, float (B, channels, H, W), usually in [0, 1]."""
+        """Encode images, float (B, channels, H, W), usually in [0, 1]."""
         _expect(self, x, "(B, channels, H, W)", (None, self.channels, None, None))
         x = self.convolutions(x)  # (B, width, rows, columns)
         B, _, rows, columns = x.shape
         down, across = (torch.linspace(-1, 1, n, dtype=x.dtype, device=x.device) for n in (rows, columns))
-        where = torch.stack([across.expand(rows, columns), down.unsqueeze(1).expand(rows, columns)])
-        return torch.cat([x, where.expand(B, 2, rows, columns)], 1).flatten(2).transpose(1, 2)  # (B, L, dim)
+        across, down = across.expand(rows, columns), down.unsqueeze(1).expand(rows, columns)
+        positions = torch.stack([across, down]).expand(B, -1, -1, -1)  # (B, 2, rows, columns)
+        x = torch.cat([x, positions], 1)  # (B, dim, rows, columns)
+        return x.flatten(2).transpose(1, 2)  # (B, rows columns, dim)
 
 
 class AudioEncoder(ImageEncoder):
-    """The same network on the log-mel picture of a sound: (B, 1, bands, frames) to (B, dim).
+    """The same network on the log-mel spectrogram of a sound: (B, 1, bands, frames) to (B, dim).
 
     Args:
         dim: size of the output.
         widths: channels after each convolution.
-        tokens: give (B, 16, dim), one vector per band-and-moment, instead of one for all.
+        tokens: give (B, 16, dim), one vector per region of time and frequency, instead of one for the whole sound.
 
     Examples:
         >>> AudioEncoder(dim=8)(torch.rand(2, 1, 32, 32)).shape
@@ -166,13 +168,13 @@ class AudioEncoder(ImageEncoder):
 class TextEncoder(nn.Module):
     """Convolutions along one-hot letters or words: (B, length, symbols) to (B, dim).
 
-    The strongest response along the text is kept, so that it does not matter where a word stands.
+    Max-pooling along the text follows, so that the position of a word does not matter.
 
     Args:
         symbols: size of the alphabet or vocabulary.
         dim: size of the output.
         hidden: channels of the convolutions.
-        width: letters that a convolution sees at once, odd.
+        width: kernel size of the convolutions, in letters, odd.
         tokens: give (B, length, dim), one vector per letter.
 
     Examples:
@@ -198,7 +200,7 @@ class TextEncoder(nn.Module):
         """Encode texts, float (B, length, symbols), one-hot or probabilities."""
         _expect(self, x, "(B, length, symbols)", (None, None, self.symbols))
         x = self.net(x.transpose(1, 2))  # (B, hidden, length)
-        encoded: Tensor = self.head(x.transpose(1, 2) if self.tokens else x.amax(2))
+        encoded: Tensor = self.head(x.transpose(1, 2) if self.tokens else x.amax(2))  # (B, ..., dim)
         return encoded
 
 
@@ -226,19 +228,19 @@ class SequenceEncoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Encode series, float (B, T, features); the mean over time stands for the whole series."""
         _expect(self, x, "(B, T, features)", (None, None, self.features))
-        states, _ = self.gru(x)  # (B, T, 2 hidden)
-        encoded: Tensor = self.head(states if self.tokens else states.mean(1))
+        states, _ = self.gru(x)
+        encoded: Tensor = self.head(states if self.tokens else states.mean(1))  # (B, ..., dim)
         return encoded
 
 
 class ResNetGrid(nn.Module):
-    """A trained ResNet that sees photographs as a grid of places: (B, 3, H, W) to (B, grid², dim).
+    """A trained ResNet that encodes photographs as a grid of regions: (B, 3, H, W) to (B, grid², dim).
 
     The network is handed in, as ``torchvision.models`` builds it (extra ``photos``: ``pip install mmtutor[photos]``),
     and used without its pooling and its classes; it is not copied, its parameters are frozen or not in place.
 
-    Frozen parts are in eval mode for ever, because batch normalisation would go on changing them. Parts that are
-    trained normalise over the batch while they are trained, as all parts of ResNet once were.
+    Frozen parts stay in eval mode, because batch normalisation would go on changing them. Parts that are trained
+    normalise over the batch while they are trained.
 
     The paper (Xu et al., 2015) took 14×14×512 from VGG. The recipe that is usually published since then is
     ResNet-101, 14×14×2048, with its blocks 2 to 4 fine-tuned: those that torchvision calls ``layer2`` to
@@ -247,8 +249,8 @@ class ResNetGrid(nn.Module):
     Args:
         resnet: a network with ``conv1``, ``bn1``, ``relu``, ``maxpool``, ``layer1`` to ``layer4`` and ``fc``, whose
             ``in_features`` say how many channels ``layer4`` has.
-        grid: places on a side, averages of what lies around them (or repeated, where the network has fewer).
-        trained: names of the parts that go on learning; ``()`` freezes all.
+        grid: regions on a side, by average pooling (or repeated, where the network has fewer).
+        trained: names of the parts that are fine-tuned; ``()`` freezes all.
         mean: of red, green and blue in the photographs that the network was trained on; ImageNet's.
         std: their standard deviation.
 
@@ -292,7 +294,7 @@ class ResNetGrid(nn.Module):
         self.resnet = nn.Sequential(OrderedDict((name, getattr(resnet, name)) for name in self.parts))
         for name, part in self.resnet.named_children():
             part.requires_grad_(name in self.trained)
-        # Constants, made anew each time: no part of what is saved.
+        # Constants, no part of what is saved.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
         self.train()
@@ -305,15 +307,19 @@ class ResNetGrid(nn.Module):
         return self
 
     def forward(self, x: Tensor) -> Tensor:
-        """Encode photographs, float (B, 3, H, W) in [0, 1]; the places go from the top left row by row."""
+        """Encode photographs, float (B, 3, H, W) in [0, 1]; the regions go from the top left row by row."""
         _expect(self, x, "(B, 3, H, W)", (None, 3, None, None))
-        x = self.resnet((x - self.mean) / self.std)  # (B, dim, about H / 32, about W / 32)
-        return F.adaptive_avg_pool2d(x, self.grid).flatten(2).transpose(1, 2)
+        x = self.resnet((x - self.mean) / self.std)
+        x = F.adaptive_avg_pool2d(x, self.grid)
+        return x.flatten(2).transpose(1, 2)
+
+
+# ---- messages
 
 
 def _positive(**sizes: int) -> None:
     for name, size in sizes.items():
-        if not isinstance(size, int) or size < 1:
+        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
 
 

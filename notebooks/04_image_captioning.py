@@ -1,54 +1,56 @@
 # %% [markdown]
-# # Show, attend and tell
+# # 4 · Image captioning: show, attend and tell
 #
-# A network looks at a picture and writes a sentence. In this chapter you watch one learn to do so, word by word, and see
-# *where it looked* for each word. Pictures of attention are easy to admire and hard to classifier. Here every object has a mask
-# (which pixels are its own) and every word an object, so you can measure whether the network looked at what it spoke of.
+# A network gets an image and generates a sentence about it, a caption. In this chapter you train such networks, and see
+# their *attention weights*: which regions of the image the network attends to for each word. Pictures of attention
+# weights look convincing, whether they are right or not. Here every object has a mask (which pixels belong to it), and it
+# is known which object a word refers to. So you can measure whether the network attends to the object that it names.
 
 # %% tags=["hide-input"]
 import torch
 
 from mmtutor.data import MultimodalDataset, Pairs, Vocabulary, scenes
-from mmtutor.metrics import mentions
+from mmtutor.metrics import attention_shift, bleu, caption_facts, mentions
 from mmtutor.plotting import attention, bars, captioned, moments, show
 from mmtutor.training import budget, claim, fit, seed_everything
 
-n, eye_epochs, epochs = budget(quick=(5000, 4, 2), full=(24000, 6, 6))
+n, encoder_epochs, epochs = budget(quick=(5000, 4, 2), full=(24000, 6, 6))
 never = [("red", 7), ("green", 2), ("blue", 5), ("purple", 9)]
 train, test = scenes("train", n=n, never=never), scenes("test", n=1000, never=never)
 
 # %% tags=["hide-input"]
 text = train.captions[3][0]
-cells = train[3]["owner_label"].view(8, 8, 8, 8).transpose(1, 2).flatten(2).flatten(0, 1)  # 64 places of 64 pixels
+cells = train[3]["owner_label"].view(8, 8, 8, 8).transpose(1, 2).flatten(2).flatten(0, 1)  # 64 regions of 64 pixels
 ideal = torch.full((len(text.split()), 64), 1 / 64)
 for m in mentions(text):
     owner = [thing.digit for thing in train.objects[3]].index(m.digit)
     touched = (cells == owner).any(1)
-    ideal[m.start : m.places["digit"] + 1] = touched / touched.sum()
+    ideal[m.start : m.positions["digit"] + 1] = touched / touched.sum()
 show(
-    attention(train[3]["scene"], text.split(), ideal, "What each word speaks of. Will a network look there?"),
-    f"A scene and, for each word of the sentence '{text}', the scene lit up where the object lies that the word speaks of.",
+    attention(train[3]["scene"], text.split(), ideal, "The object of each word. Will a network attend to it?"),
+    f"A scene and, for each word of the caption '{text}', the scene lit up at the object that the word refers to.",
 )
 
 # %% [markdown]
-# This picture is not a network's: it was made from the masks, and is what one would wish to see. Words such as *left of*
-# speak of no object. Here are more scenes, one to three digits each:
+# This picture does not come from a network: it was made from the masks, and shows the ideal. Words such as *left of*
+# refer to no object. Here are more scenes, with one to three digits each:
 
 # %% tags=["hide-input"]
 examples = [8, 9, 12, 16]
 show(
-    captioned(train, examples, [train.captions[k][0] for k in examples], "Scenes of real digits, each with a sentence"),
-    "Four dark scenes of one to three coloured handwritten digits. Below each stands a sentence: "
+    captioned(train, examples, [train.captions[k][0] for k in examples], "Scenes of real digits, each with a caption"),
+    "Four dark scenes of one to three coloured handwritten digits. Below each stands a caption: "
     + "; ".join(train.captions[k][0] for k in examples)
     + ".",
 )
 
 # %% [markdown]
-# ## The idea
+# ## The idea: Show and Tell; Show, Attend and Tell
 #
-# *Show and Tell* (Vinyals, 2015) shows the picture **once**, as one vector, to an LSTM, a network that reads and writes one
-# word at a time. All that is seen must fit into that vector. *Show, Attend and Tell* (Xu, 2015) keeps the picture as $L$
-# **places**, vectors $a_1, \dots, a_L$, and looks again before every word $y_t$:
+# *Show and Tell* (Vinyals, 2015) gives the image **once**, as one vector, to an LSTM, a recurrent network that reads and
+# predicts one word at a time. All information must fit into that vector. *Show, Attend and Tell* (Xu, 2015) keeps the
+# image as $L$ **regions** with vectors $a_1, \dots, a_L$ (the paper's annotation vectors), and attends to them before
+# every word $y_t$:
 #
 # $$\begin{aligned}
 # e_{ti} &= w^\top \tanh(W_a a_i + W_h h_{t-1}) \\
@@ -58,93 +60,96 @@ show(
 # p(y_t) &\propto \exp(L_o (E y_{t-1} + L_h h_t + L_z z_t)).
 # \end{aligned}$$
 #
-# $[\,;\,]$ joins two vectors. $h$ is what the LSTM remembers; $h_0$ is made from the mean of the places, and $y_0$ is a
-# start sign. $\alpha_{ti}$ is the share of attention on place $i$; the shares add up to one. $z_t$ is
-# what is seen: a mean of the places, weighed by attention, times a gate $\beta_t = \sigma(f(h_{t-1}))$ between 0 and 1
-# that says how much seeing matters for this word ($f$ is a linear layer). $E y$ is the vector of word $y$. The last line
-# guesses the next word from all of it. The loss is $-\sum_t \log p(y_t)$, plus a term that you meet below. $w$, $f$, $E$,
-# all $W$ and the matrices $L_o, L_h, L_z$ are learned.
+# $[\,;\,]$ is the concatenation of two vectors. $h$ is the state of the LSTM; $h_0$ is computed from the mean of the
+# regions, and $y_0$ is a start token. $\alpha_{ti}$ is the **attention weight** of region $i$; the weights of a word sum
+# to one. $z_t$ is the **context vector**: the mean of the regions, weighted by attention, times a gate
+# $\beta_t = \sigma(f(h_{t-1}))$ between 0 and 1, which says how much the image matters for this word ($f$ is a linear
+# layer). $E y$ is the vector of word $y$. The last line predicts the next word from all of these. The loss is
+# $-\sum_t \log p(y_t)$, plus a term that comes below. $w$, $f$, $E$, all $W$ and the matrices $L_o, L_h, L_z$ are learned.
 #
-# That is *soft* attention. *Hard* attention draws one place $s_t$ with the probabilities $\alpha_t$ and looks only there.
+# This is *soft* attention. *Hard* attention samples one region $s_t$ with the probabilities $\alpha_t$ and sees only that.
 #
-# ## By hand: one step of attention
+# ## By hand: attention weights and the context vector
 #
-# The library's step for one picture, and the same from the equations:
+# One step of the library for one image, and the same from the equations:
 
 # %%
 from torch import nn
 
-from mmtutor.captioning import ShowAndTell, ShowAttendTell, beam_search, greedy
+from mmtutor.captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy
 
 seed_everything(0)
-model = ShowAttendTell(nn.Identity(), dim=5, words=9, image="places").double()
-a = torch.randn(6, 5, dtype=torch.float64)  # six places
-sight = model.see({"places": a[None]})
-h = torch.tanh(model.first_h(a.mean(0)))  # h₀ from the mean of the places
+model = ShowAttendTell(nn.Identity(), dim=5, tokens=Tokens(9), image="regions").double()
+a = torch.randn(6, 5, dtype=torch.float64)  # six regions
+features = model.encode_image(a[None])
+h = torch.tanh(model.first_h(a.mean(0)))  # h₀ from the mean of the regions
 
-e = torch.stack([model.score(torch.tanh(model.key(place) + model.query(h)))[0] for place in a])
+e = torch.stack([model.score(torch.tanh(model.key(region) + model.query(h)))[0] for region in a])
 alpha = e.exp() / e.exp().sum()
 z = torch.sigmoid(model.gate(h)) * (alpha @ a)
-_, state, library = model.step(sight, model.begin(sight), torch.tensor([[1]]))
+_, state, library = model.step(features, model.initial_state(features), torch.tensor([[1]]))
 gap = max((alpha - library[0, 0]).abs().max(), (z - state[2][0, 0]).abs().max())
-claim("attention and what is seen, by hand, equal the library's", gap < 1e-12, f"gap {gap}")
+claim("attention weights and context vector, by hand, equal the library's", gap < 1e-12, f"gap {gap}")
 
 # %% [markdown]
-# The *doubly stochastic* term asks that no place be forgotten. With $A_i = \sum_t \alpha_{ti}$, all the attention that place
-# $i$ got in a sentence of $T$ words, the loss gets $\lambda \sum_i (\tau - A_i)^2$. The paper says $\tau = 1$. But each word
-# gives away exactly 1, so $\sum_i A_i = T$, and $L = 196$ places cannot have 1 each when $T$ is 11. Does that matter?
-# Multiply out:
+# ## The doubly stochastic term
+#
+# This term of the loss says that every region should get the same attention in total. $A_i = \sum_t \alpha_{ti}$ is the
+# attention on region $i$, summed over a caption of $T$ words; the term is $\lambda \sum_i (\tau - A_i)^2$. The paper says
+# $\tau = 1$. But the weights of each word sum to 1, so $\sum_i A_i = T$, and $L = 196$ regions cannot have 1 each when
+# $T$ is 11. Does that matter? Multiply out:
 #
 # $$\sum_i (\tau - A_i)^2 = L \tau^2 - 2 \tau T + \sum_i A_i^2.$$
 #
-# Only the last part depends on where the network looks. $\tau$ changes the value of the loss and no gradient:
+# Only the last part depends on the attention weights. $\tau$ changes the value of the loss, but no gradient:
 
 # %%
-batch = {"places": torch.randn(4, 6, 5, dtype=torch.float64), "caption": torch.tensor([[1, 4, 5, 2]] * 4)}
+batch = {"regions": torch.randn(4, 6, 5, dtype=torch.float64), "caption": torch.tensor([[1, 4, 5, 2]] * 4)}
 gradients = []
 for tau in (1.0, 0.5):
-    model.spread, model.target = 1.0, tau
+    model.doubly_stochastic, model.tau = 1.0, tau
     model.zero_grad()
     model.loss(batch)["loss"].backward()
     gradients.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
 gap = (gradients[0] - gradients[1]).abs().max()
-claim("the target of the doubly stochastic term changes no gradient", gap < 1e-12, f"gap {gap}")
+claim("τ of the doubly stochastic term changes no gradient", gap < 1e-12, f"gap {gap}")
 
 # %% [markdown]
-# ## An eye
+# ## The image encoder
 #
-# Both papers start from a network that can already name things, trained on ImageNet, and leave it as it is. Ours learns to
-# name the digit and the colour in the middle of small crops, `train.crops()`. Being made of convolutions, it then reads a
-# whole scene as $8 \times 8$ places of 66 numbers; the last two say where the place is.
+# Both papers start from a network that was trained to classify ImageNet, and keep it frozen. Ours is trained to classify
+# the digit and the colour in the middle of small crops, `train.crops()`. Since it is convolutional, it then encodes a whole
+# scene as $8 \times 8$ regions of 66 features; the last two are the position of the region.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.encoders import GridEncoder
 from mmtutor.metrics import predict
 
 
-class Namer(nn.Module):
+class ObjectClassifier(nn.Module):
     def __init__(self):
         super().__init__()
-        self.eye, self.digit, self.colour = GridEncoder(3), nn.Linear(66, 10), nn.Linear(66, 8)
+        self.encoder, self.digit, self.colour = GridEncoder(3), nn.Linear(66, 10), nn.Linear(66, 8)
 
     def forward(self, batch):
-        return self.eye(batch["scene"])
+        return self.encoder(batch["scene"])
 
     def loss(self, batch):
-        middle = self(batch)[:, [5, 6, 9, 10]].mean(1)  # the middle of 4 by 4 places
+        middle = self(batch)[:, [5, 6, 9, 10]].mean(1)  # the middle of 4 by 4 regions
         digit = nn.functional.cross_entropy(self.digit(middle), batch["digit_label"])
         return {"loss": digit + nn.functional.cross_entropy(self.colour(middle), batch["colour_label"])}
 
 
 # %% tags=["nbval-ignore-output"]
 seed_everything(0)
-namer = Namer()
-past = fit(namer, train.crops(), test.crops(), epochs=eye_epochs, lr=3e-3, schedule="one-cycle")
-print(f"loss on new crops {past.valid['loss'][-1]:.2f} nats")
+classifier = ObjectClassifier()
+past = fit(classifier, train.crops(), test.crops(), epochs=encoder_epochs, lr=3e-3, schedule="one-cycle")
+print(f"loss on crops of the test scenes {past.valid['loss'][-1]:.2f} nats")
 
 # %% [markdown]
-# The eye is frozen now, so each scene needs to be seen only once. Words get numbers from the **training** captions; a word
-# that occurs only in the test set must stay unknown. `Pairs` makes each scene with each of its three captions an example.
+# The image encoder is frozen from now on, so each scene is encoded only once. Words get numbers from the **training**
+# captions; a word that occurs only in the test set must stay unknown. `Pairs` makes an example of each scene with each of
+# its three captions.
 
 # %%
 vocabulary = Vocabulary.from_captions(caption for three in train.captions for caption in three)
@@ -153,134 +158,143 @@ print(len(vocabulary), "words, such as", *vocabulary.words[:8])
 print(vocabulary.encode("a red three", length=8))
 
 # %% tags=["nbval-ignore-output"]
-from mmtutor.metrics import bleu, caption_facts, gaze, named, paired_interval, pointing, write
+from mmtutor.metrics import generate_captions, object_recall, paired_interval, pointing
 
-pairs = Pairs({"places": predict(namer, train), "caption": train.tensors["caption"]})
+pairs = Pairs({"regions": predict(classifier, train), "caption": train.tensors["caption"]})
 
 
-def trained(kind, epochs=epochs, lr=8e-3, **settings):
+def train_captioner(kind, epochs=epochs, lr=8e-3, **settings):
     seed_everything(0)
-    model = kind(nn.Identity(), 66, len(vocabulary), image="places", **settings)
+    model = kind(nn.Identity(), 66, Tokens(len(vocabulary)), image="regions", **settings)
     fit(model, pairs, epochs=epochs, lr=lr, schedule="one-cycle", clip_norm=20.0)
     return model
 
 
-def tells(model, data=test, decode=greedy, **settings):
-    seen = MultimodalDataset({"places": predict(namer, data)})
-    return write(model, seen, vocabulary, decode, length=24, **settings)
+def generate(model, data=test, decode=greedy, **settings):
+    encoded = MultimodalDataset({"regions": predict(classifier, data)})
+    return generate_captions(model, encoded, vocabulary, decode, length=24, **settings)
 
 
 # %% [markdown]
 # ## Show and Tell, and where it fails
 
 # %% tags=["nbval-ignore-output"]
-tell = trained(ShowAndTell, epochs=2 * epochs, lr=4e-3)
-told, _ = tells(tell)
+tell_model = train_captioner(ShowAndTell, epochs=2 * epochs, lr=4e-3)
+tell_captions, _ = generate(tell_model)
 show(
-    captioned(test, range(4), told[:4], "Show and Tell: the colours are there, the digits often not"),
-    "Four scenes with what Show and Tell wrote: " + "; ".join(told[:4]) + ".",
+    captioned(test, range(4), tell_captions[:4], "Show and Tell: the colours are right, the digits often not"),
+    "Four scenes with the captions that Show and Tell generated: " + "; ".join(tell_captions[:4]) + ".",
 )
 
 # %% [markdown]
-# It knows the colours, but misses digits, and pairs colour and digit little better than at random. This is the *binding
-# problem*: one vector for the whole picture says "something red, something blue, a three, a seven", and not *which is
-# which*. Our vector is the mean of the places that the eye gives, which hardly says what lies where. A vector trained on
-# whole scenes could say more; so this is a hard test for Show and Tell.
+# Its colours are in the scene, but many of its digits are not, and it pairs colour and digit little better than at random.
+# This is the *binding problem*: one vector for the whole image says "something red, something blue, a three, a seven",
+# and not *which is which*. Our vector is the mean of the regions, which contains hardly any positions. An image encoder
+# trained on whole scenes could give a better vector; so this is a hard test for Show and Tell.
 #
-# ## Look again before every word
+# ## Show, Attend and Tell: attention before every word
+#
+# **Before you run it:** which of colours, digits, pairs and relations will improve?
 
 # %% tags=["nbval-ignore-output"]
-soft = trained(ShowAttendTell)
-attended, looks = tells(soft)
-right, right_told = caption_facts(attended, test), caption_facts(told, test)
+soft_model = train_captioner(ShowAttendTell)
+soft_captions, soft_alpha = generate(soft_model)
+soft_facts, tell_facts = caption_facts(soft_captions, test), caption_facts(tell_captions, test)
 values = {}
 for kind in ("colour", "digit", "binding", "relation"):
-    values |= {f"{kind}: Show and Tell": right_told[kind], f"{kind}: with attention": right[kind]}
+    values |= {f"{kind}: Show and Tell": tell_facts[kind], f"{kind}: with attention": soft_facts[kind]}
 show(
-    bars(values, "Attention puts colour and digit together, but not yet relations", "share of words that are right"),
+    bars(values, "Attention binds colour and digit, but relations not yet", "share of words that are right"),
     "Shares of right words: " + ", ".join(f"{k} {v:.2f}" for k, v in values.items()) + ".",
 )
 
 # %% [markdown]
 # *Binding* is the share of mentions whose colour and digit belong to one object, *relation* the share of words such as
-# *above* that are true of the two digits named. Here is where the network looked for each word of one sentence, chosen
-# because colours and digits are right; check the relation yourself. The number says how much attention the favourite place
-# got, and each scene is lit relative to it. A place is 8 × 8 pixels, but its vector has seen its surroundings too, so
-# attention *beside* a digit may still read it.
-
-
-# %% tags=["nbval-ignore-output"]
-right_names = named(attended, test)
-short = [k for k, text in enumerate(attended) if right_names[k] == 1 and len(text.split()) < 12]
-shown = next(k for k in short if len(test.objects[k]) == 2)
-show(
-    attention(test[shown]["scene"], attended[shown].split(), looks[shown], "Where the network looked for each word"),
-    f"A scene and, for each word of the sentence '{attended[shown]}', the scene lit up where the network looked.",
-)
+# *above* that are true of the two digits named.
 
 # %%
-gain = paired_interval(named(attended, test), named(told, test))
+gain = paired_interval(object_recall(soft_captions, test), object_recall(tell_captions, test))
 claim("attention names more objects with colour and digit together", gain.low > 0.1, str(gain))
 
 # %% [markdown]
-# ## Does it look at what it says?
+# ## Attention weights as a picture
 #
-# The *pointing game* asks for each word that names an object: does the place with the most attention touch that object's
-# mask? The *mass* is the share of attention on all places that touch it. Chance is what attention spread evenly would
-# get.
+# Here are the attention weights for each word of one generated caption, chosen because colours and digits are right; check
+# the relation yourself. The number is the largest weight, and brightness is relative to it. A region is 8 × 8 pixels, but
+# the receptive field of its vector is larger, so attention *beside* a digit may still read it.
 
 # %% tags=["nbval-ignore-output"]
-for kind, (hits, mass, chance, words) in pointing(attended, looks, test).items():
+right_names = object_recall(soft_captions, test)
+short = [k for k, text in enumerate(soft_captions) if right_names[k] == 1 and len(text.split()) < 12]
+shown = next(k for k in short if len(test.objects[k]) == 2)
+show(
+    attention(test[shown]["scene"], soft_captions[shown].split(), soft_alpha[shown], "Attention weights for each word"),
+    f"A scene and, for each word of the caption '{soft_captions[shown]}', the scene lit up by the attention weights.",
+)
+
+# %% [markdown]
+# ## Does it attend to the object that it names?
+#
+# The *pointing game* asks for each word that names an object: does the region with the largest attention weight touch that
+# object's mask? The *mass* is the sum of the weights of all regions that touch it. Chance is what uniform attention gets.
+
+# %% tags=["nbval-ignore-output"]
+points = pointing(soft_captions, soft_alpha, test)
+for kind, (hits, mass, chance, words) in points.items():
     print(f"{kind:6} words: pointing {hits:.2f}, mass {mass:.2f}, chance {chance:.2f} ({words} words)")
 
 # %%
-points = pointing(attended, looks, test)
 claim("for digits attention points far better than chance", points["digit"].hits > 3 * points["digit"].chance)
 
 # %% [markdown]
-# ## Look first, or read first?
+# ## Attend first, or read first?
 #
-# Look at the equations again: $\alpha_t$ is made from $h_{t-1}$, and $h_{t-1}$ does not yet contain the last word
-# $y_{t-1}$. When the network has just said "a red", it chooses where to look for the digit *before it has read "red"*.
-# Lu and others (2017) turn this round: read the word, then look with $h_t$. We do the same and leave all else as it is,
-# so the LSTM reads $[E y_{t-1}; z_{t-1}]$. It needs no more weights:
+# Look at the equations again: $\alpha_t$ is computed from $h_{t-1}$, and $h_{t-1}$ does not yet contain the last word
+# $y_{t-1}$. When the network has just generated "a red", it chooses the region for the digit *before it has read "red"*.
+# Lu and others (2017) reverse the order: read the word, then attend with $h_t$. We do the same and keep all else,
+# so the LSTM reads $[E y_{t-1}; z_{t-1}]$. It needs no more parameters:
 
 # %% tags=["nbval-ignore-output"]
-reader = trained(ShowAttendTell, read_first=True)
-read, read_looks = tells(reader)
-both = {"looks first (Xu)": gaze(attended, looks, test), "reads first (after Lu)": gaze(read, read_looks, test)}
+read_first_model = train_captioner(ShowAttendTell, read_first=True)
+read_first_captions, read_first_alpha = generate(read_first_model)
+shifts = {
+    "attends first (Xu)": attention_shift(soft_captions, soft_alpha, test),
+    "reads first (after Lu)": attention_shift(read_first_captions, read_first_alpha, test),
+}
+at_digit = [f"{shift['named'][3]:.2f}" for shift in shifts.values()]
 show(
-    moments(both, "Who has read the colour finds the digit"),
+    moments(shifts, "The model that has read the colour finds the digit"),
     "Two curves for each model over the words before and after the digit of a new object, and a dotted line of chance. In "
-    "both, attention leaves the object named before and comes to the new one; at the digit the model that reads first has "
-    f"{both['reads first (after Lu)']['named'][3]:.2f} of it on the new object, the other "
-    f"{both['looks first (Xu)']['named'][3]:.2f}.",
+    "both, attention leaves the object named before and moves to the new one; at the digit the model that reads first has "
+    f"{at_digit[1]} of it on the new object, the other {at_digit[0]}.",
 )
 
 # %%
-gain = paired_interval(named(read, test), named(attended, test))
-claim("who reads before looking names more objects rightly", gain.low > 0.02, str(gain))
+gain = paired_interval(object_recall(read_first_captions, test), object_recall(soft_captions, test))
+claim("the model that reads first names more objects rightly", gain.low > 0.02, str(gain))
 
 # %% [markdown]
-# And this is where the second model looks, in the same scene:
+# The attention weights of the second model, in the same scene:
 
 # %% tags=["nbval-ignore-output"]
+read_first_words = read_first_captions[shown].split()
 show(
-    attention(test[shown]["scene"], read[shown].split(), read_looks[shown], "Reading first: where it looked"),
-    f"A scene and, for each word of '{read[shown]}', where the model that reads first looked.",
+    attention(test[shown]["scene"], read_first_words, read_first_alpha[shown], "Reading first: attention weights"),
+    f"A scene and, for each word of '{read_first_captions[shown]}', the attention weights of the model that reads first.",
 )
 
 # %% [markdown]
 # Moment 0 in the curves is the digit; the colour stands before it, and the article before that. Which object comes next is
-# the network's own choice, made only when it says a colour. The place for the *digit* is settled then, if the colour was
-# read. Until then any object will do, so this model points *less* well at colours.
+# the network's own choice, made only when it generates a colour. The region for the *digit* is decided then, if the colour
+# was read. Until then any object is possible, so this model points *less* well at colours.
 #
-# ## Soft or hard
+# ## Soft or hard attention
 #
-# Hard attention looks at *one* place. Drawing has no derivative, so one estimates the gradient (REINFORCE, Williams 1992):
-# look somewhere, and if the sentence became likelier than usual, make that look likelier. For one word, with reward $r_i = \log p(y \mid i)$ at place $i$ and
-# a usual reward $b$, the estimate is $(r_s - b)\, \nabla \log \alpha_s$ for a drawn place $s$. By hand, against the exact
-# gradient of the expected reward, $\alpha_i (r_i - \sum_j \alpha_j r_j)$ for $e_i$:
+# Hard attention sees *one* region. Sampling has no derivative, so one estimates the gradient (REINFORCE, Williams 1992):
+# sample a region, and if the caption became likelier than usual, make that region likelier. For one word, with reward
+# $r_i = \log p(y \mid i)$ of region $i$ and a baseline $b$ (the usual reward), the estimate is
+# $(r_s - b)\, \nabla \log \alpha_s$ for a sampled region $s$. By hand, against the exact gradient of the expected reward,
+# $\alpha_i (r_i - \sum_j \alpha_j r_j)$ for $e_i$:
 
 # %%
 seed_everything(0)
@@ -290,40 +304,40 @@ s = torch.multinomial(alpha, 100_000, replacement=True)
 score = nn.functional.one_hot(s, 3) - alpha  # the gradient of log α[s] for e
 estimates = {b: (r[s] - b)[:, None] * score for b in (0.0, float(alpha @ r))}
 error = max((x.mean(0) - exact).abs().max() for x in estimates.values())
-claim("REINFORCE is right on average", error < 0.05, f"error {error}")
+claim("REINFORCE is unbiased", error < 0.05, f"error {error}")
 variances = [x.var(0).sum() for x in estimates.values()]
-claim("with a baseline it varies much less", variances[1] < 0.2 * variances[0], str(variances))
+claim("a baseline reduces its variance", variances[1] < 0.2 * variances[0], str(variances))
 
 # %% [markdown]
-# The library multiplies this estimate by $\lambda_r$ (`reinforce`). Half of the sentences in training see the mean instead
-# of a draw, and when it writes, the model looks at the likeliest place.
+# The library multiplies this estimate by $\lambda_r$ (`reinforce`). Half of the captions in training see the expectation
+# instead of a sampled region, and in evaluation mode the model sees the region with the largest weight.
 
 # %% tags=["nbval-ignore-output"]
-hard = trained(ShowAttendTell, attention="hard", reinforce=0.02)
-drawn, drawn_looks = tells(hard)
-for name, texts, where in (("soft", attended, looks), ("hard", drawn, drawn_looks)):
-    facts, point = caption_facts(texts, test), pointing(texts, where, test)["digit"]
+hard_model = train_captioner(ShowAttendTell, attention=HardAttention(reinforce=0.02))
+hard_captions, hard_alpha = generate(hard_model)
+for name, captions, weights in (("soft", soft_captions, soft_alpha), ("hard", hard_captions, hard_alpha)):
+    facts, point = caption_facts(captions, test), pointing(captions, weights, test)["digit"]
     print(f"{name}: binding {facts['binding']:.2f}, pointing at digits {point.hits:.2f}, mass {point.mass:.2f}")
 
 # %% [markdown]
-# ## Greedy or beam
+# ## Greedy decoding, beam search and BLEU
 #
-# Greedy writing takes the likeliest word each time. *Beam search* keeps the five likeliest beginnings. It finds
-# likelier sentences, which are not always better ones: each word costs probability, so it likes to be brief. BLEU counts the
-# runs of one to four words that also stand in a reference (one of the three captions), and is lowered for texts shorter
-# than their references.
+# Greedy decoding takes the likeliest word each time. *Beam search* keeps the five likeliest beginnings of a caption. It
+# finds likelier captions, which are not always better ones: each word costs probability, so it prefers short ones.
+# *BLEU* is the usual score: it counts the n-grams (runs of one to four words) that also stand in a reference, one of the
+# three captions of the scene, and has a penalty for captions shorter than their references.
 
 # %% tags=["nbval-ignore-output"]
-beam, _ = tells(soft, decode=beam_search, beams=5)
-for name, texts in (("greedy", attended), ("beam 5", beam)):
-    words = sum(len(text.split()) for text in texts) / len(texts)
-    print(f"{name}: BLEU-4 {bleu(texts, test.captions)[3]:.3f}, {words:.1f} words a sentence")
+beam_captions, _ = generate(soft_model, decode=beam_search, beams=5)
+for name, captions in (("greedy", soft_captions), ("beam search, 5 beams", beam_captions)):
+    words = sum(len(text.split()) for text in captions) / len(captions)
+    print(f"{name}: BLEU-4 {bleu(captions, test.captions)[3]:.3f}, {words:.1f} words a caption")
 
 # %% [markdown]
-# ## What breaks
+# ## What breaks: new combinations
 #
-# No scene in training had a red seven, a green two, a blue five or a purple nine. Red things and sevens were there, each
-# for itself. Compare with the pairs red two, green seven, blue nine and purple five, which were trained. And no scene had
+# No scene in training had a red seven, a green two, a blue five or a purple nine. Red digits and sevens were there, but not
+# together. Compare with the pairs red two, green seven, blue nine and purple five, which were in training. And no scene had
 # four objects.
 
 # %% tags=["nbval-ignore-output"]
@@ -331,33 +345,34 @@ known = [("red", 2), ("green", 7), ("blue", 9), ("purple", 5)]
 
 
 def pair_named(wanted, avoid=()):
-    """For each scene with one of these pairs, whether the sentence names it."""
+    """For each scene with one of these pairs, whether the caption names it."""
     strange = scenes("test", n=500, seed=1, always=wanted, never=avoid, objects=(1, 2))
     owned = [{(t.colour, t.digit) for t in things} & set(wanted) for things in strange.objects]
-    said = [{(m.colour, m.digit) for m in mentions(text)} for text in tells(reader, strange)[0]]
-    return [own <= names for own, names in zip(owned, said, strict=True)]
+    captions, _ = generate(read_first_model, strange)
+    named = [{(m.colour, m.digit) for m in mentions(caption)} for caption in captions]
+    return [own <= names for own, names in zip(owned, named, strict=True)]
 
 
 known_named, new_named = pair_named(known, never), pair_named(never)
-found = {}
+recall = {}
 for count in (3, 4):
     crowd = scenes("test", n=500, seed=1, never=never, objects=(count, count))
-    found[count] = named(tells(reader, crowd)[0], crowd).mean()
+    recall[count] = object_recall(generate(read_first_model, crowd)[0], crowd).mean()
 print(f"pair named in {sum(known_named) / 500:.2f} of the scenes if trained, {sum(new_named) / 500:.2f} if new")
-print(f"objects found: of three {found[3]:.2f}, of four {found[4]:.2f}")
+print(f"objects named: of three {recall[3]:.2f}, of four {recall[4]:.2f}")
 
 # %%
 claim("a pair never trained is named far less often", sum(new_named) < 0.7 * sum(known_named))
-claim("of four objects a smaller share is found than of three", found[4] < found[3] - 0.05, str(found))
+claim("of four objects a smaller share is named than of three", recall[4] < recall[3] - 0.05, str(recall))
 
 # %% [markdown]
-# Is it the eye, which never saw a red seven, or the language, which never read "red seven"? These figures do not tell; the
-# fourth exercise helps.
+# Is it the image encoder, which never saw a red seven, or the decoder, which never read "red seven"? These numbers do not
+# tell; the fourth exercise helps.
 #
 # ## What five seeds say
 #
-# This table was made by `python -m experiments.captioning`, with 12,000 scenes and five seeds. It is loaded here, not computed; the [page of claims](../claims.md) has all figures. A
-# line that begins with … goes on with the claim above it.
+# This table was made by `python -m experiments.captioning`, with 12,000 scenes and five seeds. It is loaded here, not
+# computed; the [page of claims](../claims.md) has all numbers. A line that begins with … continues the claim above it.
 
 # %%
 import json
@@ -369,38 +384,41 @@ for row in json.loads((here / "docs/results/captioning.json").read_text())["rows
     print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 
 # %% [markdown]
-# Read it slowly. Attention binds colour and digit far better than the mean of the places does (0.72 against 0.40 of the
-# mentions), at equal steps and at equal time. It points at a digit's object about three times in four, and at a colour's
-# two times in three, where chance is one in nine. It does not run ahead of the words: at the article it has left the last
-# object, and the coming one gets what chance would give it. Relations it gets right one time in four, about as often as
-# guessing one of the four words.
+# Read it slowly. With attention 0.72 of the mentions bind colour and digit rightly, against 0.40 with the mean of the
+# regions, and the advantage stays at equal time. Attention points at a digit's object about three times in four, and at a
+# colour's two times in three, where chance is one in nine. It does not run ahead of the words: at the article it has left
+# the last object, and the next one gets about what chance would give it. One relation in four is right, about as many as
+# by guessing one of the four words.
 #
 # Reading the last word first gains nearly as much again: 0.93 of the mentions are bound rightly, and relations go from 0.26
-# to 0.74. It points at digits almost always, and at colours less often (0.53 against 0.64): until the colour is said, any
-# object will do.
+# to 0.74. It points at digits almost always, and at colours less often (0.53 against 0.64): until the colour is generated,
+# any object is possible.
 #
-# *Hard* attention points better at digits than soft attention, and writes slightly worse captions, where Xu and others
-# found better ones. With $\lambda_r = 1$, which is exact on average, its gradient varies a hundred times as much; we trained
+# *Hard* attention points better at digits than soft attention, and gives slightly worse captions, where Xu and others
+# found better ones. With $\lambda_r = 1$, which is unbiased, its gradient has a hundred times the variance; we trained
 # with 0.02, chosen on other scenes. *The doubly stochastic term* with $\lambda = 1$ falls to a tenth of its value, and the
 # objects share attention a little more evenly (by 0.03); the price is attention on digits, 0.34 instead of 0.47, and five
-# seeds do not see better captions. *Teacher forcing*, guessing each word after the true ones before it, is often said to
-# flatter; here it does not. One likely reason, not tested: after "a" several objects are right, and the guess follows the
-# network's choice, the next word the reference's.
+# seeds do not show better captions. *Teacher forcing*, predicting each word after the true ones before it, is often said
+# to overstate scores; here it does not. One likely reason, not tested: after "a" several objects are right; the
+# prediction follows the network's choice, the next word the reference's.
 #
-# Beam search gains little by log-probability, and more when sentences are compared by their mean per word.
+# Beam search gains little by log-probability, and more when captions are compared by their mean per word.
 #
-# **How can attention be used in captioning?** As a second input of the decoder. At each word it makes one vector out of the
-# places that matter for this word, so that colour and digit of *one* object arrive together. Where to look is learned from
-# captions alone, once an eye can name things. And it can be watched, and held against masks.
+# **What to remember.** Attention is a second input of the decoder. At each word it makes one context vector out of the
+# regions that matter for this word, so that colour and digit of *one* object arrive together. The attention weights are
+# learned from captions alone, once an image encoder can recognise objects. And they can be looked at, and compared with
+# masks.
 #
 # ## Exercises
 #
-# 1. Train `reader` with `spread=1.0`. Does attention reach the objects more evenly (`mmtutor.metrics.evenness`)?
-# 2. Draw sentences with `mmtutor.captioning.sample` at temperatures 0.5 and 2. What breaks first, grammar or truth?
+# 1. Train the model that reads first with `doubly_stochastic=1.0`. Does attention reach the objects more evenly
+#    (`mmtutor.metrics.evenness`)?
+# 2. Generate captions with `mmtutor.captioning.sample` at temperatures 0.5 and 2. What breaks first, grammar or truth?
 # 3. Let `beam_search` compare by mean per word, `normalise=1.0`. What happens to length and BLEU?
-# 4. Does the eye know a red seven? Take `crops = scenes("test", n=500, always=never, objects=(1, 1)).crops()[:]` and
-#    compare `namer.digit(namer.eval()(crops)[:, [5, 6, 9, 10]].mean(1)).argmax(1)` with the label. Then train all with
-#    `never[1:]`: what does the language do once it has read "red seven"?
+# 4. Does the image encoder know a red seven? Take
+#    `crops = scenes("test", n=500, always=never, objects=(1, 1)).crops()[:]` and compare
+#    `classifier.digit(classifier.eval()(crops)[:, [5, 6, 9, 10]].mean(1)).argmax(1)` with the label. Then train all with
+#    `never[1:]`: what does the decoder do once it has read "red seven"?
 #
 # ## Where to read on
 #

@@ -1,4 +1,4 @@
-"""The way back from a vector to a modality."""
+"""Decoders, from a vector to a modality."""
 
 import pytest
 import torch
@@ -8,30 +8,45 @@ from mmtutor.decoders import ImageDecoder
 
 
 @pytest.mark.parametrize(("channels", "size"), [(1, 28), (3, 32), (2, 4)])
-def test_a_picture_against_its_layers_one_by_one(channels, size):
+def test_an_image_against_its_layers_one_by_one(channels, size):
     torch.manual_seed(0)
     decoder, x = ImageDecoder(5, channels, size, widths=(4, 3)).double(), torch.randn(2, 5).double()
     first, _, _, second, _, third, _ = decoder.layers
     grid = (x @ first.weight.T + first.bias).view(2, 4, size // 4, size // 4).relu()
     grid = F.conv_transpose2d(grid, second.weight, second.bias, stride=2, padding=1).relu()
-    picture = F.conv_transpose2d(grid, third.weight, third.bias, stride=2, padding=1).sigmoid()
-    assert (decoder(x) - picture).abs().max() < 1e-12
-    assert picture.shape == (2, channels, size, size)
+    image = F.conv_transpose2d(grid, third.weight, third.bias, stride=2, padding=1).sigmoid()
+    assert (decoder(x) - image).abs().max() < 1e-12
+    assert image.shape == (2, channels, size, size)
 
 
-def test_it_learns_one_picture_a_vector():
+def test_it_learns_one_image_for_each_vector():
     torch.manual_seed(0)
-    decoder, z, pictures = ImageDecoder(3, 1, 8), torch.eye(3), (torch.rand(3, 1, 8, 8) > 0.5).float()
+    decoder, z, images = ImageDecoder(3, 1, 8), torch.eye(3), (torch.rand(3, 1, 8, 8) > 0.5).float()
     optimizer = torch.optim.Adam(decoder.parameters(), 0.02)
     for _ in range(300):
         optimizer.zero_grad()
-        loss = (decoder(z) - pictures).square().mean()
+        loss = (decoder(z) - images).square().mean()
         loss.backward()
         optimizer.step()
     assert loss < 0.01
 
 
-@pytest.mark.parametrize("size", [0, 2, 30])
+@pytest.mark.parametrize("size", [2, 6, 30])
 def test_a_size_that_is_no_multiple_of_four_is_refused(size):
     with pytest.raises(ValueError, match=f"size must be a multiple of 4, got {size}"):
         ImageDecoder(3, 1, size)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "says"),
+    [
+        ((3, 1, 0), "size must be a whole number of at least 1, got 0"),
+        ((3, 1, 8.0), "size must be"),
+        ((0, 1, 8), "dim must be"),
+        ((3, True, 8), "channels must be"),
+        ((3, 1, 8, (4, 0)), "widths must be"),
+    ],
+)
+def test_sizes_that_are_no_whole_numbers_are_refused(sizes, says):
+    with pytest.raises(ValueError, match=f"ImageDecoder: {says}"):
+        ImageDecoder(*sizes)

@@ -1,4 +1,4 @@
-"""What the encoders promise: shapes, places, independence of neighbours, and clear refusals."""
+"""What the encoders promise: shapes, regions, independence of the other examples, and clear refusals."""
 
 import math
 
@@ -23,9 +23,9 @@ ENCODERS = {
     "tabular": (lambda: TabularEncoder(6, 5), (4, 6)),
     "image": (lambda: ImageEncoder(3, 5), (4, 3, 32, 32)),
     "odd image": (lambda: ImageEncoder(1, 5), (4, 1, 19, 45)),
-    "image places": (lambda: ImageEncoder(1, 5, tokens=True), (4, 1, 28, 28)),
+    "image regions": (lambda: ImageEncoder(1, 5, tokens=True), (4, 1, 28, 28)),
     "audio": (lambda: AudioEncoder(5), (4, 1, 32, 32)),
-    "audio places": (lambda: AudioEncoder(5, tokens=True), (4, 1, 32, 32)),
+    "audio regions": (lambda: AudioEncoder(5, tokens=True), (4, 1, 32, 32)),
     "text": (lambda: TextEncoder(27, 5), (4, 8, 27)),
     "letters": (lambda: TextEncoder(27, 5, tokens=True), (4, 8, 27)),
     "sequence": (lambda: SequenceEncoder(3, 5), (4, 50, 3)),
@@ -40,7 +40,7 @@ def _seed():
 
 
 @every
-def test_an_example_does_not_see_its_neighbours(make, shape):
+def test_an_example_does_not_depend_on_the_other_examples(make, shape):
     encoder, x = make().double(), torch.rand(shape, dtype=torch.float64)
     out = encoder(x)
     alone = torch.cat([encoder(x[i : i + 1]) for i in range(4)])
@@ -77,8 +77,8 @@ def test_a_word_means_the_same_wherever_it_stands():
     assert (encoder(F.one_hot(longer, 27).double()) - out).abs().max() < 1e-12
 
 
-def test_places_of_a_picture_tell_where():
-    """A bright spot moves: the place that answers most must move with it."""
+def test_regions_of_an_image_tell_the_position():
+    """A bright spot moves: the region that answers most must move with it."""
     encoder = ImageEncoder(1, 5, widths=(8,), tokens=True).double()
     dark = torch.zeros(1, 1, 32, 32, dtype=torch.float64)
     for row, column in ((0, 0), (1, 2), (3, 3)):
@@ -87,7 +87,7 @@ def test_places_of_a_picture_tell_where():
         moved = (encoder.convolutions[0](bright) - encoder.convolutions[0](dark)).abs().sum(1)
         assert F.adaptive_avg_pool2d(moved, 4).flatten().argmax() == 4 * row + column
     same = encoder(dark)[0]
-    assert (same[0] - same[15]).abs().max() > 1e-3  # even a uniform picture has different places
+    assert (same[0] - same[15]).abs().max() > 1e-3  # even a uniform picture has different regions
 
 
 def test_order_of_time_matters_to_a_sequence_encoder():
@@ -179,26 +179,26 @@ class TinyResNet(nn.Module):
                 nn.init.uniform_(module.running_mean, -0.1, 0.1)
                 nn.init.uniform_(module.running_var, 0.5, 2)
 
-    def places(self, x):
+    def feature_map(self, x):
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
         return self.layer4(self.layer3(self.layer2(self.layer1(x))))
 
 
 @pytest.mark.parametrize("constants", [{}, {"mean": (0, 0.1, 0.2), "std": (1, 2, 3)}], ids=["ImageNet", "other"])
 def test_a_resnet_by_hand(constants):
-    """Normalised photographs, and the places from the top left row by row."""
+    """Normalised photographs, and the regions from the top left row by row."""
     resnet = TinyResNet().double().eval()
     x = torch.rand(2, 3, 128, 192, dtype=torch.float64)
     encoder = ResNetGrid(resnet, grid=2, **constants).double().eval()
     mean = torch.tensor(constants.get("mean", (0.485, 0.456, 0.406)))[:, None, None]
     std = torch.tensor(constants.get("std", (0.229, 0.224, 0.225)))[:, None, None]
-    places = resnet.places((x - mean) / std)  # (2, 10, 4, 6)
+    features = resnet.feature_map((x - mean) / std)  # (2, 10, 4, 6)
     out = encoder(x)
     assert out.shape == (2, 4, 10)
     assert encoder.dim == 10
     for row in range(2):
         for column in range(2):
-            by_hand = places[:, :, 2 * row : 2 * row + 2, 3 * column : 3 * column + 3].mean((2, 3))
+            by_hand = features[:, :, 2 * row : 2 * row + 2, 3 * column : 3 * column + 3].mean((2, 3))
             assert (out[:, 2 * row + column] - by_hand).abs().max() < 1e-6
 
 
@@ -244,7 +244,7 @@ def test_a_resnet_is_frozen_again_by_another_choice():
     assert learning == {"layer4"}
 
 
-def test_a_frozen_resnet_does_not_see_the_neighbours_even_while_the_rest_is_trained():
+def test_a_frozen_resnet_does_not_depend_on_the_other_examples_even_while_the_rest_is_trained():
     encoder, x = ResNetGrid(TinyResNet(), grid=2, trained=()).double().train(), torch.rand(4, 3, 64, 64).double()
     alone = torch.cat([encoder(x[i : i + 1]) for i in range(4)])
     assert (encoder(x) - alone).abs().max() < 1e-12
@@ -340,10 +340,10 @@ def test_widths_decide_how_often_a_picture_is_halved():
     assert GridEncoder(3).dim == 66
 
 
-def test_places_of_a_grid_go_from_the_top_left_row_by_row():
+def test_regions_of_a_grid_go_from_the_top_left_row_by_row():
     encoder, dark = grid(), torch.zeros(1, 3, 64, 96, dtype=torch.float64)
     for p in encoder.parameters():
-        nn.init.constant_(p, 0.05)  # a place answers to what is bright around it
+        nn.init.constant_(p, 0.05)  # a region answers to what is bright around it
     for row, column in ((2, 5), (5, 2), (3, 8), (6, 10)):
         bright = dark.clone()
         bright[..., 8 * row : 8 * row + 8, 8 * column : 8 * column + 8] = 5
@@ -352,7 +352,7 @@ def test_places_of_a_grid_go_from_the_top_left_row_by_row():
         assert (changed == 0).any()  # what is far away does not see it
 
 
-def test_a_place_of_a_grid_sees_43_pixels_on_a_side():
+def test_a_region_of_a_grid_sees_43_pixels_on_a_side():
     """Each width: one convolution that halves, then one that sees 4, 8, 16 pixels more."""
     x = torch.rand(1, 3, 80, 96, dtype=torch.float64, requires_grad=True)
     grid()(x)[0, 12 * 5 + 6, :64].sum().backward()  # around pixel 40 down, 48 across
@@ -360,17 +360,17 @@ def test_a_place_of_a_grid_sees_43_pixels_on_a_side():
     assert (rows.min(), rows.max(), columns.min(), columns.max()) == (40 - 21, 40 + 21, 48 - 21, 48 + 21)
 
 
-def test_a_picture_moved_by_8_pixels_moves_the_features_by_one_place():
+def test_a_picture_moved_by_8_pixels_moves_the_features_by_one_region():
     encoder, big = grid(), torch.rand(1, 3, 104, 136, dtype=torch.float64)
     before = encoder(big[..., :96, :128]).view(12, 16, 66)
     after = encoder(big[..., 8:, 8:]).view(12, 16, 66)
     inner = slice(4, 8)
     assert (before[5:9, 5:9, :64] - after[inner, inner, :64]).abs().max() < 1e-12
     assert (before[inner, inner, :64] - after[inner, inner, :64]).abs().max() > 1e-3
-    assert torch.equal(before[..., 64:], after[..., 64:])  # where a place is
+    assert torch.equal(before[..., 64:], after[..., 64:])  # the position of a region
 
 
-def test_a_grid_in_eval_mode_does_not_see_the_neighbours_and_in_training_it_does():
+def test_a_grid_in_eval_mode_does_not_depend_on_the_other_examples_and_in_training_it_does():
     encoder, x = grid(), torch.rand(4, 3, 32, 40, dtype=torch.float64)
     alone = torch.cat([encoder(x[i : i + 1]) for i in range(4)])
     assert (encoder(x) - alone).abs().max() < 1e-12

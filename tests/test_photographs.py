@@ -1,4 +1,4 @@
-"""The recipe for photographs runs from files to scores, and goes on after a stop."""
+"""The recipe for photographs runs from files to scores, and resumes after a stop."""
 
 import json
 

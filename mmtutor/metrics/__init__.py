@@ -3,21 +3,21 @@
 | file | what is in it |
 | --- | --- |
 | ``reading.py`` | a classifier's scores, which examples are right, intervals, tables of mistakes |
-| ``captions.py`` | sentences about scenes: what is true of them, where attention was, BLEU |
+| ``captions.py`` | generated captions: what is true of them, where the attention was, BLEU |
 | ``generation.py`` | what a model made: coherence, distance from the data, style, what a code knows |
 """
 
 from mmtutor.metrics.captions import (
     Mention,
     Pointing,
+    attention_shift,
     bleu,
     caption_facts,
     evenness,
-    gaze,
+    generate_captions,
     mentions,
-    named,
+    object_recall,
     pointing,
-    write,
 )
 from mmtutor.metrics.generation import (
     EvaluationClassifier,
@@ -42,6 +42,7 @@ __all__ = [
     "Interval",
     "Mention",
     "Pointing",
+    "attention_shift",
     "bleu",
     "caption_facts",
     "coherence",
@@ -49,16 +50,15 @@ __all__ = [
     "correct",
     "evenness",
     "frechet_distance",
-    "gaze",
+    "generate_captions",
     "image_style",
     "joint_coherence",
     "linear_probe",
     "mean_interval",
     "mentions",
-    "named",
+    "object_recall",
     "paired_interval",
     "pointing",
     "predict",
     "share_interval",
-    "write",
 ]

@@ -1,4 +1,4 @@
-"""What a model made: whether it shows what it should, how far it is from the data, and what a code knows."""
+"""Generated modalities: their coherence, their distance from data, their style; and how much a latent code holds."""
 
 from __future__ import annotations
 
@@ -13,25 +13,28 @@ from mmtutor.data import MultimodalDataset
 from mmtutor.metrics.reading import predict
 
 EvaluationClassifier = Callable[[dict[str, Tensor]], Tensor]
-"""A classifier, from a batch such as ``{"image": (B, ...)}`` to scores (B, classes): a module, or any function."""
+"""A classifier of one modality, from a batch such as ``{"image": (B, ...)}`` to scores (B, classes): a module, or any
+function. It was trained on real examples, and evaluates generated ones."""
 
 
-def coherence(classifier: EvaluationClassifier, modality: str, made: Tensor, labels: ArrayLike) -> NDArray[np.bool_]:
-    """Which of the things made a classifier reads as the class that they should show: bool (n,).
+def coherence(
+    classifier: EvaluationClassifier, modality: str, generated: Tensor, labels: ArrayLike
+) -> NDArray[np.bool_]:
+    """For which generated examples an evaluation classifier gives the class that they should show: bool (n,).
 
-    Its mean is the coherence (Shi and others, 2019, arXiv:1911.03393), with `share_interval`; two models
-    that were asked for the same things are compared with `paired_interval`. It is bounded by what the classifier gets right
-    on real examples, and the classifier should not have been trained on anything that the model made.
+    Its mean is the coherence (Shi and others, 2019, arXiv:1911.03393), with `share_interval`; two models that generated
+    from the same examples are compared with `paired_interval`. It is bounded by the accuracy of the classifier on real
+    examples, and the classifier should not have been trained on anything that the model generated.
 
     Args:
         classifier: a classifier of this one modality; a module is put into evaluation mode and back.
-        modality: under which name the classifier expects what was made.
-        made: (n, ...), finite, for example pictures made from sounds. Without gradients, on any device; where the
-            classifier is no module, it is called on the CPU.
-        labels: the class of what each was made from, whole numbers (n,) from 0 to classes - 1.
+        modality: under which name the classifier expects the generated examples.
+        generated: (n, ...), finite, for example pictures generated from sounds. Without gradients, on any device; where
+            the classifier is no module, it is called on the CPU.
+        labels: the class of what each was generated from, whole numbers (n,) from 0 to classes - 1.
 
     Raises:
-        TypeError: ``made`` is not a tensor.
+        TypeError: ``generated`` is not a tensor.
         ValueError: there is nothing or NaN in it, the labels do not fit, or the classifier gives no finite scores (n,
             classes).
 
@@ -39,7 +42,7 @@ def coherence(classifier: EvaluationClassifier, modality: str, made: Tensor, lab
         >>> coherence(lambda batch: batch["image"], "image", torch.eye(3), [0, 1, 1]).tolist()
         [True, True, False]
     """
-    scores = _scores("coherence", classifier, modality, made)
+    scores = _scores("coherence", classifier, modality, generated)
     truth = _whole("coherence", "labels", labels, len(scores))
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
         raise ValueError(
@@ -49,34 +52,35 @@ def coherence(classifier: EvaluationClassifier, modality: str, made: Tensor, lab
     return np.asarray(scores.argmax(1).numpy() == truth)
 
 
-def joint_coherence(classifiers: Mapping[str, EvaluationClassifier], made: Mapping[str, Tensor]) -> NDArray[np.bool_]:
-    """Which of the examples drawn from the prior show the same class in all modalities: bool (n,).
+def joint_coherence(
+    classifiers: Mapping[str, EvaluationClassifier], generated: Mapping[str, Tensor]
+) -> NDArray[np.bool_]:
+    """Which examples generated from the prior show the same class in all modalities: bool (n,).
 
     Which class it is does not matter, so no label is needed (Shi and others, 2019, arXiv:1911.03393). Its mean has a
-    chance level: 0.1 for two modalities that know nothing of each other and ten equally frequent classes. It is 1 for a
-    model that draws the same digit always, so look at the classes too.
+    chance level: 0.1 for two independent modalities and ten equally frequent classes. It is 1 for a model that always
+    generates the same digit, so look at the classes too.
 
     Args:
-        classifiers: a classifier for each modality, as in `coherence`, all with the same classes.
-        made: what was drawn, modality name to (n, ...), at least two modalities; row k of each belongs to one draw.
+        classifiers: an evaluation classifier for each modality, as in `coherence`, all with the same classes.
+        generated: modality name to (n, ...), at least two modalities; row k of each belongs to one draw of z.
 
     Raises:
-        TypeError: what was drawn is not a tensor.
-        ValueError: fewer than two modalities, classifiers of other modalities, different n or different classes, nothing or NaN.
+        TypeError: what was generated is not a tensor.
+        ValueError: fewer than two modalities, classifiers of other modalities, different n or different classes,
+            nothing or NaN.
 
     Examples:
-        >>> reads = {"image": lambda batch: batch["image"], "sound": lambda batch: batch["sound"]}
-        >>> joint_coherence(reads, {"image": torch.eye(3), "sound": torch.eye(3)[[0, 2, 2]]}).tolist()
+        >>> classifiers = {"image": lambda batch: batch["image"], "sound": lambda batch: batch["sound"]}
+        >>> joint_coherence(classifiers, {"image": torch.eye(3), "sound": torch.eye(3)[[0, 2, 2]]}).tolist()
         [True, False, True]
     """
-    if len(made) < 2 or classifiers.keys() != made.keys():
+    if len(generated) < 2 or classifiers.keys() != generated.keys():
         raise ValueError(
-            f"joint_coherence: classifiers and made must have the same modalities, at least two, "
-            f"got {sorted(classifiers)} and {sorted(made)}"
+            f"joint_coherence: classifiers and generated must have the same modalities, at least two, "
+            f"got {sorted(classifiers)} and {sorted(generated)}"
         )
-    scores = {
-        modality: _scores("joint_coherence", classifiers[modality], modality, made[modality]) for modality in made
-    }
+    scores = {m: _scores("joint_coherence", classifiers[m], m, x) for m, x in generated.items()}
     if len({value.shape for value in scores.values()}) > 1:
         shapes = {modality: tuple(value.shape) for modality, value in scores.items()}
         raise ValueError(f"joint_coherence: all modalities must have the same (n, classes), got {shapes}")
@@ -127,16 +131,16 @@ def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def linear_probe(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike) -> NDArray[np.bool_]:
-    """Which test examples a linear classifier of codes gets right: bool (m,).
+    """Which test examples a linear classifier of latent codes gets right: bool (m,).
 
-    Its mean says how much of the class can be read off a code without further thought (Alain and Bengio, 2016,
-    arXiv:1610.01644). It is scikit-learn's logistic regression with C = 1, on codes whose every coordinate has mean 0
-    and standard deviation 1 in the training set. Nothing is drawn at random.
+    Its mean is the accuracy of a linear probe: how much of the class a linear function can read from the latent code
+    (Alain and Bengio, 2016, arXiv:1610.01644). It is scikit-learn's logistic regression with C = 1, on latent codes
+    whose every coordinate has mean 0 and standard deviation 1 in the training set. Nothing is drawn at random.
 
     Args:
-        train_x: codes (n, d), finite.
+        train_x: latent codes (n, d), finite.
         train_y: their classes, whole numbers (n,), at least two different ones.
-        test_x: codes (m, d) of other examples.
+        test_x: latent codes (m, d) of other examples.
         test_y: their classes (m,); one that is not in the training set is never right.
 
     Raises:
@@ -201,20 +205,22 @@ class _Module(nn.Module):
         self.forward = function
 
 
-def _scores(what: str, classifier: EvaluationClassifier, modality: str, made: Tensor) -> Tensor:
-    """The classifier's finite scores of what was made, (n, classes) on the CPU."""
-    if not isinstance(made, Tensor):
-        raise TypeError(f"{what}: made must be a tensor of {modality!r}, got {type(made).__name__}")
-    if made.ndim == 0 or 0 in made.shape:
-        raise ValueError(f"{what}: made must be (n, ...) of {modality!r}, n at least 1, got {tuple(made.shape)}")
-    if not made.isfinite().all():
-        raise ValueError(f"{what}: made must be finite, got NaN or infinity in {modality!r}")
-    scores = predict(
-        classifier if isinstance(classifier, nn.Module) else _Module(classifier), MultimodalDataset({modality: made})
-    )
-    if scores.ndim != 2 or len(scores) != len(made) or not scores.shape[1] or scores.isnan().any():
+def _scores(what: str, classifier: EvaluationClassifier, modality: str, generated: Tensor) -> Tensor:
+    """The classifier's finite scores of generated examples, (n, classes) on the CPU."""
+    if not isinstance(generated, Tensor):
+        raise TypeError(f"{what}: generated must be a tensor of {modality!r}, got {type(generated).__name__}")
+    n = len(generated) if generated.ndim else 0
+    if n == 0 or 0 in generated.shape:
         raise ValueError(
-            f"{what}: the classifier of {modality!r} must give scores ({len(made)}, classes) without NaN, "
+            f"{what}: generated must be (n, ...) of {modality!r}, n at least 1, got {tuple(generated.shape)}"
+        )
+    if not generated.isfinite().all():
+        raise ValueError(f"{what}: generated must be finite, got NaN or infinity in {modality!r}")
+    model = classifier if isinstance(classifier, nn.Module) else _Module(classifier)
+    scores = predict(model, MultimodalDataset({modality: generated}))
+    if scores.ndim != 2 or len(scores) != n or not scores.shape[1] or scores.isnan().any():
+        raise ValueError(
+            f"{what}: the classifier of {modality!r} must give scores ({n}, classes) without NaN, "
             f"got {tuple(scores.shape)}"
         )
     return scores

@@ -1,4 +1,4 @@
-"""What a classifier reads: its scores, which examples it gets right, and how sure a number is."""
+"""Classifiers: their scores, which examples they get right, and intervals of the numbers that are reported."""
 
 from __future__ import annotations
 
@@ -99,8 +99,8 @@ def paired_interval(
 ) -> Interval:
     """Mean of a − b over the same test items, with a 95 % bootstrap interval.
 
-    Items are drawn again with replacement, pairs kept together. Items that belong together (windows of one
-    recording) are not independent: give their group, and whole groups are drawn.
+    Items are resampled with replacement, and pairs are kept together. Items that belong together (windows of one
+    recording) are not independent: give their group, and whole groups are resampled.
 
     Args:
         a: a number for each item, for example whether the first model is right, (N,).
@@ -139,8 +139,8 @@ def paired_interval(
 def share_interval(flags: ArrayLike) -> Interval:
     """Share of items for which something is true, and its 95 % interval by Wilson's score (1927).
 
-    The shares p that lie within 1.96 of their own standard errors √(p (1 − p) / n) from what was seen. Other than
-    mean ± 1.96 standard errors, they stay in [0, 1], and are no single point where all items are true.
+    The interval holds the shares p that lie within 1.96 of their own standard errors √(p (1 − p) / n) from the observed
+    one. Unlike mean ± 1.96 standard errors, it stays in [0, 1], and is no single point where all items are true.
 
     Args:
         flags: true or false (0 or 1) for each of n independent items, (n,), n at least 1.

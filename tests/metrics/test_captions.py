@@ -1,4 +1,4 @@
-"""What sentences about scenes say and where attention is, against their definitions and by hand."""
+"""What generated captions say and where attention is, against their definitions and by hand."""
 
 import numpy as np
 import pytest
@@ -7,7 +7,16 @@ import torch
 from mmtutor.data import COLOURS, MultimodalDataset, Scenes, Vocabulary, scenes
 from mmtutor.data.scene import Thing
 from mmtutor.data.word import WORDS
-from mmtutor.metrics import bleu, caption_facts, evenness, gaze, mentions, named, pointing, write
+from mmtutor.metrics import (
+    attention_shift,
+    bleu,
+    caption_facts,
+    evenness,
+    generate_captions,
+    mentions,
+    object_recall,
+    pointing,
+)
 
 # ---- sentences about scenes
 
@@ -57,14 +66,14 @@ def test_mentions_by_hand(sentence, found):
 
 def test_facts_by_hand():
     data = shown([THREE, SEVEN], [THREE, SEVEN], [THREE, SEVEN], [THREE, SEVEN], [SEVEN, NINE, THREE])
-    written = [
+    captions = [
         "a small red three left of a big blue seven",  # all is right
         "a big blue three right of a small green seven",  # the colour blue is there, with another digit
         "there is a red eight above a seven",  # of an eight nothing is true but its colour
         "",
         "a blue seven is above a big white nine and a three",
     ]
-    facts = caption_facts(written, data)
+    facts = caption_facts(captions, data)
     assert facts == {
         "digit": pytest.approx((2 + 2 + 1 + 3) / 9),
         "colour": pytest.approx((2 + 1 + 1 + 2) / 7),
@@ -73,7 +82,7 @@ def test_facts_by_hand():
         "binding": pytest.approx((2 + 0 + 0 + 2) / 7),
         "paired": pytest.approx((2 + 0 + 2) / 6),
         "paired at random": pytest.approx((4 / 2 + 2 / 3) / 6),
-        "found": pytest.approx((1 + 0 + 0 + 0 + 2 / 3) / 5),
+        "object recall": pytest.approx((1 + 0 + 0 + 0 + 2 / 3) / 5),
     }
     assert all(type(value) is float for value in facts.values())
 
@@ -111,20 +120,20 @@ def test_a_digit_named_twice_has_no_relation_to_itself():
 def test_where_nothing_is_written_nothing_is_right():
     facts = caption_facts(["", "there is"], shown([THREE], [THREE, SEVEN]))
     assert facts == dict.fromkeys(
-        ("digit", "colour", "size", "relation", "binding", "paired", "paired at random", "found"), 0.0
+        ("digit", "colour", "size", "relation", "binding", "paired", "paired at random", "object recall"), 0.0
     )
 
 
 def test_named_needs_colour_and_digit_together():
     data = shown([THREE], [THREE, SEVEN], [THREE, SEVEN], [THREE, SEVEN, NINE], [THREE, SEVEN])
-    written = [
+    captions = [
         "a red three and a green one",
         "a red seven and a blue three",
         "red three red three",
         "a small white nine above a big red three and a green seven",
         "a three left of a seven",
     ]
-    shares = named(written, data)
+    shares = object_recall(captions, data)
     assert shares.dtype == np.float64
     assert shares.tolist() == pytest.approx([1, 0, 1 / 2, 2 / 3, 0])
 
@@ -132,29 +141,29 @@ def test_named_needs_colour_and_digit_together():
 def test_the_references_themselves_are_true():
     data = scenes("valid", n=60, objects=(1, 4), progress=False)
     for r in range(3):
-        written = [row[r] for row in data.captions]
-        facts = caption_facts(written, data)
+        captions = [row[r] for row in data.captions]
+        facts = caption_facts(captions, data)
         assert 0 < facts.pop("paired at random") < 0.7
         assert set(facts.values()) == {1.0}
-        assert (named(written, data) == 1).all()
+        assert (object_recall(captions, data) == 1).all()
 
 
 # ---- where attention is
 
 
-def looks(*rows, places=64):
+def attention(*rows, regions=64):
     """Attention (1, T, L) from what lies where at each word."""
-    alpha = torch.zeros(1, len(rows), places, dtype=torch.float64)
+    alpha = torch.zeros(1, len(rows), regions, dtype=torch.float64)
     for word, row in enumerate(rows):
-        for place, share in row.items():
-            alpha[0, word, place] = share
+        for region, share in row.items():
+            alpha[0, word, region] = share
     return alpha
 
 
-def test_pointing_by_hand_on_8_times_8_places():
-    """The seven touches columns 4 and 5 and rows 1 to 4: 8 places from 12; the three columns 0, 1 and rows 1, 2."""
+def test_pointing_by_hand_on_8_times_8_regions():
+    """The seven touches columns 4 and 5 and rows 1 to 4: 8 regions from 12; the three columns 0, 1 and rows 1, 2."""
     data = shown([THREE, SEVEN])
-    alpha = looks(
+    alpha = attention(
         {0: 1},  # a
         {12: 0.5, 36: 0.2, 33: 0.3},  # big: on the seven with 0.7
         {8: 0.6, 17: 0.1, 33: 0.3},  # red: on the three with 0.7
@@ -169,44 +178,45 @@ def test_pointing_by_hand_on_8_times_8_places():
     assert points["digit"]._fields == ("hits", "mass", "chance", "words")
 
 
-def test_pointing_by_hand_on_4_times_4_places():
+def test_pointing_by_hand_on_4_times_4_regions():
     """The seven touches column 2 and rows 0 to 2; the three column 0 and rows 0, 1."""
     data = shown([THREE, SEVEN])
-    alpha = looks({}, {2: 0.2, 6: 0.2, 10: 0.2, 8: 0.4}, {4: 1}, {1: 0.9, 0: 0.1}, places=16)
+    alpha = attention({}, {2: 0.2, 6: 0.2, 10: 0.2, 8: 0.4}, {4: 1}, {1: 0.9, 0: 0.1}, regions=16)
     points = pointing(["a blue three red"], alpha, data)  # the last word belongs to no digit
     assert points["colour"] == pytest.approx((0, 0.6, 3 / 16, 1))
     assert points["digit"] == pytest.approx((1, 1, 2 / 16, 1))
-    assert list(points) == ["digit", "colour"]  # of sizes none was written
+    assert list(points) == ["digit", "colour"]  # of sizes none was captions
 
 
 def test_rows_and_columns_are_not_exchanged():
     wide = shown([Thing(1, "red", "big", (16, 8, 56, 16))])  # columns 2 to 6 of row 1
-    for place, hit in ((10, 1), (14, 1), (15, 0), (17, 0), (9, 0), (18, 0), (2, 0)):
-        assert pointing(["one"], looks({place: 1}), wide)["digit"] == pytest.approx((hit, hit, 5 / 64, 1))
+    for region, hit in ((10, 1), (14, 1), (15, 0), (17, 0), (9, 0), (18, 0), (2, 0)):
+        assert pointing(["one"], attention({region: 1}), wide)["digit"] == pytest.approx((hit, hit, 5 / 64, 1))
 
 
 @pytest.mark.parametrize("side", [1, 2, 4, 8, 16, 32, 64])
 def test_attention_on_the_object_alone_is_1_and_even_attention_is_chance(side):
     data = scenes("test", n=6, objects=(2, 3), progress=False)
     cell = 64 // side
-    written, on, even = [], torch.zeros(6, 12, side, side), torch.full((6, 12, side**2), side**-2.0)
+    captions, on, even = [], torch.zeros(6, 12, side, side), torch.full((6, 12, side**2), side**-2.0)
     for k, things in enumerate(data.objects):
-        written.append(" ".join(f"a {t.size} {t.colour} {WORDS[t.digit]}" for t in things))
+        captions.append(" ".join(f"a {t.size} {t.colour} {WORDS[t.digit]}" for t in things))
         for i in range(len(things)):
             for y, x in (data.tensors["owner_label"][k] == i).nonzero().tolist():
                 on[k, 4 * i : 4 * i + 4, y // cell, x // cell] = 1
     on = on.flatten(2)
     share = (on[:, ::4].mean(2)).sum() / sum(map(len, data.objects))
     on /= on.sum(2, keepdim=True).clamp(min=1)
-    for points in pointing(written, on, data).values():
+    for points in pointing(captions, on, data).values():
         assert points == pytest.approx((1, 1, share.item(), sum(map(len, data.objects))), abs=1e-6)
-    for points in pointing(written, even, data).values():
+    for points in pointing(captions, even, data).values():
         assert points.mass == pytest.approx(points.chance)
 
 
 def test_pointing_averages_over_words_and_leaves_out_what_is_not_there():
     data = shown([THREE, SEVEN], [SEVEN])
-    alpha = torch.cat([looks({8: 1}, {12: 1}, {0: 1}, {12: 1}), looks({12: 1}, {8: 0.75, 12: 0.25}, {0: 1}, {0: 1})])
+    first, second = [{8: 1}, {12: 1}, {0: 1}, {12: 1}], [{12: 1}, {8: 0.75, 12: 0.25}, {0: 1}, {0: 1}]
+    alpha = torch.cat([attention(*first), attention(*second)])
     points = pointing(["three seven eight green", "seven seven three red"], alpha, data)
     assert list(points) == ["digit"]
     assert points["digit"] == pytest.approx((3 / 4, (1 + 1 + 1 + 0.25) / 4, (4 + 3 * 8) / 64 / 4, 4))
@@ -216,77 +226,79 @@ def test_pointing_averages_over_words_and_leaves_out_what_is_not_there():
 def test_gradients_and_other_types_do_not_matter():
     data = shown([THREE, SEVEN])
     alpha = torch.rand(1, 9, 64).softmax(2).requires_grad_()
-    written = ["a red three left of a blue seven"]
-    one = pointing(written, alpha, data)
+    captions = ["a red three left of a blue seven"]
+    one = pointing(captions, alpha, data)
     for other in (alpha.double(), alpha.detach()):
-        assert pointing(written, other, data) == one
-        np.testing.assert_array_equal(gaze(written, other, data)["named"], gaze(written, alpha, data)["named"])
+        assert pointing(captions, other, data) == one
+        np.testing.assert_array_equal(
+            attention_shift(captions, other, data)["named"], attention_shift(captions, alpha, data)["named"]
+        )
 
 
-def test_gaze_by_hand():
-    """Each word's attention: on the three (place 8), on the seven (12), elsewhere (63)."""
+def test_attention_shift_by_hand():
+    """Each word's attention: on the three (region 8), on the seven (12), elsewhere (63)."""
     data = shown([THREE, SEVEN])
     on_three, on_seven = [0.1, 0.8, 0.7, 0.6, 0.5, 0.3, 0.2, 0.1], [0.05, 0.1, 0.15, 0.2, 0.4, 0.6, 0.7, 0.8]
-    alpha = looks(*({8: a, 12: b, 63: 1 - a - b} for a, b in zip(on_three, on_seven, strict=True)))
-    written = ["a red three above a big blue seven"]
-    seen = gaze(written, alpha, data, around=2, at="article")  # the moment is 'a', word 4
-    assert seen["named"] == pytest.approx(on_seven[2:7])
-    assert seen["before"] == pytest.approx(on_three[2:7])
-    seen = gaze(written, alpha, data, around=2)  # the moment is 'seven', the last word
-    assert seen["named"] == pytest.approx([*on_seven[5:], 0, 0])
-    assert seen["before"] == pytest.approx([*on_three[5:], 0, 0])
-    even = gaze(written, torch.ones_like(alpha) / 64, data, around=2)
-    assert seen["chance"] == pytest.approx(even["named"])
-    assert 0 < seen["chance"][0] < 0.2
-    with pytest.raises(ValueError, match="gaze: at must be 'digit' or 'article', got 'end'"):
-        gaze(written, alpha, data, at="end")
-    back = gaze(["a seven above a three"], alpha, data, around=0)
+    alpha = attention(*({8: a, 12: b, 63: 1 - a - b} for a, b in zip(on_three, on_seven, strict=True)))
+    captions = ["a red three above a big blue seven"]
+    shift = attention_shift(captions, alpha, data, around=2, at="article")  # the moment is 'a', word 4
+    assert shift["named"] == pytest.approx(on_seven[2:7])
+    assert shift["before"] == pytest.approx(on_three[2:7])
+    shift = attention_shift(captions, alpha, data, around=2)  # the moment is 'seven', the last word
+    assert shift["named"] == pytest.approx([*on_seven[5:], 0, 0])
+    assert shift["before"] == pytest.approx([*on_three[5:], 0, 0])
+    even = attention_shift(captions, torch.ones_like(alpha) / 64, data, around=2)
+    assert shift["chance"] == pytest.approx(even["named"])
+    assert 0 < shift["chance"][0] < 0.2
+    with pytest.raises(ValueError, match="attention_shift: at must be 'digit' or 'article', got 'end'"):
+        attention_shift(captions, alpha, data, at="end")
+    back = attention_shift(["a seven above a three"], alpha, data, around=0)
     assert back["named"] == pytest.approx([0.2 + 0.2 + 0.1])  # at 'three', word 4
     assert back["before"] == pytest.approx([0.4])
 
 
-def test_gaze_counts_what_lies_inside_of_each_sentence():
+def test_attention_shift_counts_what_lies_inside_of_each_sentence():
     data = shown([THREE, SEVEN], [THREE, SEVEN])
     first = [{8: 0.1 * w, 12: 0.05 * w} for w in range(7)]
     second = [{8: 0.02, 12: 0.5 + 0.01 * w} for w in range(7)]
-    alpha = torch.cat([looks(*first), looks(*second)])
-    written = ["three a seven", "there is a three and a seven"]  # moments 2 of 3 words, 6 of 7 words
-    seen = gaze(written, alpha, data, around=1)
-    assert seen["chance"][2] == 0 < seen["chance"][1]
-    assert seen["named"][:2] == pytest.approx([(0.05 + 0.55) / 2, (0.1 + 0.56) / 2])
-    assert seen["before"][:2] == pytest.approx([(0.1 + 0.02) / 2, (0.2 + 0.02) / 2])
-    assert seen["named"][2] == seen["before"][2] == 0  # after all ends, whatever the attention there
-    seen = gaze(written, alpha, data, around=3)
-    assert seen["named"][0] == pytest.approx(0.53)  # before the first word of the one sentence, in the other
-    assert seen["before"][0] == pytest.approx(0.02)
-    assert seen["named"].shape == seen["before"].shape == (7,)
+    alpha = torch.cat([attention(*first), attention(*second)])
+    captions = ["three a seven", "there is a three and a seven"]  # moments 2 of 3 words, 6 of 7 words
+    shift = attention_shift(captions, alpha, data, around=1)
+    assert shift["chance"][2] == 0 < shift["chance"][1]
+    assert shift["named"][:2] == pytest.approx([(0.05 + 0.55) / 2, (0.1 + 0.56) / 2])
+    assert shift["before"][:2] == pytest.approx([(0.1 + 0.02) / 2, (0.2 + 0.02) / 2])
+    assert shift["named"][2] == shift["before"][2] == 0  # after all ends, whatever the attention there
+    shift = attention_shift(captions, alpha, data, around=3)
+    assert shift["named"][0] == pytest.approx(0.53)  # before the first word of the one sentence, in the other
+    assert shift["before"][0] == pytest.approx(0.02)
+    assert shift["named"].shape == shift["before"].shape == (7,)
 
 
-def test_gaze_counts_each_next_object_of_the_scene():
+def test_attention_shift_counts_each_next_object_of_the_scene():
     data = shown([THREE, SEVEN, NINE])
-    place = {3: 8, 7: 12, 9: 53}
-    written = "three seven nine two three three"
-    alpha = looks(*({place[3]: 0.1 * (w + 1), place[7]: 0.05, place[9]: 0.01 * w} for w in range(6)))
-    seen = gaze([written], alpha, data, around=0)
+    region = {3: 8, 7: 12, 9: 53}
+    captions = "three seven nine two three three"
+    alpha = attention(*({region[3]: 0.1 * (w + 1), region[7]: 0.05, region[9]: 0.01 * w} for w in range(6)))
+    shift = attention_shift([captions], alpha, data, around=0)
     # Seven after three at word 1, nine after seven at word 2; no object follows or is a two; no new one is the last.
-    assert seen["named"] == pytest.approx([(0.05 + 0.02) / 2])
-    assert seen["before"] == pytest.approx([(0.2 + 0.05) / 2])
+    assert shift["named"] == pytest.approx([(0.05 + 0.02) / 2])
+    assert shift["before"] == pytest.approx([(0.2 + 0.05) / 2])
 
 
 @pytest.mark.parametrize("sentence", ["", "a three", "a three and a three", "a three and a two", "a two and a three"])
-def test_gaze_needs_two_objects(sentence):
-    with pytest.raises(ValueError, match="gaze: no sentence names two objects of its scene"):
-        gaze([sentence], torch.ones(1, 6, 64), shown([THREE, SEVEN]))
+def test_attention_shift_needs_two_objects(sentence):
+    with pytest.raises(ValueError, match="attention_shift: no caption names two objects of its scene"):
+        attention_shift([sentence], torch.ones(1, 6, 64), shown([THREE, SEVEN]))
 
 
 def test_evenness_by_hand():
     data = shown([THREE, SEVEN], [THREE], [THREE, SEVEN, NINE], [THREE, SEVEN])
     alpha = torch.cat(
         [
-            looks({8: 0.6, 12: 0.3, 63: 0.1}, {8: 0.1, 12: 0.5}, {8: 9}),  # 0.7 and 0.8
-            looks({0: 1}, {0: 1}, {0: 1}),  # one object: not counted
-            looks({8: 1}, {12: 1}, {}),  # nothing on the nine
-            looks({8: 0.5, 12: 0.5}, {}, {}),
+            attention({8: 0.6, 12: 0.3, 63: 0.1}, {8: 0.1, 12: 0.5}, {8: 9}),  # 0.7 and 0.8
+            attention({0: 1}, {0: 1}, {0: 1}),  # one object: not counted
+            attention({8: 1}, {12: 1}, {}),  # nothing on the nine
+            attention({8: 0.5, 12: 0.5}, {}, {}),
         ]
     )
     assert evenness(["three seven"] * 4, alpha, data) == pytest.approx((0.7 / 0.75 + 0 + 1) / 3)
@@ -294,23 +306,23 @@ def test_evenness_by_hand():
         evenness(["three"], alpha[:1], shown([THREE]))
 
 
-@pytest.mark.parametrize("measure", [pointing, gaze, evenness])
+@pytest.mark.parametrize("measure", [pointing, attention_shift, evenness])
 @pytest.mark.parametrize(
-    ("written", "shape", "says"),
+    ("captions", "shape", "says"),
     [
-        (["three seven"], (2, 9, 64), "one sentence for each of the 2 scenes, got 1"),
-        ("ab", (2, 9, 64), "one sentence for each of the 2 scenes"),
+        (["three seven"], (2, 9, 64), "one for each of the 2 scenes, got 1"),
+        ("ab", (2, 9, 64), "one for each of the 2 scenes"),
         (["three seven"] * 2, (1, 9, 64), r"alpha must be \(n, T, L\) with n = 2"),
         (["three seven"] * 2, (2, 9, 63), "square grid"),
         (["three seven"] * 2, (2, 9, 9), "divides 64 pixels"),
         (["three seven"] * 2, (2, 9, 8, 8), r"alpha must be \(n, T, L\).*got \(2, 9, 8, 8\)"),
         (["three seven"] * 2, (2, 64), "alpha must be"),
-        (["three", "three six seven"], (2, 2, 64), "alpha has 2 words, a sentence has 3"),
+        (["three", "three six seven"], (2, 2, 64), "alpha has 2 words, a caption has 3"),
     ],
 )
-def test_attention_of_the_wrong_shape_is_refused(measure, written, shape, says):
+def test_attention_of_the_wrong_shape_is_refused(measure, captions, shape, says):
     with pytest.raises(ValueError, match=f"{measure.__name__}: .*{says}"):
-        measure(written, torch.ones(shape), shown([THREE, SEVEN], [THREE, SEVEN]))
+        measure(captions, torch.ones(shape), shown([THREE, SEVEN], [THREE, SEVEN]))
 
 
 @pytest.mark.parametrize("shape", [(2, 9, 0), ()])
@@ -319,11 +331,11 @@ def test_attention_on_nothing_is_refused(shape):
         pointing(["three seven"] * 2, torch.ones(shape), shown([THREE, SEVEN], [THREE, SEVEN]))
 
 
-@pytest.mark.parametrize("measure", [caption_facts, named])
-@pytest.mark.parametrize("written", [[], ["a"], ["a"] * 3, "ab"])
-def test_sentences_that_do_not_fit_the_scenes_are_refused(measure, written):
-    with pytest.raises(ValueError, match=f"{measure.__name__}: written must be one sentence for each of the 2 scenes"):
-        measure(written, shown([THREE], [SEVEN]))
+@pytest.mark.parametrize("measure", [caption_facts, object_recall])
+@pytest.mark.parametrize("captions", [[], ["a"], ["a"] * 3, "ab"])
+def test_sentences_that_do_not_fit_the_scenes_are_refused(measure, captions):
+    with pytest.raises(ValueError, match=f"{measure.__name__}: captions must be one for each of the 2 scenes"):
+        measure(captions, shown([THREE], [SEVEN]))
 
 
 # ---- BLEU
@@ -348,8 +360,8 @@ def test_bleu_by_hand():
 
 
 def test_bleu_is_of_the_corpus_not_the_mean_of_sentences():
-    written, references = CORPUS
-    alone = [bleu([w], [r]) for w, r in zip(written, references, strict=True)]
+    captions, references = CORPUS
+    alone = [bleu([w], [r]) for w, r in zip(captions, references, strict=True)]
     assert alone[0][3] == 0  # no four words in a row are right
     assert alone[1] == pytest.approx([np.exp(1 - 5 / 4)] * 4, rel=1e-6)
     assert bleu(*CORPUS)[3] > 0.3
@@ -357,7 +369,7 @@ def test_bleu_is_of_the_corpus_not_the_mean_of_sentences():
 
 
 @pytest.mark.parametrize(
-    ("written", "references", "expected"),
+    ("captions", "references", "expected"),
     [
         ("a red seven there", ["a red seven there", "one"], [1] * 4),
         ("a red seven there is more", ["a red seven there"], [4 / 6, (4 / 6 * 3 / 5) ** 0.5]),  # long: no punishment
@@ -369,24 +381,24 @@ def test_bleu_is_of_the_corpus_not_the_mean_of_sentences():
         ("the the the", ["the cat the", "the"], [2 / 3, 0]),
     ],
 )
-def test_bleu_of_one_sentence(written, references, expected):
-    assert bleu([written], [references])[: len(expected)] == pytest.approx(expected, rel=1e-6)
+def test_bleu_of_one_sentence(captions, references, expected):
+    assert bleu([captions], [references])[: len(expected)] == pytest.approx(expected, rel=1e-6)
 
 
 def test_of_two_equally_close_references_the_first_says_how_long_a_sentence_should_be():
     references = ["a red seven there", "a red seven there is more"]  # 4 and 6 words
-    written = ["a red seven there is"]  # 5 words, all in the second
-    assert bleu(written, [references])[0] == pytest.approx(1)
-    assert bleu(written, [references[::-1]])[0] == pytest.approx(np.exp(1 - 6 / 5))
+    captions = ["a red seven there is"]  # 5 words, all in the second
+    assert bleu(captions, [references])[0] == pytest.approx(1)
+    assert bleu(captions, [references[::-1]])[0] == pytest.approx(np.exp(1 - 6 / 5))
 
 
 @pytest.mark.parametrize(
-    ("written", "references"),
+    ("captions", "references"),
     [([], []), (["a"], []), (["a"], [["a"], ["b"]]), (["a", "b"], [["a"], []]), (["a"], [[]]), (["a"], ["a b"])],
 )
-def test_bleu_of_what_does_not_fit_is_refused(written, references):
-    with pytest.raises(ValueError, match=r"bleu: each of the .* sentences needs a list of at least one reference"):
-        bleu(written, references)
+def test_bleu_of_what_does_not_fit_is_refused(captions, references):
+    with pytest.raises(ValueError, match=r"bleu: each of the .* captions needs a list of at least one reference"):
+        bleu(captions, references)
 
 
 class Scribe(torch.nn.Module):
@@ -404,16 +416,16 @@ def scribble(model, batch, length, alpha=True):
     tokens = torch.zeros(len(counts), T, dtype=torch.int64)
     for row, n in zip(tokens, counts, strict=True):
         row[:n], row[n] = 4, 2
-    looks = torch.full((len(counts), T, 4), 0.25) * counts[:, None, None]
-    return tokens, torch.zeros(len(counts)), looks if alpha else None
+    alphas = torch.full((len(counts), T, 4), 0.25) * counts[:, None, None]
+    return tokens, torch.zeros(len(counts)), alphas if alpha else None
 
 
 @pytest.mark.parametrize("batch_size", [1, 2, 5])
-def test_write_puts_batches_of_different_length_together(batch_size):
+def test_captions_are_put_together_from_batches_of_different_length(batch_size):
     data = MultimodalDataset({"count": torch.tensor([2, 1, 3, 1, 2])})
-    texts, looks = write(Scribe(), data, Vocabulary(["one"]), scribble, 6, batch_size)
+    texts, weights = generate_captions(Scribe(), data, Vocabulary(["one"]), scribble, 6, batch_size)
     assert texts == ["one one", "one", "one one one", "one", "one one"]
-    assert looks.shape == (5, 6, 4)
-    assert looks[:, 0, 0].tolist() == [0.5, 0.25, 0.75, 0.25, 0.5]
-    assert (looks[:, 4:] == 0).all()
-    assert write(Scribe(), data, Vocabulary(["one"]), scribble, 6, alpha=False) == (texts, None)
+    assert weights.shape == (5, 6, 4)
+    assert weights[:, 0, 0].tolist() == [0.5, 0.25, 0.75, 0.25, 0.5]
+    assert (weights[:, 4:] == 0).all()
+    assert generate_captions(Scribe(), data, Vocabulary(["one"]), scribble, 6, alpha=False) == (texts, None)

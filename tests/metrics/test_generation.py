@@ -1,4 +1,4 @@
-"""What a model made: against closed forms, other ways of counting, and scikit-learn and SciPy by themselves."""
+"""Metrics of generated modalities: against closed forms, other ways of counting, scikit-learn and SciPy."""
 
 import subprocess
 import sys
@@ -47,9 +47,9 @@ class EvaluationClassifier(nn.Module):
 
 def pictures(rows):
     """(n, 1, 3, 4): the row is light."""
-    made = torch.zeros(len(rows), 1, 3, 4, dtype=torch.float64)
-    made[torch.arange(len(rows)), 0, rows] = 1
-    return made
+    generated = torch.zeros(len(rows), 1, 3, 4, dtype=torch.float64)
+    generated[torch.arange(len(rows)), 0, rows] = 1
+    return generated
 
 
 @pytest.mark.parametrize("kind", [torch.tensor, np.array, list, lambda x: torch.tensor(x, dtype=torch.int8)])
@@ -62,9 +62,9 @@ def test_coherence_is_where_the_judge_reads_the_label(kind):
 
 def test_coherence_needs_neither_one_batch_nor_a_module_and_leaves_the_judge_alone():
     rows, labels = np.random.default_rng(0).integers(0, 3, (2, 1100))
-    made = pictures(rows).requires_grad_()
+    generated = pictures(rows).requires_grad_()
     classifier = EvaluationClassifier()
-    right = coherence(classifier, "image", made, labels)
+    right = coherence(classifier, "image", generated, labels)
     assert right.tolist() == (rows == labels).tolist()
     assert len(classifier.sizes) > 1
     assert sum(classifier.sizes) == 1100
@@ -76,7 +76,7 @@ def test_coherence_needs_neither_one_batch_nor_a_module_and_leaves_the_judge_alo
         asked.append(torch.is_grad_enabled())
         return batch["image"].mean((1, 3))
 
-    assert coherence(function, "image", made, labels).tolist() == right.tolist()
+    assert coherence(function, "image", generated, labels).tolist() == right.tolist()
     assert asked
     assert not any(asked)
     share = share_interval(right)
@@ -85,13 +85,13 @@ def test_coherence_needs_neither_one_batch_nor_a_module_and_leaves_the_judge_alo
 
 
 @pytest.mark.parametrize(
-    ("made", "labels", "error", "words"),
+    ("generated", "labels", "error", "words"),
     [
-        (pictures([0])[:0], [], ValueError, r"made must be \(n, ...\) of 'image', n at least 1, got \(0, 1, 3, 4\)"),
-        (torch.tensor(1.0), [0], ValueError, r"made must be .* got \(\)"),
-        (np.ones((1, 1, 3, 4)), [0], TypeError, "made must be a tensor of 'image', got ndarray"),
-        (pictures([0]) * NAN, [0], ValueError, "made must be finite, got NaN or infinity in 'image'"),
-        (pictures([0]) + INF, [0], ValueError, "made must be finite"),
+        (pictures([0])[:0], [], ValueError, r"generated must be \(n, ...\) of 'image', n at least 1, got \(0,"),
+        (torch.tensor(1.0), [0], ValueError, r"generated must be .* got \(\)"),
+        (np.ones((1, 1, 3, 4)), [0], TypeError, "generated must be a tensor of 'image', got ndarray"),
+        (pictures([0]) * NAN, [0], ValueError, "generated must be finite, got NaN or infinity in 'image'"),
+        (pictures([0]) + INF, [0], ValueError, "generated must be finite"),
         (pictures([0, 1]), [0], ValueError, r"labels must be 2 whole numbers, \(2,\), got int64 \(1,\)"),
         (pictures([0, 1]), [[0, 1]], ValueError, r"labels must be 2 whole numbers, \(2,\), got int64 \(1, 2\)"),
         (pictures([0, 1]), [[0], [0, 1]], ValueError, "labels must be 2 whole numbers"),
@@ -100,9 +100,9 @@ def test_coherence_needs_neither_one_batch_nor_a_module_and_leaves_the_judge_alo
         (pictures([0, 1]), [-1, 2], ValueError, "labels must be from 0 to 2, the classifier's classes, got -1 to 2"),
     ],
 )
-def test_coherence_of_what_does_not_fit_is_refused(made, labels, error, words):
+def test_coherence_of_what_does_not_fit_is_refused(generated, labels, error, words):
     with pytest.raises(error, match=f"^coherence: {words}"):
-        coherence(EvaluationClassifier(), "image", made, labels)
+        coherence(EvaluationClassifier(), "image", generated, labels)
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,8 @@ def test_a_judge_without_scores_is_refused(classifier, shape):
 
 
 def test_joint_coherence_is_where_all_modalities_agree():
-    made = {"image": [0, 1, 2, 0, 1], "sound": [0, 1, 0, 0, 2], "word": [0, 2, 2, 0, 1]}
-    shown = {modality: pictures(rows) for modality, rows in made.items()}
+    generated = {"image": [0, 1, 2, 0, 1], "sound": [0, 1, 0, 0, 2], "word": [0, 2, 2, 0, 1]}
+    shown = {modality: pictures(rows) for modality, rows in generated.items()}
     classifiers = {
         modality: EvaluationClassifier(modality) for modality in ("word", "image", "sound")
     }  # their order does not matter
@@ -153,29 +153,29 @@ def test_joint_coherence_is_the_coherence_with_what_one_judge_reads():
 
 
 def test_joint_coherence_of_what_does_not_fit_is_refused():
-    classifiers, made = (
+    classifiers, generated = (
         {"a": EvaluationClassifier("a"), "b": EvaluationClassifier("b")},
         {"a": pictures([0, 1]), "b": pictures([0, 1])},
     )
-    same = r"joint_coherence: classifiers and made must have the same modalities, at least two, got"
+    same = r"joint_coherence: classifiers and generated must have the same modalities, at least two, got"
     for some, things in (
         ({}, {}),
-        ({"a": classifiers["a"]}, {"a": made["a"]}),
-        (classifiers, {"a": made["a"]}),
-        ({"a": classifiers["a"]}, made),
-        (classifiers, {"a": made["a"], "c": made["b"]}),
+        ({"a": classifiers["a"]}, {"a": generated["a"]}),
+        (classifiers, {"a": generated["a"]}),
+        ({"a": classifiers["a"]}, generated),
+        (classifiers, {"a": generated["a"], "c": generated["b"]}),
     ):
         with pytest.raises(ValueError, match=same):
             joint_coherence(some, things)
     shapes = r"joint_coherence: all modalities must have the same \(n, classes\), got \{'a': \(2, 3\), 'b': "
     with pytest.raises(ValueError, match=shapes + r"\(3, 3\)"):
-        joint_coherence(classifiers, {**made, "b": pictures([0, 1, 2])})
+        joint_coherence(classifiers, {**generated, "b": pictures([0, 1, 2])})
     with pytest.raises(ValueError, match=shapes + r"\(2, 4\)"):
-        joint_coherence({**classifiers, "b": lambda batch: batch["b"].mean((1, 2))}, made)
-    with pytest.raises(ValueError, match="joint_coherence: made must be finite, got NaN or infinity in 'b'"):
-        joint_coherence(classifiers, {**made, "b": made["b"] * NAN})
-    with pytest.raises(TypeError, match="joint_coherence: made must be a tensor of 'b'"):
-        joint_coherence(classifiers, {**made, "b": None})
+        joint_coherence({**classifiers, "b": lambda batch: batch["b"].mean((1, 2))}, generated)
+    with pytest.raises(ValueError, match="joint_coherence: generated must be finite, got NaN or infinity in 'b'"):
+        joint_coherence(classifiers, {**generated, "b": generated["b"] * NAN})
+    with pytest.raises(TypeError, match="joint_coherence: generated must be a tensor of 'b'"):
+        joint_coherence(classifiers, {**generated, "b": None})
 
 
 # ---- Fréchet distance

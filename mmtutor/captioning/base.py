@@ -1,0 +1,204 @@
+"""What all captioners share, and what their batches must be.
+
+A batch has the image, such as ``"scene"`` (B, …), and ``"caption"``, int64 (B, T) or (B, R, T) with R captions of each
+image.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .checks import check_batch, kind, whole
+
+Features = tuple[Tensor, ...]  # what is computed once for an image, each (B, …)
+State = tuple[Tensor, ...]  # what goes on from word to word: h and c of the LSTM (B, R, H), perhaps z (B, R, D)
+
+
+class Tokens(NamedTuple):
+    """Which numbers stand for words: 0 to size − 1, three of which are special.
+
+    Attributes:
+        size: of the vocabulary, the special tokens included.
+        pad: fills a caption after its end.
+        start: stands before the first word.
+        end: stands after the last word.
+    """
+
+    size: int
+    pad: int = 0
+    start: int = 1
+    end: int = 2
+
+
+class TeacherForcing(NamedTuple):
+    """What a captioner computes when it reads the true captions.
+
+    Attributes:
+        logits: of each next word, (B, R, T - 1, V).
+        target: the next words, int64 (B, R, T - 1).
+        log_alpha: log αₜ, (B, R, T - 1, L); None without attention.
+        log_s: log αₜ[sₜ] of the sampled regions, (B, R, T - 1), zero where none was sampled; None without attention.
+
+    What stands where ``target`` is padding has no meaning.
+    """
+
+    logits: Tensor
+    target: Tensor
+    log_alpha: Tensor | None = None
+    log_s: Tensor | None = None
+
+
+class Captioner(nn.Module, ABC):
+    """What all captioners share; abstract.
+
+    A subclass gives what is computed once for an image (`encode_image`), the state before the first word
+    (`initial_state`), one word of the decoder (`step`), and `loss`.
+
+    Args:
+        encoder: the image encoder, from ``batch[image]`` to one vector (B, D) or to regions (B, L, D).
+        dim: D.
+        tokens: size of the vocabulary and its special tokens.
+        image: the image's name in a batch.
+        embed: size of a word vector, E.
+        dropout: dropout probability, before the next word is predicted.
+        vectors: word vectors to start from, (V, E), such as `mmtutor.data.glove` gives.
+        freeze_vectors: do not train the word vectors.
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        dim: int,
+        tokens: Tokens,
+        *,
+        image: str,
+        embed: int,
+        dropout: float,
+        vectors: Tensor | None,
+        freeze_vectors: bool,
+    ) -> None:
+        super().__init__()
+        _check_tokens(self, tokens)
+        _check_vectors(self, vectors, (tokens.size, embed), freeze_vectors)
+        self.encoder, self.dim, self.tokens, self.image = encoder, dim, tokens, image
+        self.embedding = nn.Embedding(tokens.size, embed, padding_idx=tokens.pad)
+        if vectors is not None:
+            with torch.no_grad():
+                self.embedding.weight.copy_(vectors)
+        self.embedding.weight.requires_grad_(not freeze_vectors)
+        self.dropout = nn.Dropout(dropout)
+
+    @abstractmethod
+    def encode_image(self, image: Tensor) -> Features:
+        """What is computed once for each image, to be handed to `initial_state` and `step`.
+
+        Args:
+            image: (B, …), as the encoder takes it.
+
+        Raises:
+            ValueError: the encoder gives another shape than promised.
+        """
+
+    @abstractmethod
+    def initial_state(self, features: Features) -> State:
+        """The state before the first word, each (B, 1, ·), from what `encode_image` gave."""
+
+    @abstractmethod
+    def step(self, features: Features, state: State, last: Tensor) -> tuple[Tensor, State, Tensor | None]:
+        """One word of the decoder.
+
+        Args:
+            features: from `encode_image`.
+            state: h and c, each (B, R, H); in `ShowAttendTell` also z, (B, R, D).
+            last: the word before, int64 (B, R).
+
+        Returns:
+            Logits of the next word (B, R, V), the new state, and attention weights (B, R, L) or None.
+        """
+
+    @abstractmethod
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Named terms of the loss, ``"loss"`` and ``"words"`` among them, each the mean over captions, in nats."""
+
+
+# ---- messages
+
+
+def check_image(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
+    """The images of a batch, (B, …)."""
+    check_batch(type(model).__name__, batch, [model.image], also=["caption"])
+    return batch[model.image]
+
+
+def check_captions(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
+    """The captions of a batch, int64 (B, R, T), cut to the longest; images are checked too.
+
+    Values are looked at on the CPU: a GPU is waited for once.
+    """
+    who, (size, pad, start, end) = type(model).__name__, model.tokens
+    images = len(check_image(model, batch))
+    if "caption" not in batch:
+        raise ValueError(f"{who}: the batch has no 'caption', only {', '.join(batch)}")
+    caption = batch["caption"]
+    if not isinstance(caption, Tensor) or caption.dtype != torch.int64:
+        raise TypeError(f"{who}: 'caption' must be int64 (B, T) or (B, R, T), got {kind(caption)}")
+    caption = caption.unsqueeze(1) if caption.ndim == 2 else caption
+    if caption.ndim != 3 or 0 in caption.shape or len(caption) != images:
+        raise ValueError(
+            f"{who}: 'caption' must be (B, T) or (B, R, T) with B = {images}, got {tuple(batch['caption'].shape)}"
+        )
+    words = caption.cpu()
+    real = words != pad
+    after = real[..., 1:] & (~real[..., :-1] | (words[..., :-1] == end))
+    faults = {
+        f"has a word that is not among the {size} known": (words < 0) | (words >= size),
+        f"does not begin with the start, {start}": words[..., :1] != start,
+        "goes on after padding or after its end": after,
+        "is empty": (real & (words != end)).sum(2, keepdim=True) < 2,
+    }
+    for says, wrong in faults.items():
+        if wrong.any():
+            raise ValueError(f"{who}: 'caption' {says}, in example {int(wrong.nonzero()[0, 0])}")
+    if "caption_present" in batch and not batch["caption_present"].all():
+        raise ValueError(f"{who}: a caption is missing; leave the examples without one out")
+    return caption[..., : int(real.sum(2).max())]
+
+
+def check_encoding(model: Captioner, a: Tensor, images: int, regions: bool = False) -> None:
+    """Refuse what the image encoder gives if it has another shape than promised."""
+    fits = a.ndim in ((3,) if regions else (2, 3)) and len(a) == images and a.shape[-1] == model.dim
+    if not fits or 0 in a.shape:
+        shapes = f"regions (B, L, {model.dim})" if regions else f"(B, {model.dim}) or (B, L, {model.dim})"
+        raise ValueError(
+            f"{type(model).__name__}: the image encoder must give {shapes} with B = {images}, got {tuple(a.shape)}"
+        )
+
+
+def check_sizes(model: Captioner, **sizes: int) -> tuple[int, ...]:
+    """Whole numbers of at least 1."""
+    return tuple(whole(type(model).__name__, name, size) for name, size in sizes.items())
+
+
+def _check_tokens(model: Captioner, tokens: Tokens) -> None:
+    who = type(model).__name__
+    if not isinstance(tokens, Tokens):
+        raise TypeError(f"{who}: tokens must be Tokens(size, pad, start, end), got {kind(tokens)}")
+    size, *special = tokens
+    whole(who, "tokens.size", size)
+    if len({*special}) < 3 or any(whole(who, "tokens", number, 0) >= size for number in special):
+        raise ValueError(
+            f"{who}: pad, start and end must be three of {size} tokens, got {', '.join(map(str, special))}"
+        )
+
+
+def _check_vectors(model: Captioner, vectors: Tensor | None, shape: tuple[int, int], freeze: bool) -> None:
+    who = type(model).__name__
+    if freeze and vectors is None:
+        raise ValueError(f"{who}: freeze_vectors needs vectors; random ones are not worth keeping")
+    if vectors is not None and vectors.shape != shape:
+        raise ValueError(f"{who}: vectors must be (size, embed) = {shape}, got {tuple(vectors.shape)}")

@@ -1,0 +1,230 @@
+"""How a captioner generates a caption: greedy decoding, sampling, beam search.
+
+    greedy       yₜ = argmax p(yₜ | y₀ … yₜ₋₁)
+    sample       yₜ ~ p(yₜ | y₀ … yₜ₋₁)^(1/temperature)
+    beam search  the K likeliest beginnings y₀ … yₜ, found from the K V continuations of the K before
+
+In the code B images have K beams each; with greedy decoding and sampling K = 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from .base import Captioner, Features, check_image
+from .checks import check_finite, whole
+
+
+class Captions(NamedTuple):
+    """Generated captions, one for each image.
+
+    Attributes:
+        tokens: int64 (B, T), without the start; after its end a caption is filled with padding.
+        score: (B,), the log-probability of the caption in nats, its end included, among the words that can be
+            generated: all but padding and start.
+        alpha: (B, T, L), the attention weights at each word, zeros after the end; None without attention. With hard
+            attention the region with the largest weight was seen.
+    """
+
+    tokens: Tensor
+    score: Tensor
+    alpha: Tensor | None
+
+
+def greedy(model: Captioner, batch: Mapping[str, Tensor], length: int) -> Captions:
+    """Take the likeliest word each time.
+
+    Args:
+        model: a captioner; it decodes in evaluation mode and is handed back in the mode it came in.
+        batch: has the images.
+        length: the largest number of words, the end included; a caption that has not ended by then stops there.
+
+    Raises:
+        ValueError: ``length`` is not at least 1, or the images are not what the model takes.
+    """
+    return _decode(model, batch, whole("greedy", "length", length), temperature=0.0)
+
+
+def sample(model: Captioner, batch: Mapping[str, Tensor], length: int, temperature: float = 1.0) -> Captions:
+    """Sample each word from p(yₜ)^(1/temperature), with torch's global random numbers.
+
+    Args:
+        model: a captioner.
+        batch: has the images.
+        length: the largest number of words, the end included.
+        temperature: above 0; near 0 it is `greedy`, with 1 the model's own distribution, with more it is flatter.
+
+    Raises:
+        ValueError: the temperature is not above 0; else as in `greedy`.
+    """
+    if not 0 < temperature < math.inf:
+        raise ValueError(f"sample: temperature must be above 0, got {temperature!r}")
+    return _decode(model, batch, whole("sample", "length", length), temperature)
+
+
+def _decode(model: Captioner, batch: Mapping[str, Tensor], length: int, temperature: float) -> Captions:
+    """One caption for each image; with temperature 0 the likeliest word each time."""
+    with _evaluating(model):
+        features = _encode(model, batch)
+        state = model.initial_state(features)
+        B = len(features[0])
+        word = torch.full((B, 1), model.tokens.start, device=features[0].device)  # (B, 1)
+        score = features[0].new_zeros(B)  # (B,)
+        running = torch.ones_like(word[:, 0], dtype=torch.bool)  # (B,)
+        words, alphas = [], []
+        for _ in range(length):
+            logits, state, alpha = model.step(features, state, word)
+            logits = _possible(model, logits[:, 0])  # (B, V)
+            if temperature:
+                # The largest is subtracted first, or a small temperature would make it infinite.
+                p = ((logits - logits.amax(1, keepdim=True)) / temperature).softmax(1)  # (B, V)
+                chosen = torch.multinomial(p, 1)  # (B, 1)
+            else:
+                chosen = logits.argmax(1, keepdim=True)  # (B, 1)
+            word = torch.where(running[:, None], chosen, model.tokens.pad)  # (B, 1)
+            log_p = logits.log_softmax(1).gather(1, word).squeeze(1)  # (B,)
+            score = torch.where(running, score + log_p, score)  # (B,)
+            words.append(word)
+            if alpha is not None:
+                alphas.append(alpha * running[:, None, None])
+            running = running & (word[:, 0] != model.tokens.end)  # (B,)
+            if not running.any():
+                break
+        return Captions(torch.cat(words, 1), score, torch.cat(alphas, 1) if alphas else None)
+
+
+def beam_search(
+    model: Captioner, batch: Mapping[str, Tensor], length: int, beams: int = 5, normalise: float = 0.0
+) -> Captions:
+    """Keep the ``beams`` likeliest beginnings of each image, all images and beams together.
+
+    A beginning that ends is set aside, and the others go on until none of them can become better than the best that
+    has ended. If none has ended within ``length`` words, the best beginning is returned as it is.
+
+    Args:
+        model: a captioner.
+        batch: has the images.
+        length: the largest number of words, the end included.
+        beams: K, at least 1, which is `greedy`; may be more than there are words.
+        normalise: captions are compared by log p / (number of words)^normalise; 0 compares log p, which favours
+            short ones, 1 the mean per word.
+
+    Returns:
+        The best caption of each image. Its score is log p, not normalised.
+
+    Raises:
+        ValueError: ``length`` or ``beams`` is not at least 1, or ``normalise`` not from 0 to 2.
+
+    Examples:
+        >>> from mmtutor.captioning import ShowAttendTell, Tokens
+        >>> model = ShowAttendTell(nn.Identity(), 4, Tokens(9), image="regions")
+        >>> beam_search(model, {"regions": torch.rand(2, 6, 4)}, length=6, beams=3).tokens.shape[0]
+        2
+        >>> sample(model, {"regions": torch.rand(2, 6, 4)}, length=6).tokens.shape[0]
+        2
+    """
+    K, length = whole("beam_search", "beams", beams), whole("beam_search", "length", length)
+    if not 0 <= normalise <= 2:
+        raise ValueError(f"beam_search: normalise must be from 0 to 2, got {normalise!r}")
+    with _evaluating(model):
+        features = _encode(model, batch)
+        B, V, end = len(features[0]), model.tokens.size, model.tokens.end
+        state = tuple(part.expand(B, K, -1) for part in model.initial_state(features))
+        word = torch.full((B, K), model.tokens.start, device=features[0].device)  # (B, K)
+        live = features[0].new_full((B, K), -math.inf)  # (B, K)
+        live[:, 0] = 0  # log p of each beginning; -inf: there is none
+        best, score = live.new_full((B,), -math.inf), live.new_zeros(B)
+        last, slot = word.new_zeros(B), word.new_zeros(B)  # where the best caption ends: its word and its beam
+        on = torch.arange(B, device=word.device)  # images whose search goes on: rows of features, state, word, live
+        parents, words, alphas = [], [], []
+        for t in range(length):
+            logits, state, alpha = model.step(features, state, word)
+            log_p = live.unsqueeze(2) + _possible(model, logits).log_softmax(2)  # (b_t, K, V)
+            live, choice = log_p.flatten(1).topk(K)  # the best of K V continuations
+            parent, word = choice // V, choice % V
+            state = tuple(_take(part, parent) for part in state)
+            parents.append(_rows(parent, on, B))
+            words.append(_rows(word, on, B))
+            if alpha is not None:
+                alphas.append(_rows(_take(alpha, parent), on, B))
+            ended = live.masked_fill(word != end, -math.inf)  # (b_t, K)
+            value, at = (ended / (t + 1) ** normalise).max(1)
+            better = value > best[on]  # (b_t,)
+            row = on[better]
+            best[row], score[row] = value[better], ended.amax(1)[better]
+            last[row], slot[row] = t, at[better]
+            live = live.masked_fill(word == end, -math.inf)  # (b_t, K)
+            # log p only falls, and is negative: this is the best value that a beginning can still get.
+            going = live.amax(1) / length**normalise > best[on]  # (b_t,)
+            if not going.any():
+                break
+            if not going.all():
+                features, state = tuple(part[going] for part in features), tuple(part[going] for part in state)
+                on, word, live = on[going], word[going], live[going]
+        none = best[on] == -math.inf  # images of which no beginning has ended
+        row = on[none]
+        last[row], slot[row], score[row] = len(words) - 1, live.argmax(1)[none], live.amax(1)[none]
+        tokens, chosen = _trace(model, parents, words, alphas, last, slot)
+        return Captions(tokens, score, chosen)
+
+
+def _trace(
+    model: Captioner, parents: list[Tensor], words: list[Tensor], alphas: list[Tensor], last: Tensor, slot: Tensor
+) -> tuple[Tensor, Tensor | None]:
+    """Follow each best caption back from its last word (B,), which stands in a slot (B,) of its step."""
+    T = int(last.max()) + 1
+    tokens = words[0].new_full((len(last), T), model.tokens.pad)  # (B, T)
+    alpha = alphas[0].new_zeros(len(last), T, alphas[0].shape[2]) if alphas else None  # (B, T, L)
+    for t in reversed(range(T)):
+        there = t <= last  # (B,)
+        tokens[:, t] = torch.where(there, words[t].gather(1, slot[:, None])[:, 0], model.tokens.pad)
+        if alpha is not None:
+            alpha[:, t] = _take(alphas[t], slot[:, None])[:, 0] * there[:, None]
+        slot = torch.where(there, parents[t].gather(1, slot[:, None])[:, 0], slot)  # (B,)
+    return tokens, alpha
+
+
+def _take(values: Tensor, index: Tensor) -> Tensor:
+    """``values[b, index[b, k]]`` of (B, K, n) for an index (B, k)."""
+    return values.gather(1, index.unsqueeze(2).expand(-1, -1, values.shape[2]))  # (B, k, n)
+
+
+def _rows(values: Tensor, on: Tensor, B: int) -> Tensor:
+    """Values of the images ``on`` at their rows among B, zeros elsewhere."""
+    return values.new_zeros(B, *values.shape[1:]).index_copy(0, on, values)  # (B, ...)
+
+
+def _possible(model: Captioner, logits: Tensor) -> Tensor:
+    """Logits (…, V) in which padding and the start, which are no words, are impossible."""
+    logits = logits.clone()  # (..., V)
+    logits[..., [model.tokens.pad, model.tokens.start]] = -math.inf
+    return logits
+
+
+@contextmanager
+def _evaluating(model: nn.Module) -> Iterator[None]:
+    """Evaluation mode without gradients; every part is left in the mode it came in."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        with torch.no_grad():
+            yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
+# ---- messages
+
+
+def _encode(model: Captioner, batch: Mapping[str, Tensor]) -> Features:
+    """The features of the images, or an error if images or features are not what they should be."""
+    features = model.encode_image(check_image(model, batch))
+    check_finite(type(model).__name__, f"the encoding of {model.image}", features[0])
+    return features
