@@ -27,7 +27,12 @@ it.
 | Wₐ aᵢ | ``keys``, computed once for an image | (B, L, A) |
 | hₜ | ``h``, for R captions of each image at once | (B, R, H) |
 | αₜ, zₜ | ``alpha``, ``z``: attention weights, context vector | (B, R, L), (B, R, D) |
-| yₜ | ``caption[..., t]``; y₀ is ``<start>`` | (B, R, T) |
+| yₜ | ``caption[..., t]``, t from 0 to T; y₀ is ``<start>``, the last is ``<end>`` | (B, R, T + 1) |
+| E, f | ``embedding``, ``gate`` | |
+| Wₐ, Wₕ, w | ``key``, ``query``, ``score`` | |
+| Lₕ, L_z, Lₒ | ``from_h``, ``from_z``, ``output`` | |
+
+Linear layers have biases, which are not written in the equations.
 
 | file | what is in it |
 | --- | --- |

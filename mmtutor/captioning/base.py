@@ -1,7 +1,7 @@
 """What all captioners share, and what their batches must be.
 
-A batch has the image, such as ``"scene"`` (B, …), and ``"caption"``, int64 (B, T) or (B, R, T) with R captions of each
-image.
+A batch has the image, such as ``"scene"`` (B, …), and ``"caption"``, int64 (B, T + 1) or (B, R, T + 1) with R captions
+of each image: the start, and T words, the end among them.
 """
 
 from __future__ import annotations
@@ -39,10 +39,10 @@ class TeacherForcing(NamedTuple):
     """What a captioner computes when it reads the true captions.
 
     Attributes:
-        logits: of each next word, (B, R, T - 1, V).
-        target: the next words, int64 (B, R, T - 1).
-        log_alpha: log αₜ, (B, R, T - 1, L); None without attention.
-        log_s: log αₜ[sₜ] of the sampled regions, (B, R, T - 1), zero where none was sampled; None without attention.
+        logits: of each next word, (B, R, T, V).
+        target: the next words, int64 (B, R, T).
+        log_alpha: log αₜ, (B, R, T, L); None without attention.
+        log_s: log αₜ[sₜ] of the sampled regions, (B, R, T), zero where none was sampled; None without attention.
 
     What stands where ``target`` is padding has no meaning.
     """
@@ -136,7 +136,7 @@ def check_image(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
 
 
 def check_captions(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
-    """The captions of a batch, int64 (B, R, T), cut to the longest; images are checked too.
+    """The captions of a batch, int64 (B, R, T + 1), cut to the longest; images are checked too.
 
     Values are looked at on the CPU: a GPU is waited for once.
     """

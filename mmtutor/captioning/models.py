@@ -83,21 +83,22 @@ class ShowAndTell(Captioner):
 
     def forward(self, batch: Mapping[str, Tensor]) -> TeacherForcing:
         """Read the true captions, and predict each next word."""
-        caption = check_captions(self, batch)  # (B, R, T)
-        B, R, T = caption.shape
+        caption = check_captions(self, batch)  # (B, R, T + 1)
+        inputs, target = caption[..., :-1], caption[..., 1:]
+        B, R, T = target.shape
         (x,) = self.encode_image(batch[self.image])
         image = x.view(B, 1, 1, -1).expand(B, R, 1, -1)  # (B, R, 1, E)
-        inputs = torch.cat([image, self.embedding(caption[..., :-1])], 2)  # (B, R, T, E)
-        h, _ = self.lstm(inputs.flatten(0, 1))
-        h = h.view(B, R, T, -1)[:, :, 1:]  # (B, R, T - 1, H)
-        logits = self.output(self.dropout(h))  # (B, R, T - 1, V)
-        return TeacherForcing(logits, caption[..., 1:])
+        x = torch.cat([image, self.embedding(inputs)], 2)  # (B, R, T + 1, E)
+        h, _ = self.lstm(x.flatten(0, 1))
+        h = h.view(B, R, T + 1, -1)[:, :, 1:]  # (B, R, T, H)
+        logits = self.output(self.dropout(h))  # (B, R, T, V)
+        return TeacherForcing(logits, target)
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """−Σₜ log p(yₜ), the mean over captions, in nats; padding is ignored.
 
         Args:
-            batch: the image, and ``"caption"`` int64 (B, T) or (B, R, T) with R captions of each.
+            batch: the image, and ``"caption"`` int64 (B, T + 1) or (B, R, T + 1) with R captions of each.
 
         Raises:
             TypeError: the captions are not int64.
@@ -141,9 +142,10 @@ class ShowAttendTell(Captioner):
         hidden: units of the LSTM, H.
         attend: units of the attention, A.
         attention: `SoftAttention` (None) or `HardAttention`.
-        read_first: first read the last word, then attend; not the other way round.
+        read_first: the LSTM reads the previous word before the model attends, not after.
         doubly_stochastic: λ of the doubly stochastic term.
-        tau: τ in it, which changes its value but no gradient; None is T/L with the T of each caption.
+        tau: τ in it, which changes its value but no gradient; None is T/L, T the number of words of each caption, its
+            end included, start and padding not.
         dropout: dropout probability, before the next word is predicted.
         vectors: word vectors to start from, (V, E).
         freeze_vectors: do not train them.
@@ -237,26 +239,27 @@ class ShowAttendTell(Captioner):
 
     def forward(self, batch: Mapping[str, Tensor]) -> TeacherForcing:
         """Read the true captions word by word, then predict each next word."""
-        caption = check_captions(self, batch)  # (B, R, T)
-        B, R, T = caption.shape
+        caption = check_captions(self, batch)  # (B, R, T + 1)
+        inputs, target = caption[..., :-1], caption[..., 1:]
+        B, R, T = target.shape
         features = self.encode_image(batch[self.image])
         state = tuple(part.expand(B, R, -1) for part in self.initial_state(features))
-        embedded = self.embedding(caption[..., :-1])  # (B, R, T - 1, E)
+        embedded = self.embedding(inputs)  # (B, R, T, E)
         sampled = self.attention.sampled(state[0])  # (B, R, 1)
         steps = []
-        for t in range(T - 1):
+        for t in range(T):
             state, log_alpha, log_s = self.advance(features, state, embedded[:, :, t], sampled)
             steps.append((state[0], state[2], log_alpha, log_s))
         # Equation 7, for all words at once.
         h, z, log_alpha, log_s = (torch.stack(values, 2) for values in zip(*steps, strict=True))
-        logits = self.output(self.dropout(embedded + self.from_h(h) + self.from_z(z)))  # (B, R, T - 1, V)
-        return TeacherForcing(logits, caption[..., 1:], log_alpha, log_s)
+        logits = self.output(self.dropout(embedded + self.from_h(h) + self.from_z(z)))  # (B, R, T, V)
+        return TeacherForcing(logits, target, log_alpha, log_s)
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """−Σₜ log p(yₜ) + λ Σᵢ (τ − Σₜ αₜᵢ)² and what `HardAttention` adds, the mean over captions.
 
         Args:
-            batch: the image, and ``"caption"`` int64 (B, T) or (B, R, T) with R captions of each.
+            batch: the image, and ``"caption"`` int64 (B, T + 1) or (B, R, T + 1) with R captions of each.
 
         Returns:
             ``"loss"``; ``"words"``, −Σₜ log p(yₜ) in nats; ``"doubly_stochastic"``, Σᵢ (τ − Σₜ αₜᵢ)², not weighted.
@@ -275,10 +278,10 @@ class ShowAttendTell(Captioner):
         words = -log_p.mean()  # ()
         alpha = log_alpha.exp() * real.unsqueeze(3)  # (B, R, T, L)
         tau = real.sum(2, keepdim=True) / alpha.shape[3] if self.tau is None else self.tau
-        doubly_stochastic = (tau - alpha.sum(2)).square().sum(2).mean()  # ()
+        penalty = (tau - alpha.sum(2)).square().sum(2).mean()  # ()
         attention = self.attention.loss(log_p, (log_s * real).sum(2), alpha, log_alpha)  # ()
-        loss = words + self.doubly_stochastic * doubly_stochastic + attention  # ()
-        return {"loss": loss, "words": words, "doubly_stochastic": doubly_stochastic}
+        loss = words + self.doubly_stochastic * penalty + attention  # ()
+        return {"loss": loss, "words": words, "doubly_stochastic": penalty}
 
     def step(self, features: Features, state: State, last: Tensor) -> tuple[Tensor, State, Tensor]:
         """One word of the decoder; see `Captioner.step`."""
