@@ -2,6 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 PIP_ARGS ?=
+# How many processes share the tests; a file's tests stay together, and so do the cells of a notebook.
+WORKERS ?= 2
+SIDE_BY_SIDE := -n $(WORKERS) --dist loadfile
 # In a container one is root, and JupyterLab wants to be told that this is meant. LAB_ARGS=--no-browser opens no window.
 LAB_ARGS ?= $(if $(filter 0,$(shell id -u)),--allow-root)
 export OMP_NUM_THREADS ?= 1
@@ -21,10 +24,10 @@ check: .venv/ready
 	$(BIN)/lint-imports
 
 unit: .venv/ready
-	$(BIN)/pytest -p no:nbval
+	$(BIN)/pytest -p no:nbval $(SIDE_BY_SIDE) --no-loadscope-reorder  # the last are docstrings: they are short
 
 notebooks-test: .venv/ready
-	$(BIN)/pytest --nbval notebooks/
+	$(BIN)/pytest --nbval notebooks/ $(SIDE_BY_SIDE)  # begins with those that have most cells
 
 site: .venv/ready  ## build the site into site/
 	$(BIN)/mkdocs build --strict

@@ -34,7 +34,7 @@ def sample_notebook() -> NotebookNode:
     picture.metadata["image/png"] = {"alt": "A line that [rises] by $1 a *step*"}
     player = f'<figure><audio controls aria-label="A hum" src="data:audio/wav;base64,{wav}"></audio></figure>'
     text = (
-        "# A sample of everything\n\nShort text with $x_1$.\n\n$$\\begin{aligned} p(z \\mid x) &= 1 \\\\ q &= 2 "
+        "# 99 · A sample of everything\n\nShort text with $x_1$.\n\n$$\\begin{aligned} p(z \\mid x) &= 1 \\\\ q &= 2 "
         "\\end{aligned}$$\n\nSee `mmtutor.training.fit`, `mmtutor.nothing.here` and [this](99_sample.ipynb#below)."
         "\n\n## Below"
     )

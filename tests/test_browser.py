@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import nbformat
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+
+from tools import pages
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = (
@@ -29,14 +34,21 @@ class Quiet(SimpleHTTPRequestHandler):
         pass
 
 
-@pytest.fixture(scope="module")
-def address(built_site: Path) -> Iterator[str]:
-    """Of the built site, served on this machine only."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(built_site))) as server:
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a folder that is served on this machine only, at a free port."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
         server.daemon_threads = True
         Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+@pytest.fixture(scope="module")
+def address(built_site: Path) -> Iterator[str]:
+    """Of the built site."""
+    with served(built_site) as address:
+        yield address
 
 
 @pytest.fixture(scope="module")
@@ -67,19 +79,31 @@ def watch(context: BrowserContext, address: str) -> list[str]:
     return wrong
 
 
-def test_gate_page_with_faults(browser: Browser, built_site: Path, address: str):
+def test_gate_page_with_faults(browser: Browser, tmp_path: Path):
     faults = '<script>nothing()</script><img src="none.png"><script src="http://localhost:9/x.js"></script>'
-    (built_site / "faults.html").write_text(faults)
-    with browser.new_context() as context:
+    (tmp_path / "faults.html").write_text(faults)
+    with served(tmp_path) as address, browser.new_context() as context:
         wrong = watch(context, address)
         context.new_page().goto(address + "faults.html", wait_until="load")
-    (built_site / "faults.html").unlink()
     for fault in ("asks http://localhost:9", "404", "nothing is not defined"):
         assert any(fault in text for text in wrong), wrong
 
 
 def width(page: Page) -> int:
     return int(page.evaluate("document.documentElement.scrollWidth"))
+
+
+# Formulas whose hidden copy for screen readers sticks out on the right: at the end of a line it would widen the page.
+STICKING_OUT = """[...document.querySelectorAll("mjx-container")].filter(formula => {
+    const copy = formula.querySelector("mjx-assistive-mml");
+    return copy.getBoundingClientRect().right > formula.getBoundingClientRect().right + 1;
+}).map(formula => formula.textContent)"""
+
+
+# Texts that are seen and not cut off.
+WHOLE = """boxes => boxes.filter(box => box.checkVisibility({visibilityProperty: true})
+    && box.scrollWidth <= box.clientWidth + 1 && box.scrollHeight <= box.clientHeight + 1)
+    .map(box => box.textContent.trim())"""
 
 
 def test_every_page_fits_and_shows_its_figures(context: BrowserContext, built_site: Path, address: str):
@@ -93,6 +117,7 @@ def test_every_page_fits_and_shows_its_figures(context: BrowserContext, built_si
         for formula in page.locator(".arithmatex").all()[:3]:
             expect(formula.locator("mjx-container")).to_have_count(1)
         assert page.locator("mjx-merror").count() == 0, page.url
+        assert page.evaluate(STICKING_OUT) == [], page.url
         assert page.locator("audio:not([aria-label])").count() == 0, page.url
 
 
@@ -107,15 +132,65 @@ def test_chapter_has_formulas_figure_and_sound(context: BrowserContext, address:
     assert width(page) <= (page.viewport_size or {"width": 0})["width"]
 
 
-def test_search_finds_the_chapter(context: BrowserContext, address: str):
-    page = context.new_page()
+def hits(page: Page, address: str, words: str) -> list[tuple[str, str]]:
+    """What the search box shows for some words: address within the site and heading, best first."""
     page.goto(address)
     if page.locator("label.md-header__button[for=__search]").is_visible():
         page.locator("label.md-header__button[for=__search]").click()
     page.locator("input.md-search__input").click()
-    page.keyboard.type("sample of everything", delay=5)
-    page.locator(".md-search-result__link").first.wait_for()
-    assert SAMPLE in (page.locator(".md-search-result__link").first.get_attribute("href") or "")
+    page.keyboard.type(words, delay=5)
+    expect(page.locator(".md-search-result__meta")).to_contain_text("matching document")
+    links = page.locator(".md-search-result__link")
+    links.first.wait_for()
+    found = links.evaluate_all("links => links.map(a => [a.href, a.querySelector('h1, h2')?.textContent ?? ''])")
+    return [(re.sub(r"\?[^#]*", "", href.removeprefix(address)), heading) for href, heading in found]
+
+
+def test_search_finds_the_chapter(context: BrowserContext, address: str):
+    assert hits(context.new_page(), address, "sample of everything")[0][0] == SAMPLE
+
+
+@pytest.mark.parametrize(
+    ("words", "first"),
+    [
+        ("modality", "chapters/01_"),
+        ("missing modality", "chapters/(01|10)_"),
+        ("cross-modal fusion", "chapters/02_"),
+        ("attention weights", "chapters/04_"),
+        ("Show Attend and Tell", "chapters/04_"),
+        ("beam search", "chapters/04_"),
+        ("BLEU", "chapters/04_"),
+        ("MFM", "chapters/08_"),
+        ("product of experts", "chapters/10_"),
+        ("PoE", "chapters/10_"),
+        ("mixture of experts", "chapters/10_"),
+        ("variational autoencoder", "chapters/10_"),
+        ("amortisation gap", "chapters/11_"),
+        ("install", "$"),
+        ("GPU", "$"),
+    ],
+)
+def test_search_finds_the_page_that_teaches_it(browser: Browser, address: str, words: str, first: str):
+    with browser.new_context() as context:
+        found = hits(context.new_page(), address, words)
+        assert re.match(first, found[0][0]), found[:5]
+
+
+def test_a_chapter_shows_its_number_wherever_it_is_named(context: BrowserContext, built_site: Path, address: str):
+    page = context.new_page()
+    paths = sorted((built_site / "chapters").glob("*.ipynb"))
+    titles = [pages.page(nbformat.read(path, as_version=4), path.stem).title for path in paths]
+    assert len(titles) >= 8
+    for n, path in enumerate(paths):
+        page.goto(f"{address}chapters/{path.stem}/", wait_until="domcontentloaded")
+        assert page.title() == f"{titles[n]} - mmtutor"
+        assert page.locator("article h1").inner_text().removesuffix("¶") == titles[n]
+        if (menu := page.locator("label.md-header__button[for=__drawer]")).is_visible():
+            menu.click()
+        sidebar = page.locator(".md-nav--primary .md-ellipsis").evaluate_all(WHOLE)  # or what comes out of the menu
+        assert [title for title in titles if title not in sidebar] == []
+        for way, title in (("prev", ["Home", *titles][n]), ("next", [*titles, "Map"][n + 1])):
+            assert page.locator(f".md-footer__link--{way} .md-ellipsis").evaluate_all(WHOLE) == [title]
 
 
 def test_dark_mode(context: BrowserContext, address: str):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -116,6 +117,25 @@ def test_saving_in_jupyter_writes_both_files(pair: Path):
 def test_nbval_passes_from_any_folder(house: Path, tmp_path: Path):
     done = pytest_in(tmp_path, "--nbval", house / "notebooks")
     assert (done.returncode, "3 passed" in done.stdout) == (0, True), done.stdout
+
+
+def test_side_by_side_each_notebook_keeps_one_kernel_and_its_order(house: Path, tmp_path: Path):
+    shutil.copytree(house, tmp_path, dirs_exist_ok=True)
+    shutil.rmtree(tmp_path / "notebooks")
+    (tmp_path / "notebooks").mkdir()
+    for name in ("a", "b", "c"):
+        code = ["import os\nseen = [0]"]
+        code += [f"assert seen[-1] == {n}\nseen.append({n + 1})" for n in range(8)]
+        code += [f"print(os.getpid(), os.getppid(), seen, file=open({str(tmp_path / name)!r}, 'w'))"]
+        notebook = nbformat.v4.new_notebook(cells=list(map(nbformat.v4.new_code_cell, code)))
+        nbformat.write(notebook, tmp_path / "notebooks" / f"{name}.ipynb")
+    done = pytest_in(tmp_path, "--nbval", "notebooks", "-n", "2", "--dist", "loadfile")
+    assert (done.returncode, "30 passed" in done.stdout) == (0, True), done.stdout
+    kernels, workers, seen = zip(*[(tmp_path / name).read_text().split(" ", 2) for name in "abc"], strict=True)
+    assert (len(set(kernels)), len(set(workers)), set(seen)) == (3, 2, {f"{[*range(9)]}\n"})
+    for kernel in kernels:  # each has ended
+        with pytest.raises(ProcessLookupError):
+            os.kill(int(kernel), 0)
 
 
 def test_gate_changed_digit_of_a_claim(pair: Path):

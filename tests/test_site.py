@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from collections.abc import Callable
@@ -76,7 +77,7 @@ def outside_loads(site: Path) -> list[str]:
 def test_page_has_everything_a_reader_needs():
     made = pages.page(sample_notebook(), "99_sample")
     text = made.markdown
-    assert (made.title, made.summary) == ("A sample of everything", "Short text with $x_1$.")
+    assert (made.title, made.summary) == ("99 · A sample of everything", "Short text with $x_1$.")
     assert "````" in text
     assert "\x1b" not in text
     assert "red ```" in text
@@ -127,6 +128,18 @@ def test_gate_notebook_without_title():
     notebook.cells.pop(0)
     with pytest.raises(ValueError, match="# Title"):
         pages.page(notebook, "99_sample")
+
+
+@pytest.mark.parametrize(
+    "title", ["A sample", "98 · A sample", "099 · A sample", "99. A sample", "99: A sample", "99 ·A"]
+)
+def test_gate_title_without_the_number_of_the_chapter(title: str):
+    notebook = sample_notebook()
+    notebook.cells[0].source = f"# {title}\n\nText."
+    with pytest.raises(ValueError, match="99_sample: the title must begin with its number, '# 99 · …'"):
+        pages.page(notebook, "99_sample")
+    notebook.cells[0].source = "# 7 · A sample\n\nText."
+    assert pages.page(notebook, "07_sample").title == "7 · A sample"
 
 
 def test_gate_link_to_nowhere(tmp_path: Path):
@@ -215,7 +228,7 @@ def test_claims_page(tmp_path: Path):
         ({"values": {"late": [1.0], "early": [0.5]}}, "one value for each of 3 seeds"),
     ],
 )
-def test_gate_verdict_that_its_figures_do_not_give(tmp_path: Path, changes: dict[str, object], message: str):
+def test_gate_verdict_that_its_numbers_do_not_give(tmp_path: Path, changes: dict[str, object], message: str):
     (tmp_path / "fusion.json").write_text(result_file(**changes))
     with pytest.raises(ValueError, match=message):
         verdicts.claims_page(tmp_path)
@@ -307,7 +320,7 @@ def test_gate_vae_table_that_its_file_does_not_give(tmp_path: Path, change: Any,
         vae_map.vae_table(vae_file(tmp_path, change))
 
 
-def test_a_model_without_figures_has_dashes(tmp_path: Path):
+def test_a_model_without_numbers_has_dashes(tmp_path: Path):
     text = vae_map.vae_table(vae_file(tmp_path, lose(": MMVAE+")))
     assert "| MMVAE+ |" + " – |" * 7 in text
     assert text.count("–") == 7 + 2 + 1  # those, the world's without the coordinated ones, and what a dash means
@@ -324,6 +337,22 @@ def test_a_page_asks_for_the_vae_table(tmp_path: Path):
     assert site.on_page_markdown("another page", config=config) == "another page"
     with pytest.raises(PluginError, match=r"vae\.json: JSONDecodeError"):
         site.on_page_markdown(page, config=config)
+
+
+def test_a_page_says_how_much_it_counts_in_the_search(built_site: Path):
+    index = json.loads((built_site / "search" / "search_index.json").read_text())
+    boost = {entry["location"].partition("#")[0]: entry["boost"] for entry in index["docs"]}
+    assert boost["chapters/01_digit_world/"] > boost["chapters/99_sample/"] == boost[""] > boost["api/training/"]
+    page: Any = SimpleNamespace(file=SimpleNamespace(src_uri="about.md"), meta={"search": {"exclude": True}})
+    assert site.on_page_content("text", page) == "text"
+    assert page.meta == {"search": {"exclude": True}}  # a page's own word stands
+
+
+def test_the_home_page_lists_each_chapter_by_its_title(built_site: Path):
+    text = html.unescape((built_site / "index.html").read_text())
+    for path in (built_site / "chapters").glob("*.ipynb"):
+        title = pages.page(nbformat.read(path, as_version=4), path.stem).title
+        assert f'<a href="chapters/{path.stem}/">{title}</a>' in text
 
 
 def test_the_map_is_on_the_site(built_site: Path):

@@ -38,7 +38,7 @@ def page(notebook: NotebookNode, name: str) -> Page:
         name: of the file without its suffix; figures are named after it.
 
     Raises:
-        ValueError: the notebook has no title, or a figure or a sound has no alternative text.
+        ValueError: the notebook has no title or one without its number, or a figure or a sound has no alternative text.
     """
     title, summary = front(notebook, name)
     made = Page(name, title, summary)
@@ -62,10 +62,12 @@ def page(notebook: NotebookNode, name: str) -> Page:
 
 
 def front(notebook: NotebookNode, name: str) -> tuple[str, str]:
-    """Title and first paragraph."""
+    """Title and first paragraph; the title of ``04_name`` begins with ``4 ·``, so that every place shows the number."""
     first = notebook.cells[0].source if notebook.cells else ""
     if (title := TITLE.search(first)) is None:
         raise ValueError(f"{name}: the first cell must be text that opens with '# Title'")
+    if (number := re.match(r"\d+(?=_)", name)) and not title[1].startswith(opening := f"{int(number[0])} · "):
+        raise ValueError(f"{name}: the title must begin with its number, '# {opening}…'")
     summary = first[title.end() :].strip().split("\n\n")[0]
     return title[1].strip(), " ".join(summary.split())
 

@@ -17,6 +17,7 @@ import nbformat
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
+from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # MkDocs loads this file by its path
 from tools import pages, slides, vae_map, verdicts
@@ -24,6 +25,9 @@ from tools import pages, slides, vae_map, verdicts
 MATHJAX = Path(mathjax.__file__).parent / "static" / "mathjax" / "es5"
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
 FENCE = re.compile(r"^(`{3,}).*?^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
+# How much a word counts in the search, by the page that has it: a chapter teaches a term, other pages mention it; what
+# all chapters speak of is explained in chapter 1, and what both chapters on the MFM speak of in chapter 8.
+WEIGHTS = {"chapters/01_": 3.0, "chapters/08_": 2.0, "chapters/": 1.0, "index.md": 1.0, "": 0.1}
 OBJECT = re.compile(r"(?<![\[`])`(mmtutor(?:\.\w+)+)`(?![\]`])")
 
 _chapters: list[pages.Page] = []  # of the build that is going on
@@ -93,6 +97,13 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
     return link(markdown)
 
 
+def on_page_content(html: str, page: Page, **_: object) -> str:
+    """Tell the search how much this page counts, unless its front matter does."""
+    weight = next(w for start, w in WEIGHTS.items() if page.file.src_uri.startswith(start))
+    page.meta.setdefault("search", {"boost": weight})
+    return html
+
+
 def link(markdown: str) -> str:
     """Make `` `mmtutor.x.Y` `` a link where the library's pages have that object, outside fenced code."""
     tag = r'<autoref identifier="\1" optional><code>\1</code></autoref>'
@@ -110,8 +121,8 @@ def chapters(folder: Path) -> list[pages.Page]:
 
 
 def chapter_table() -> str:
-    """One line per chapter: number and title, first paragraph."""
-    lines = [f"| [{int(c.name[:2])}. {c.title}](chapters/{c.name}.md) | {c.summary} |" for c in _chapters]
+    """One line per chapter: title, first paragraph."""
+    lines = [f"| [{c.title}](chapters/{c.name}.md) | {c.summary} |" for c in _chapters]
     return "\n".join(["| chapter | what it shows |", "| --- | --- |", *lines]) if lines else ""
 
 

@@ -4,7 +4,7 @@
 | --- | --- |
 | ``reading.py`` | a classifier's scores, which examples are right, intervals, tables of mistakes |
 | ``captions.py`` | generated captions: what is true of them, where the attention was, BLEU |
-| ``generation.py`` | what a model made: coherence, distance from the data, style, what a code knows |
+| ``generation.py`` | generated modalities: coherence, Fréchet distance, style; linear probe of latent codes |
 """
 
 from mmtutor.metrics.captions import (
