@@ -123,9 +123,9 @@ class Setting(NamedTuple):
 
 
 class Model(NamedTuple):
-    """A model, the options of each side, and what the check of loss and gradient replaces for definitions to be equal.
+    """A model, the options of each side, and what the check of loss and gradient replaces for equal definitions.
 
-    ``remark`` says how far they are.
+    ``remark`` says in what the definitions differ.
     """
 
     ours: type[Any]  # a MultimodalVAE; the classes differ in their arguments
@@ -170,14 +170,14 @@ MODELS = {
         MMVAE,
         {"k": K, "objective": "dreg"},
         {"K": K, "loss": "dreg_looser", **NORMAL},
-        remark="the gradient; as loss we tell the bound, they Σ w log w, whose gradient it is",
+        remark="the gradient; our loss is the bound, theirs is Σ w log w, whose gradient it is",
     ),
     "MoPoE": Model(
         MoPoE,
         {},
         {},
         {"mmtutor.vae.mopoe.choose": by_place, "multivae.models.MoPoE._poe_fusion": lambda _, *experts: poe(*experts)},
-        "without theirs of p(z) in the set of all modalities, and with sets by place, theirs; ours draws for each example",
+        "without their p(z) in the set of all modalities, and with their sets, by place in the batch; ours are drawn",
     ),
     "MVTCAE": Model(MVTCAE, {"alpha": 0.9}, {"alpha": 0.9, "beta": 1.0}),
 }
@@ -254,11 +254,11 @@ def check(name: str, setting: Setting, size: int) -> float:
             loss = steps[side]()
             seen[side] = loss, torch.cat([p.grad.flatten() for p in ours.parameters() if p.grad is not None])
     (loss, gradient), (their_loss, their_gradient) = seen["ours"], seen["multivae"]
-    apart = [] if model.our_options.get("objective") == "dreg" else [float((loss / their_loss - 1).abs())]
-    apart.append(float((gradient - their_gradient).norm() / their_gradient.norm()))
-    if max(apart) > TOLERANCE:
-        raise AssertionError(f"{name}: loss and gradient are apart by {apart}, relative to multivae's")
-    return max(apart)
+    errors = [] if model.our_options.get("objective") == "dreg" else [float((loss / their_loss - 1).abs())]
+    errors.append(float((gradient - their_gradient).norm() / their_gradient.norm()))
+    if max(errors) > TOLERANCE:
+        raise AssertionError(f"{name}: loss and gradient differ by {errors}, relative to multivae's")
+    return max(errors)
 
 
 def networks_alone(setting: Setting, size: int) -> Callable[[], None]:
@@ -268,9 +268,9 @@ def networks_alone(setting: Setting, size: int) -> Callable[[], None]:
     z.requires_grad_()
 
     def step() -> None:
-        made = [encoder(batch[s]) for s, encoder in networks[0].items()]
-        made += [decoder(z) for decoder in networks[1].values()]
-        torch.autograd.backward(made, [x.detach() for x in made])
+        outputs = [encoder(batch[s]) for s, encoder in networks[0].items()]
+        outputs += [decoder(z) for decoder in networks[1].values()]
+        torch.autograd.backward(outputs, [x.detach() for x in outputs])
         for p in (z, *(p for group in networks for network in group.values() for p in network.parameters())):
             p.grad = None
 
@@ -282,11 +282,11 @@ def compare(setting: str, size: int, repeats: int) -> dict[str, float]:
     print(f"\n{setting + ', batch ' + str(size):<36} multivae       ours   ratio  loss and gradient agree to")
     ratios = {}
     for name, model in MODELS.items():
-        apart = check(name, SETTINGS[setting], size)
+        error = check(name, SETTINGS[setting], size)
         seconds = alternate(sides(name, SETTINGS[setting], size)[1], repeats)
         ratios[name] = seconds["multivae"] / seconds["ours"]
         times = f"{1000 * seconds['multivae']:6.1f} ms {1000 * seconds['ours']:6.1f} ms {ratios[name]:7.2f}"
-        print(f"{name:>34} {times}  {apart:.0e}{' *' if model.remark else ''}", flush=True)
+        print(f"{name:>34} {times}  {error:.0e}{' *' if model.remark else ''}", flush=True)
     alone = alternate({"networks": networks_alone(SETTINGS[setting], size)}, repeats)["networks"]
     print(f"{'each network once, without a model':>34} {1000 * alone:20.1f} ms")
     return ratios

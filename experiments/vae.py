@@ -2,10 +2,11 @@
 
 First the linear-Gaussian world, whose posteriors are known: decoders are the true ones, encoders are linear, and what
 each objective makes of them is compared with the truth. Then triples of a handwritten digit, a house number and the
-digit's word. All models of a seed have the same decoders and single encoders (JMVAE and TELBO have a joint one
-besides), data and number of steps. What all models share and the α of JMVAE and of MVTCAE were chosen on the valid
-split, from few tries; all else is as its paper or its class has it. EvaluationClassifiers, classifiers trained on other draws of the
-train split, read what is made; their own accuracy is among the numbers. Stops and resumes seed by seed.
+digit's word. All models of a seed have the same decoders and encoders of one modality (JMVAE and TELBO have a joint
+encoder besides), data and number of steps. What all models share and the α of JMVAE and of MVTCAE were chosen on the
+valid split, from few tries; all else is as its paper or its class has it. Evaluation classifiers, trained on other
+draws of the train split, classify what is generated; their own accuracy is among the numbers. Stops and resumes seed
+by seed.
 """
 
 from __future__ import annotations
@@ -35,11 +36,13 @@ from mmtutor.vae import (
     MMVAEPlus,
     MoPoE,
     MultimodalVAE,
+    average,
     categorical,
     from_network,
     gaussian,
     mean_of,
     product,
+    product_of_posteriors,
     stacked,
 )
 
@@ -84,31 +87,32 @@ def coherent(larger: str, smaller: str, source: str, what: str = "one modality g
 
 def sharper(better: str, worse: str, source: str, what: str = "from the word") -> Claim:
     """A row that compares Fréchet distances, the smaller being better."""
-    return Claim(f"{better} makes better pictures {what} than {worse}", source, f"log FD {what}: {worse}",
+    return Claim(f"{better} generates better pictures {what} than {worse}", source, f"log FD {what}: {worse}",
                  f"log FD {what}: {better}", "log of the Fréchet distance, mean over both kinds of pictures",
                  show=(f"FD {what}: {worse}", f"FD {what}: {better}"))  # fmt: skip
 
 
 CLAIMS = [
-    *(Claim(f"World: {name} infers from one modality as it should, within .01 nats", OURS, "world: .01 nats",
+    *(Claim(f"World: {name}'s posterior of one modality is exact, within .01 nats", OURS, "world: .01 nats",
             f"world: {name}, one modality", "nats of KL from the exact posterior",
             show=(f"world: {name}, all modalities",)) for name in EXACT),
-    *(Claim(f"World: {name} does not; its experts are narrower than the posterior of their modality", OURS, "one",
+    *(Claim(f"World: {name}'s experts are narrower than the exact posterior of their modality", OURS, "one",
             f"world: {name}, width", "share of the exact standard deviation",
-            show=(f"world: {name}, one modality", f"world: {name}, all modalities", "world: width of the joint posterior"))
+            show=(f"world: {name}, one modality", f"world: {name}, all modalities",
+                  "world: width of the joint posterior"))
       for name in NARROW),
-    Claim("World: MVTCAE infers from all modalities within .01 nats, with experts that are no posteriors", OURS,
+    Claim("World: MVTCAE's posterior of all modalities is exact, within .01 nats; its experts are no posteriors", OURS,
           "world: .01 nats", "world: MVTCAE, all modalities", "nats of KL from the exact posterior",
           show=("world: MVTCAE, one modality", "world: MVTCAE, width")),
     Claim("The product of two of JMVAE's surrogates is more coherent with the prior counted once than twice", OURS,
           "coherence, two modalities given: JMVAE", "coherence, two modalities given: JMVAE, naive product",
           "share of examples"),
-    Claim("A joint encoder that is given zeros for what is missing makes less coherent modalities than a surrogate", SUZUKI,
+    Claim("A joint encoder that is given zeros for missing modalities is less coherent than a surrogate", SUZUKI,
           "coherence, one modality given: JMVAE", "coherence, one modality given: zeros", "share of examples"),
-    Claim("… than a product of experts", OURS, "coherence, one modality given: MVAE", "coherence, one modality given: zeros",
-          "share of examples"),
-    Claim("… than a mixture of experts", OURS, "coherence, one modality given: MMVAE", "coherence, one modality given: zeros",
-          "share of examples"),
+    Claim("… than a product of experts", OURS,
+          "coherence, one modality given: MVAE", "coherence, one modality given: zeros", "share of examples"),
+    Claim("… than a mixture of experts", OURS,
+          "coherence, one modality given: MMVAE", "coherence, one modality given: zeros", "share of examples"),
     coherent("MMVAE", "MVAE", SHI),
     sharper("MVAE", "MMVAE", DAUNHAWER),
     sharper("MVTCAE", "MMVAE", OURS),
@@ -123,26 +127,26 @@ CLAIMS = [
     sharper("MVTCAE", "MoPoE", "Hwang 2021"),
     sharper("MMVAE+", "MMVAE", PALUMBO),
     coherent("MMVAE+", "MMVAE", PALUMBO),
-    Claim("MMVAE+: private codes keep to style; a linear probe reads fewer than two digits in ten off them", PALUMBO,
-          "two in ten", "probe: MMVAE+, private", "accuracy",
+    Claim("MMVAE+: private latents hold style alone; a linear probe of them gets fewer than two digits in ten right",
+          PALUMBO, "two in ten", "probe: MMVAE+, private", "accuracy",
           show=("probe: MMVAE+, shared", "probe: MMVAE+, narrow, private", "probe: MMVAE+, narrow, shared")),
-    Claim("MMVAE+: with 6 shared numbers and β = 4 the style of what is made from a word follows the private code more "
-          "than with 10 and β = 1", OURS, "style: MMVAE+, narrow", "style: MMVAE+",
-          "slope of the brightness of a made house number over that of the one whose private code it has",
+    Claim("MMVAE+: with 6 shared numbers and β = 4 the style of a picture generated from a word follows the private "
+          "latent more than with 10 and β = 1", OURS, "style: MMVAE+, narrow", "style: MMVAE+",
+          "slope of the brightness of a generated house number over that of the one whose private latent it has",
           show=("coherence, one modality given: MMVAE+, narrow", "FD from the word: MMVAE+, narrow")),
-    Claim("Coordinated by KL: the product of both pictures' inferences tells the digit better than the better of them",
+    Claim("Coordinated by KL: a linear probe of the product of both pictures' posteriors beats one of the better one",
           OURS, "probe: Coordinated, product of pictures", "probe: Coordinated, best picture",
           "accuracy of a linear probe"),
-    Claim("… and so does their average", OURS, "probe: Coordinated, average of pictures",
+    Claim("… and so does a linear probe of their average", OURS, "probe: Coordinated, average of pictures",
           "probe: Coordinated, best picture", "accuracy of a linear probe"),
-    Claim("Coordinated by cross-generation is more coherent than by KL", OURS,
+    Claim("Coordinated by cross-modal generation is more coherent than by KL", OURS,
           "coherence, one modality given: Coordinated, cross", "coherence, one modality given: Coordinated",
           "share of examples"),
     Claim("MVAE with one in five examples complete, the others of one modality, keeps nine tenths of its coherence", WU,
           "coherence, one modality given: MVAE, 20% complete", "nine tenths of MVAE's coherence", "share of examples",
           show=tuple(f"coherence, one modality given: MVAE, {share:.0%} complete" for share in (0.01, 0.05, 1.0))),
-    *(Claim(f"With {share:.0%} of the labels, {name} with the label as a modality reads better than a classifier trained "
-            "on the labelled examples alone", source, f"{share:.0%} of labels: {name}",
+    *(Claim(f"With {share:.0%} of the labels, {name} with the label as a modality classifies better than a classifier "
+            "trained on the labelled examples alone", source, f"{share:.0%} of labels: {name}",
             f"{share:.0%} of labels: classifier")
       for name, source in (("MVAE", WU), ("MMVAE", OURS)) for share in SETTINGS["label shares"]),
 ]  # fmt: skip
@@ -151,8 +155,8 @@ CLAIMS = [
 # ---- the linear-Gaussian world
 
 
-class Beside(nn.Module):
-    """A network of all modalities side by side."""
+class LinearJointEncoder(nn.Module):
+    """A linear layer of all modalities side by side."""
 
     def __init__(self, sizes: Mapping[str, int], outputs: int) -> None:
         super().__init__()
@@ -192,7 +196,7 @@ def in_world(seed: int) -> dict[str, float]:
         for n, decoder in decoders.items():
             decoder.weight.copy_(world.weights[n])
         likelihoods = {n: gaussian(s["world: noise"]) for n in sizes}
-        first = [Beside(sizes, 2 * d)] if kind in (JMVAE, TELBO) else []
+        first = [LinearJointEncoder(sizes, 2 * d)] if kind in (JMVAE, TELBO) else []
         options = {"alpha": s["alpha of MVTCAE"]} if kind is MVTCAE else {}
         model: MultimodalVAE = kind(*first, encoders, decoders, likelihoods, d, **options).double()
         steps = s["world: steps"]
@@ -235,8 +239,8 @@ class EvaluationClassifier(nn.Module):
 
     def features(self, x: Tensor) -> Tensor:
         """(B, 64)."""
-        seen: Tensor = F.silu(self.body(x))
-        return seen
+        features: Tensor = F.silu(self.body(x))
+        return features
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Scores (B, 10)."""
@@ -317,7 +321,7 @@ def build(name: str, modalities: tuple[str, ...] = MODALITIES) -> MultimodalVAE:
         "MMVAE+": (MMVAEPlus, {"private": w}),
         "MMVAE+, narrow": (MMVAEPlus, {"private": w, "beta": s["beta of MMVAE+, narrow"]}),
         "Coordinated": (Coordinated, {}),
-        "Coordinated, cross": (Coordinated, {"apart": 0.0, "cross": 0.5}),
+        "Coordinated, cross": (Coordinated, {"distance_weight": 0.0, "cross_weight": 0.5}),
     }
     kind, options = kinds[name]
     first = [JointEncoder(2 * d)] if name in ("JMVAE", "TELBO") else []
@@ -336,9 +340,9 @@ def train(model: nn.Module, data: MultimodalDataset, seed: int, epochs: int = 0)
 EvaluationClassifiers = Mapping[str, EvaluationClassifier]
 
 
-def read(classifiers: EvaluationClassifiers, made: Mapping[str, Tensor], label: Tensor) -> float:
-    """The coherence of what was made from one example each, the mean over the modalities."""
-    shares = [coherence(classifiers[modality], modality, x, label).mean() for modality, x in made.items()]
+def mean_coherence(classifiers: EvaluationClassifiers, generated: Mapping[str, Tensor], label: Tensor) -> float:
+    """The coherence of what was generated from one example each, the mean over the modalities."""
+    shares = [coherence(classifiers[modality], modality, x, label).mean() for modality, x in generated.items()]
     return float(sum(shares) / len(shares))
 
 
@@ -347,8 +351,8 @@ def one_given(model: MultimodalVAE, classifiers: EvaluationClassifiers, batch: M
     """Coherence over the six directions from one modality to another."""
     shares = []
     for modality in MODALITIES:
-        made = model.generate({modality: batch[modality]}, [s for s in MODALITIES if s != modality])
-        shares.append(read(classifiers, {s: x[0] for s, x in made.items()}, batch["label"]))
+        generated = model.generate({modality: batch[modality]}, [s for s in MODALITIES if s != modality])
+        shares.append(mean_coherence(classifiers, {s: x[0] for s, x in generated.items()}, batch["label"]))
     return sum(shares) / len(shares)
 
 
@@ -356,23 +360,23 @@ def one_given(model: MultimodalVAE, classifiers: EvaluationClassifiers, batch: M
 def numbers(
     model: MultimodalVAE, classifiers: EvaluationClassifiers, data: MultimodalDataset, name: str, seed: int
 ) -> dict[str, float]:
-    """What a model makes from one modality, from two, and from the prior."""
+    """Coherence and Fréchet distance of what a model generates from one modality, from two, and from the prior."""
     seed_everything(seed)
     batch = data[:]
     out = {f"coherence, one modality given: {name}": one_given(model, classifiers, batch)}
     two = []
     for modality in MODALITIES:
-        made = model.generate({s: batch[s] for s in MODALITIES if s != modality}, [modality])
-        two.append(read(classifiers, {modality: made[modality][0]}, batch["label"]))
+        generated = model.generate({s: batch[s] for s in MODALITIES if s != modality}, [modality])
+        two.append(mean_coherence(classifiers, {modality: generated[modality][0]}, batch["label"]))
     out[f"coherence, two modalities given: {name}"] = sum(two) / len(two)
     drawn = model.generate(n=len(data))
     out[f"coherence, from the prior: {name}"] = float(joint_coherence(classifiers, drawn).mean())
     from_word = model.generate({"word": batch["word"]}, list(PICTURES))
-    for what, made in (("from the word", {s: x[0] for s, x in from_word.items()}), ("from the prior", drawn)):
-        apart = [
-            frechet_distance(classifiers[s].features(batch[s]), classifiers[s].features(made[s])) for s in PICTURES
+    for what, generated in (("from the word", {s: x[0] for s, x in from_word.items()}), ("from the prior", drawn)):
+        distances = [
+            frechet_distance(classifiers[s].features(batch[s]), classifiers[s].features(generated[s])) for s in PICTURES
         ]
-        out[f"FD {what}: {name}"] = sum(apart) / len(apart)
+        out[f"FD {what}: {name}"] = sum(distances) / len(distances)
     out[f"log-likelihood: {name}"] = model.log_likelihood(data[:500], 50).mean().item()
     return out
 
@@ -397,9 +401,13 @@ def of_jmvae(model: JMVAE, classifiers: EvaluationClassifiers, data: MultimodalD
         given = {s: batch[s] if s == modality else torch.zeros_like(batch[s]) for s in MODALITIES}
         z = from_network(model.joint(given)).sample()
         others = [s for s in MODALITIES if s != modality]
-        zeros.append(read(classifiers, {s: mean_of(p) for s, p in model.decode(z, others).items()}, batch["label"]))
+        zeros.append(
+            mean_coherence(classifiers, {s: mean_of(p) for s, p in model.decode(z, others).items()}, batch["label"])
+        )
         z = product(stacked([model.encode(batch, [s]) for s in others]), prior=False).sample()
-        naive.append(read(classifiers, {s: mean_of(p) for s, p in model.decode(z, [modality]).items()}, batch["label"]))
+        naive.append(
+            mean_coherence(classifiers, {s: mean_of(p) for s, p in model.decode(z, [modality]).items()}, batch["label"])
+        )
     return {
         "coherence, one modality given: zeros": sum(zeros) / len(zeros),
         "coherence, two modalities given: JMVAE, naive product": sum(naive) / len(naive),
@@ -408,7 +416,7 @@ def of_jmvae(model: JMVAE, classifiers: EvaluationClassifiers, data: MultimodalD
 
 @torch.no_grad()
 def of_plus(model: MMVAEPlus, data: Mapping[str, MultimodalDataset], name: str, seed: int) -> dict[str, float]:
-    """What shared and private codes of both pictures tell of the digit, and what the private one does to a picture."""
+    """How much of the digit shared and private latents hold, and what the private one does to a picture."""
     seed_everything(seed)
     shared = [means(model, data[split], *PICTURES) for split in ("train", "test")]
     private = [
@@ -418,8 +426,8 @@ def of_plus(model: MMVAEPlus, data: Mapping[str, MultimodalDataset], name: str, 
     batch = data["test"][:]
     z = model.encode({"word": batch["word"]}).mean[torch.randperm(len(batch["word"]))]
     w = model.encode_private({"street": batch["street"]})["street"].mean
-    made = mean_of(model.decode(z, ["street"], {"street": w})["street"])
-    covariance = torch.cov(torch.stack([x.mean((1, 2, 3)) for x in (batch["street"], made)]))
+    generated = mean_of(model.decode(z, ["street"], {"street": w})["street"])
+    covariance = torch.cov(torch.stack([x.mean((1, 2, 3)) for x in (batch["street"], generated)]))
     return {
         f"probe: {name}, shared": probe(*shared, data),
         f"probe: {name}, private": probe(*private, data),
@@ -445,7 +453,7 @@ def with_labels(data: Mapping[str, MultimodalDataset], share: float, seed: int) 
     """The label as a modality that is present for some examples only; the classifier has as many steps."""
     n = round(share * len(data["train"]))
     picture, label = data["train"].tensors["street"], data["train"].tensors["label"]
-    there = torch.arange(len(label)) < n
+    labelled = torch.arange(len(label)) < n
     test, some = data["test"][:], MultimodalDataset({"street": picture[:n], "label": label[:n]})
     seed_everything(seed)
     alone = EvaluationClassifier("street")
@@ -454,7 +462,7 @@ def with_labels(data: Mapping[str, MultimodalDataset], share: float, seed: int) 
     for name in ("MVAE", "MMVAE"):
         seed_everything(seed)
         model = build(name, ("street", "label"))
-        train(model, MultimodalDataset({"street": picture, "label": label * there, "label_present": there}), seed)
+        train(model, MultimodalDataset({"street": picture, "label": label * labelled, "label_present": labelled}), seed)
         with torch.no_grad():
             p = model.decode(model.encode({"street": test["street"]}).mean, ["label"])["label"]
         right = mean_of(p).argmax(1) == test["label"]
@@ -482,24 +490,25 @@ def one_seed(seed: int) -> dict[str, float]:
         models[name] = build(name)
         train(models[name], data["train"], seed)
         out |= numbers(models[name], classifiers, data["test"], name, seed)
-    jmvae, apart = models["JMVAE"], models["Coordinated"]
+    jmvae, coordinated = models["JMVAE"], models["Coordinated"]
     assert isinstance(jmvae, JMVAE)
+    assert isinstance(coordinated, Coordinated)
     out |= of_jmvae(jmvae, classifiers, data["test"], seed)
     for name, model in models.items():
         if isinstance(model, MMVAEPlus):
             out |= of_plus(model, data, name, seed)
     with torch.no_grad():
         experts = {name: models[name].encode(data["test"][:], ["street"]) for name in ("MVAE", "MVTCAE")}
-    for name, q in experts.items():  # an expert that is wide everywhere has no say in the product
+    for name, q in experts.items():  # an expert that is wide everywhere counts little in the product
         out[f"least width of the house numbers' expert: {name}"] = float(q.variance.sqrt().min())
 
-    single = [probe(means(apart, data["train"], p), means(apart, data["test"], p), data) for p in PICTURES]
+    single = [probe(means(coordinated, data["train"], p), means(coordinated, data["test"], p), data) for p in PICTURES]
     out["probe: Coordinated, best picture"] = max(single)
-    for combine in ("product", "average"):
-        both = copy.copy(apart)
+    for name, combine in (("product", product_of_posteriors), ("average", average)):
+        both = copy.copy(coordinated)
         both.combine = combine
-        codes = [means(both, data[split], *PICTURES) for split in ("train", "test")]
-        out[f"probe: Coordinated, {combine} of pictures"] = probe(*codes, data)
+        latents = [means(both, data[split], *PICTURES) for split in ("train", "test")]
+        out[f"probe: Coordinated, {name} of pictures"] = probe(*latents, data)
 
     name = "coherence, one modality given: MVAE, {:.0%} complete"
     out[name.format(1.0)] = out["coherence, one modality given: MVAE"]
@@ -514,7 +523,7 @@ def one_seed(seed: int) -> dict[str, float]:
 
 
 def derived(out: Mapping[str, float]) -> dict[str, float]:
-    """What follows from other numbers: the FD of one classifier is compared by its logarithm, as classifiers have other units."""
+    """What follows from other numbers. FD is compared by its logarithm, since each classifier has its own unit."""
     logs = {f"log {name}": math.log(value) for name, value in out.items() if name.startswith("FD ")}
     return {
         **logs,

@@ -1,8 +1,8 @@
-"""The linear-Gaussian model: several modalities of one code, and every answer about them is known exactly.
+"""The linear-Gaussian model: several modalities of one latent code, and every answer about them is known exactly.
 
-A code z is drawn from N(0, I), and each modality is a linear picture of it with noise. Sums and parts of Gaussians are
-Gaussians, so what a multimodal VAE has to learn (posteriors, likelihoods, gaps) stands here in closed form. It is the
-yardstick: a method that is wrong here is wrong.
+A latent code z is drawn from N(0, I), and each modality is a linear function of it with noise. Sums and parts of
+Gaussians are Gaussians, so what a multimodal VAE has to learn (posteriors, likelihoods, gaps) is here in closed form.
+It is the yardstick: a method that is wrong here is wrong.
 
     z ~ N(0, I_d),  xᵢ = Wᵢ z + εᵢ,  εᵢ ~ N(0, σᵢ² I)                    the world
     P_S = I + Σ_{i∈S} WᵢᵀWᵢ / σᵢ²                                        precision of the posterior
@@ -49,9 +49,9 @@ Gaussian: TypeAlias = "Normal | Independent[Any] | MultivariateNormal"
 class LinearGaussian:
     """A world of which everything is known.
 
-    ``modalities`` names a set of modalities, one by its name or several, in any order. None stands for all modalities in the
-    batch, or of the world where there is no batch. ``()`` is the empty set: nothing is seen, the posterior is the
-    prior, and the batch only says how many examples there are. A batch and a q are converted to dtype and device of
+    ``modalities`` names a set of modalities, one by its name or several, in any order. None stands for all modalities
+    in the batch, or of the world where there is no batch. ``()`` is the empty set: nothing is observed, the posterior
+    is the prior, and the batch gives the number of examples alone. A batch and a q are converted to dtype and device of
     the weights; gradients flow through all three.
 
     Args:
@@ -60,8 +60,8 @@ class LinearGaussian:
 
     Raises:
         ValueError: here and in every method, for what does not fit: an unknown modality, one that is not in the batch,
-            a wrong shape, NaN or infinite values, noise that is not above 0, a mask ``<modality>_present`` (the precision
-            would be another for every example: ask for each set of modalities by itself).
+            a wrong shape, NaN or infinite values, noise that is not above 0, a mask ``<modality>_present`` (each
+            example would have another precision: ask for each set of modalities by itself).
 
     Examples:
         >>> world = LinearGaussian({"left": torch.eye(1).double(), "right": 2 * torch.eye(1).double()}, noise=1.0)
@@ -69,26 +69,18 @@ class LinearGaussian:
         >>> both, left = world.posterior(batch), world.posterior(batch, "left")
         >>> f"{both.mean.item():.3f} {both.variance.item():.3f}, {left.mean.item():.3f} {left.variance.item():.3f}"
         '0.500 0.167, 1.500 0.500'
+        >>> world.naive_product(batch).mean, world.naive_product(batch).variance  # the prior counted twice
+        (tensor([[0.4286]], dtype=torch.float64), tensor([[0.1429]], dtype=torch.float64))
+        >>> world.log_prob(batch)
+        tensor([-6.4838], dtype=torch.float64)
+        >>> world.gap(batch, left)  # KL(p(z | left) ‖ p(z | left, right))
+        tensor([3.4507], dtype=torch.float64)
     """
 
     def __init__(self, weights: Mapping[str, Tensor], noise: float | Mapping[str, float]) -> None:
-        if not weights:
-            raise ValueError("LinearGaussian: weights must name at least one modality, got none")
-        first, W = next(iter(weights.items()))
-        for modality, w in weights.items():
-            name = f"LinearGaussian: weights[{modality!r}]"
-            if w.ndim != 2 or w.numel() == 0 or not w.is_floating_point():
-                raise ValueError(f"{name} must be float (Dᵢ, d), got {w.dtype} {tuple(w.shape)}")
-            if (got := (w.shape[1], w.dtype, w.device)) != (same := (W.shape[1], W.dtype, W.device)):
-                raise ValueError(f"{name} must have d, dtype and device of {first!r}, {same}, got {got}")
-            if not w.isfinite().all():
-                raise ValueError(f"{name} has NaN or infinite values")
         noise = noise if isinstance(noise, Mapping) else dict.fromkeys(weights, noise)
-        if noise.keys() != weights.keys():
-            raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {', '.join(noise)}")
-        for modality, sigma in noise.items():
-            if not (sigma > 0 and 0 < sigma * sigma < math.inf):
-                raise ValueError(f"LinearGaussian: noise[{modality!r}] must be finite and above 0, got {sigma!r}")
+        _check_world(weights, noise)
+        W = next(iter(weights.values()))
         self.weights = dict(weights)
         self.noise = {modality: float(noise[modality]) for modality in weights}
         self.latent = W.shape[1]
@@ -116,26 +108,26 @@ class LinearGaussian:
             if size < 1:
                 raise ValueError(f"LinearGaussian.random: {name} must be at least 1, got {size!r}")
         dice = torch.Generator().manual_seed(seed)
-        drawn = {s: torch.randn(D, latent, generator=dice, dtype=torch.float64) for s, D in sizes.items()}
+        drawn = {m: torch.randn(D, latent, generator=dice, dtype=torch.float64) for m, D in sizes.items()}
         return cls({modality: w / math.sqrt(latent) for modality, w in drawn.items()}, noise)
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
-        """Codes (n, d) and the batch that they make: for each modality (n, Dᵢ). On every device the same numbers."""
+        """Latent codes z (n, d) and a batch generated from them, (n, Dᵢ) of each modality; the same on every device."""
         dice, like = torch.Generator().manual_seed(seed), self.prior.mean
-        z = torch.randn(n, self.latent, generator=dice, dtype=like.dtype).to(like)
+        z = torch.randn(n, self.latent, generator=dice, dtype=like.dtype).to(like)  # (n, d)
         batch = {}
         for modality, W in self.weights.items():
-            eps = torch.randn(n, len(W), generator=dice, dtype=like.dtype).to(like)
+            eps = torch.randn(n, len(W), generator=dice, dtype=like.dtype).to(like)  # (n, D_m)
             batch[modality] = z @ W.T + self.noise[modality] * eps  # xᵢ = Wᵢz + εᵢ
         return z, batch
 
-    # ------------------------------------------------------------------------------------ what is true
+    # ---- what is true
 
     def precision(self, modalities: Names = None) -> Tensor:
-        """P_S = I + Σ WᵢᵀWᵢ/σᵢ², (d, d): how sharply some modalities determine z. It does not depend on their values."""
-        P = self.prior.precision_matrix
+        """P_S = I + Σ WᵢᵀWᵢ/σᵢ², (d, d): how sharply modalities determine z. It does not depend on their values."""
+        P = self.prior.precision_matrix  # (d, d)
         for modality in self._named(modalities):
-            P = P + self.weights[modality].T @ self.weights[modality] / self.noise[modality] ** 2
+            P = P + self.weights[modality].T @ self.weights[modality] / self.noise[modality] ** 2  # (d, d)
         return P
 
     def posterior(self, batch: Batch, modalities: Names = None) -> MultivariateNormal:
@@ -145,13 +137,14 @@ class LinearGaussian:
         for modality, x in given.items():
             h = h + x @ self.weights[modality] / self.noise[modality] ** 2  # (B, d)
         # An example is a row, and P is symmetric: h P⁻¹ holds P⁻¹ h of each.
-        return MultivariateNormal(torch.linalg.solve(P, h, left=False), precision_matrix=P)
+        mean = torch.linalg.solve(P, h, left=False)  # (B, d)
+        return MultivariateNormal(mean, precision_matrix=P)
 
     def marginal(self, modalities: Names = None) -> MultivariateNormal:
         """The exact p(x_S) = N(0, W_S W_Sᵀ + diag σ²) of at least one modality, side by side in the world's order."""
         named = self._named(modalities, least=1)
         W = torch.cat([self.weights[modality] for modality in named])  # (D, d)
-        variance = torch.cat([W.new_full((len(self.weights[s]),), self.noise[s] ** 2) for s in named])
+        variance = torch.cat([W.new_full((len(self.weights[m]),), self.noise[m] ** 2) for m in named])  # (D,)
         return MultivariateNormal(W.new_zeros(len(W)), W @ W.T + variance.diag())
 
     def log_prob(self, batch: Batch, modalities: Names = None) -> Tensor:
@@ -166,7 +159,7 @@ class LinearGaussian:
         """The exact p(x_to | x_S) = N(W m, W P_S⁻¹ Wᵀ + σ² I), batch shape (B,); m is the posterior's mean.
 
         Args:
-            batch: what is seen.
+            batch: what is observed.
             to: the modality to predict; it must not be in S.
             modalities: S.
         """
@@ -175,12 +168,13 @@ class LinearGaussian:
             raise ValueError(
                 f"LinearGaussian: to={to!r} is among what is given; leave it out of modalities or the batch"
             )
-        W = self.weights[self._named(to)[0]]
-        noise = self.noise[to] ** 2 * torch.eye(len(W)).to(W)
-        spread = W @ torch.linalg.inv(self.precision(given)) @ W.T
-        return MultivariateNormal(self.posterior(batch, given).mean @ W.T, spread + noise)
+        W = self.weights[self._named(to)[0]]  # (D, d)
+        noise = self.noise[to] ** 2 * torch.eye(len(W)).to(W)  # (D, D)
+        covariance = W @ torch.linalg.inv(self.precision(given)) @ W.T  # (D, D)
+        mean = self.posterior(batch, given).mean @ W.T  # (B, D)
+        return MultivariateNormal(mean, covariance + noise)
 
-    # ------------------------------------------------------------------- how far from it an inference is
+    # ---- how far from it an inference is
 
     def elbo(self, batch: Batch, q: Gaussian, modalities: Names = None) -> Tensor:
         """E_q log p(x_S | z) − KL(q ‖ p(z)) in nats, (B,), without sampling.
@@ -188,7 +182,7 @@ class LinearGaussian:
         With q = N(m, C) the first term is −½ Σᵢ [Dᵢ log 2πσᵢ² + (‖xᵢ − Wᵢm‖² + tr WᵢCWᵢᵀ) / σᵢ²].
 
         Args:
-            batch: what is seen.
+            batch: what is observed.
             q: a Gaussian for each example, mean (B, d): a MultivariateNormal, a Normal or an Independent of one.
             modalities: S.
 
@@ -197,12 +191,13 @@ class LinearGaussian:
         """
         given, size = self._given(batch, modalities)
         q = self._full(q, size)
-        elbo = -kl_divergence(q, self.prior)
+        elbo = -kl_divergence(q, self.prior)  # (B,)
         for modality, x in given.items():
             W, variance = self.weights[modality], self.noise[modality] ** 2
-            error = (x - q.mean @ W.T).square().sum(1)
-            spread = (W @ q.scale_tril).square().sum((1, 2))  # tr WCWᵀ, for C = LLᵀ
-            elbo = elbo - (len(W) * math.log(2 * math.pi * variance) + (error + spread) / variance) / 2
+            error = (x - q.mean @ W.T).square().sum(1)  # (B,)
+            trace = (W @ q.scale_tril).square().sum((1, 2))  # (B,)
+            # tr WCWᵀ = ‖WL‖², for C = LLᵀ
+            elbo = elbo - (len(W) * math.log(2 * math.pi * variance) + (error + trace) / variance) / 2  # (B,)
         return elbo
 
     def gap(self, batch: Batch, q: Gaussian, modalities: Names = None) -> Tensor:
@@ -223,10 +218,10 @@ class LinearGaussian:
         P = self.precision(modalities)
         return ((P.diagonal().log().sum() - P.logdet()) / 2).item()
 
-    # ---------------------------------------------------------------------------- students and products
+    # ---- students and products
 
     def missing_information(self, modalities: Names) -> float:
-        """I(z; x_rest | x_S) = ½ (log det P − log det P_S) in nats: what all modalities know about z beyond S.
+        """I(z; x_rest | x_S) = ½ (log det P − log det P_S) in nats: what all modalities tell about z beyond S.
 
         A student that sees S learns from the teacher p(z | x) by the forward E KL(p(z | x) ‖ q(z | x_S)). The best one
         is p(z | x_S) itself, and this loss remains: it says nothing about the student.
@@ -237,7 +232,7 @@ class LinearGaussian:
         """The q(z | x_S) with the smallest reverse E KL(q(z | x_S) ‖ p(z | x)), x being all modalities of the world.
 
         The best of all densities is exp E[log p(z | x) | x_S], normalised. It has the right mean, that of p(z | x_S),
-        but the covariance P⁻¹ of the teacher: it is as sure as if it had seen everything. ½ (tr P P_S⁻¹ − d) nats
+        but the covariance P⁻¹ of the teacher: it is as certain as if all were observed. ½ (tr P P_S⁻¹ − d) nats
         remain.
         """
         return MultivariateNormal(self.posterior(batch, modalities).mean, precision_matrix=self.precision())
@@ -245,7 +240,7 @@ class LinearGaussian:
     def naive_product(self, batch: Batch, modalities: Names = None) -> MultivariateNormal:
         """∏ p(z | xᵢ) of M modalities, normalised: it has the prior M times, so its precision Σ Pᵢ is P_S + (M − 1) I.
 
-        Divided by p(z)^(M−1) it would be the posterior. It is too sure, and its mean is too close to 0.
+        Divided by p(z)^(M−1) it would be the posterior. Its variance is too small, and its mean too close to 0.
         """
         given, _ = self._given(batch, modalities)
         P = self.precision(given)
@@ -267,17 +262,12 @@ class LinearGaussian:
         lam = p + more
         return ((p / lam - 1 + (lam / p).log() + more**2 * (p - 1) / lam**2).sum() / 2).item()
 
-    # -------------------------------------------------------------------------------------- what comes in
+    # ---- messages
 
     def _named(self, modalities: Names, least: int = 0) -> list[str]:
         """The modalities that are asked for, each once, in the order of the weights."""
-        asked = (
-            list(self.weights)
-            if modalities is None
-            else [modalities]
-            if isinstance(modalities, str)
-            else list(modalities)
-        )
+        given = self.weights if modalities is None else modalities
+        asked = [given] if isinstance(given, str) else list(given)
         for name in asked:
             if name not in self.weights:
                 near = difflib.get_close_matches(str(name), self.weights, 1)
@@ -291,18 +281,18 @@ class LinearGaussian:
 
     def _given(self, batch: Batch, modalities: Names) -> tuple[dict[str, Tensor], int]:
         """The modalities x_S of a batch, checked, and B."""
-        seen = self._named(batch, least=1)
-        size = batch[seen[0]].shape[:1]  # (B,)
-        for modality in seen:
+        there = self._named(batch, least=1)
+        size = batch[there[0]].shape[:1]
+        for modality in there:
             x, D = batch[modality], len(self.weights[modality])
             if x.shape != (*size, D):
-                same = f" with B = {size[0]} as {seen[0]!r} has" if modality != seen[0] else ""
+                same = f" with B = {size[0]} as {there[0]!r} has" if modality != there[0] else ""
                 raise ValueError(f"LinearGaussian: {modality!r} must be (B, {D}){same}, got {tuple(x.shape)}")
             if not x.isfinite().all():
                 raise ValueError(f"LinearGaussian: {modality!r} has NaN or infinite values")
-        named = seen if modalities is None else self._named(modalities)
+        named = there if modalities is None else self._named(modalities)
         if absent := [modality for modality in named if modality not in batch]:
-            raise ValueError(f"LinearGaussian: {absent[0]!r} is not in the batch, only {', '.join(seen)}")
+            raise ValueError(f"LinearGaussian: {absent[0]!r} is not in the batch, only {', '.join(there)}")
         return {modality: batch[modality].to(self.weights[modality]) for modality in named}, size[0]
 
     def _full(self, q: Gaussian, size: int) -> MultivariateNormal:
@@ -316,3 +306,23 @@ class LinearGaussian:
         if not (mean.isfinite().all() and scale.isfinite().all()):
             raise ValueError("LinearGaussian: q has NaN or infinite values")
         return MultivariateNormal(mean.to(self.prior.mean), scale_tril=scale.to(self.prior.mean))
+
+
+def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> None:
+    """Refuse weights that are no matrices of one d, and noise that is not above 0."""
+    if not weights:
+        raise ValueError("LinearGaussian: weights must name at least one modality, got none")
+    first, W = next(iter(weights.items()))
+    for modality, w in weights.items():
+        name = f"LinearGaussian: weights[{modality!r}]"
+        if w.ndim != 2 or w.numel() == 0 or not w.is_floating_point():
+            raise ValueError(f"{name} must be float (Dᵢ, d), got {w.dtype} {tuple(w.shape)}")
+        if (got := (w.shape[1], w.dtype, w.device)) != (same := (W.shape[1], W.dtype, W.device)):
+            raise ValueError(f"{name} must have d, dtype and device of {first!r}, {same}, got {got}")
+        if not w.isfinite().all():
+            raise ValueError(f"{name} has NaN or infinite values")
+    if noise.keys() != weights.keys():
+        raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {', '.join(noise)}")
+    for modality, sigma in noise.items():
+        if not (sigma > 0 and 0 < sigma * sigma < math.inf):
+            raise ValueError(f"LinearGaussian: noise[{modality!r}] must be finite and above 0, got {sigma!r}")

@@ -1,9 +1,9 @@
 # %% [markdown]
-# # One code for all modalities
+# # 10 · Multimodal VAEs: one latent code for all modalities
 #
-# You read "seven" and can picture a seven. In this chapter models learn one hidden code from which a handwritten digit, a
-# house number and the digit's word can all be made, whichever of them is known. You see what happens when a modality is missing,
-# why it happens, and what the field has come up with against it.
+# You read "seven" and can picture a seven. In this chapter models learn one latent code from which a handwritten digit, a
+# house number and the digit's word can all be generated, whichever of them is known. You see what goes wrong when a modality is
+# missing, why, and how the models of the field solve it: product of experts (PoE), mixture of experts (MoE), and others.
 
 # %% tags=["hide-input"]
 import torch
@@ -25,38 +25,38 @@ def same_size(picture):  # grey to colour, 28 to 32 pixels
     return F.pad(picture, [(32 - picture.shape[-1]) // 2] * 4).expand(-1, 3, -1, -1)
 
 
-def spell(word):  # from (B, 8, 27), the first symbol is a blank
+def spell(word):  # from (B, 8, 27); the first symbol is a blank
     return ["".join(" abcdefghijklmnopqrstuvwxyz"[k] for k in row).strip() for row in word.argmax(2)]
 
 
 batch = test[:]
 pairs = torch.stack([same_size(batch[modality][:8]) for modality in modalities[:2]])
 show(
-    grid(pairs, modalities[:2], spell(batch["word"][:8]), "Three modalities say one thing"),
+    grid(pairs, modalities[:2], spell(batch["word"][:8]), "Three modalities of one digit"),
     "Eight triples of a handwritten digit, a house number and a word: " + ", ".join(spell(batch["word"][:8])) + ".",
 )
 
 # %% [markdown]
-# ## The idea
+# ## A variational autoencoder (VAE) for several modalities
 #
-# A *variational autoencoder* explains what it sees by a code $z$ with the prior $p(z) = \mathcal N(0, I)$. Decoders
-# $p_i(x_i \mid z)$ make each modality $x_i$ from it; an encoder infers the *posterior* $q(z \mid X)$ from all modalities
-# $X = (x_1, \dots, x_M)$. Both are trained to raise a lower bound of the log-likelihood, the ELBO:
+# A **variational autoencoder (VAE)** explains data by a latent code $z$ with the prior $p(z) = \mathcal N(0, I)$. Decoders
+# $p_i(x_i \mid z)$ generate each modality $x_i$ from it; an encoder infers the *posterior* $q(z \mid X)$ from all modalities
+# $X = (x_1, \dots, x_M)$. Both are trained to raise a lower bound of the log-likelihood, the ELBO (evidence lower bound):
 #
 # $$\begin{aligned}
 # \log p(X) \ge\ & \mathbb E_{q(z \mid X)} \textstyle\sum_i \log p_i(x_i \mid z) \\
 # & - \mathrm{KL}(q(z \mid X) \,\Vert\, p(z)).
 # \end{aligned}$$
 #
-# The first part asks that the modalities can be made again; the *Kullback-Leibler divergence* asks the code not to say more than
-# it must. With *one* modality that is all. With several, a question arises: how is $q(z \mid X)$ built, so that it can do
-# without some of them? First see what goes wrong without an answer, after two tools.
+# The first term asks for a good reconstruction of all modalities. The second, the *Kullback-Leibler (KL) divergence*, keeps the
+# posterior near the prior. With *one* modality that is all. With several, there is a question: how do we build $q(z \mid X)$,
+# so that it still works when some modalities are missing? First we need one tool.
 #
-# ## By hand: the product of two Gaussians
+# ## Product of experts (PoE), by hand
 #
-# Two *experts* each say where they believe $z$ to be. Likely is what *all* hold likely, so multiply their densities, and the
-# prior's. The result is again a Gaussian. With $\tau_i$ for the *precision* of expert $i$, one over its variance, and $\mu_i$
-# for its mean, it has
+# Two *experts* are two Gaussian densities of $z$, for example one for each modality. A **product of experts (PoE)** multiplies
+# them, and the prior: a value of $z$ is likely if *every* factor says so. The result is again a Gaussian. With $\tau_i$ for
+# the *precision* of expert $i$, one over its variance, and $\mu_i$ for its mean, it has
 #
 # $$\tau = 1 + \tau_1 + \tau_2, \qquad \mu = (\tau_1 \mu_1 + \tau_2 \mu_2) / \tau.$$
 
@@ -78,7 +78,7 @@ show(
     curves(
         z[2000:6001:100],
         {k: v[2000:6001:100] for k, v in lines.items()},
-        "The product is surer than each",
+        "The product is narrower than each of its factors",
         "z",
         "density",
     ),
@@ -86,29 +86,29 @@ show(
 )
 
 # %% [markdown]
-# Care with the prior. If $q_i$ is itself a *posterior*, the prior is in it already, and a plain product of $M$ of them counts
-# it $M$ times. Divide by $p(z)^{M-1}$; the modalities must be independent given $z$. In a world where all is linear and Gaussian the truth is known exactly, so one can see
-# what the mistake costs:
+# Take care of the prior. If $q_i$ is itself a *posterior*, it contains the prior already, and a plain product of $M$ posteriors
+# counts it $M$ times. We must divide by $p(z)^{M-1}$; this is right if the modalities are independent given $z$. In a
+# *linear-Gaussian world* the exact posterior is known, so we can measure the cost of the mistake, in nats:
 
 # %%
 from mmtutor.lineargaussian import LinearGaussian
 
 world = LinearGaussian.random({"a": 3, "b": 4, "c": 2}, latent=1, noise=1.0, seed=0)
-_, seen = world.sample(500, seed=1)
-single = stacked([world.posterior(seen, [modality]) for modality in seen])
+_, observed = world.sample(500, seed=1)
+single = stacked([world.posterior(observed, modality) for modality in observed])
 both = {"naive": product(single, prior=False), "corrected": product_of_posteriors(single)}
-cost = {name: float(world.gap(seen, q).mean()) for name, q in both.items()}
+cost = {name: float(world.gap(observed, q).mean()) for name, q in both.items()}
 claim("the corrected product is the exact posterior", cost["corrected"] < 1e-10, str(cost))
-off = cost["naive"] / world.naive_product_gap()
-claim("the naive product is off, as theory says", abs(off - 1) < 0.15 and cost["naive"] > 0.01, str(cost))
+ratio = cost["naive"] / world.naive_product_gap()
+claim("the naive product costs what theory predicts", abs(ratio - 1) < 0.15 and cost["naive"] > 0.01, str(cost))
 
 # %% [markdown]
 # ## The networks
 #
-# All models are handed the same kind of encoders and decoders. An encoder gives mean and log standard deviation of $q_i$. The
-# pictures have Gaussian likelihoods, the word's letters categorical ones. Weights raise the likelihoods of the word (8
-# letters) and of the small picture (784 numbers) against the large one (3,072). With them the objective is no longer a bound
-# of $\log p(X)$.
+# All models get the same kind of encoders and decoders. An encoder gives the mean and the log standard deviation of
+# $q_i(z \mid x_i)$. The pictures have Gaussian likelihoods, the letters of the word categorical ones. Weights raise the
+# log-likelihoods of the word (8 letters) and of the small picture (784 numbers) against the large one (3,072 numbers). With
+# weights the objective is no longer a bound of $\log p(X)$.
 
 # %%
 from mmtutor.vae import JMVAE, MMVAE, MVAE, MMVAEPlus, MoPoE, categorical, from_network, gaussian, mean_of
@@ -173,12 +173,13 @@ for model in models.values():
     model.eval()
 
 # %% [markdown]
-# ## A modality is missing
+# ## Missing modalities
 #
-# JMVAE's joint encoder has only ever seen complete triples. What if one fills the gaps with zeros? Here only the *word* is
-# known. Above, the joint encoder reads it beside two black pictures; below, JMVAE's *surrogate* $q_i$ reads it
-# alone. Training added the cost $\alpha \sum_i \mathrm{KL}(q(z \mid X) \,\Vert\, q_i(z \mid x_i))$, where the number
-# $\alpha$ says how much it counts that a surrogate is close to the joint posterior.
+# Here only the *word* is known: two modalities are missing. JMVAE's joint encoder was trained with complete triples only. What
+# happens if we fill in zeros for the missing modalities? In the two upper rows the joint encoder gets the word and two black
+# pictures. In the lower rows JMVAE's *surrogate* $q_i(z \mid x_i)$ gets the word alone. It was trained by the additional term
+# $\alpha \sum_i \mathrm{KL}(q(z \mid X) \,\Vert\, q_i(z \mid x_i))$: the number $\alpha$ weights how close each surrogate must
+# be to the joint posterior.
 
 # %% tags=["nbval-ignore-output"]
 ten = torch.stack([(batch["label"] == digit).nonzero()[0, 0] for digit in range(10)])
@@ -201,15 +202,18 @@ show(
         torch.stack([same_size(x) for x in rows]),
         ["zeros: hand", "zeros: street", "surrogate: hand", "surrogate: street"],
         spell(words["word"]),
-        "Pictures of ten words",
+        "Pictures generated from ten words",
     ),
-    "Ten words and pictures made from each: with zeros for the missing modalities hardly any shows the digit, with the "
-    "surrogate most handwritten ones do.",
+    "Ten words and pictures generated from each: with zeros for the missing modalities all are dark and alike, with the "
+    "surrogate they differ, and several show the digit.",
 )
 
 # %% [markdown]
-# To score this we need *classifiers*, classifiers that were trained on real pictures. **Coherence** is the share of made pictures
-# in which the classifier sees the right digit. A classifier errs too, so its own accuracy is the most to be had.
+# ## Evaluation classifiers and coherence
+#
+# How often does a generated picture show the right digit? An **evaluation classifier**, trained on real pictures, decides.
+# **Coherence** is the share of generated pictures for which it gives the right digit. The classifier makes errors too, so its
+# accuracy on real pictures is about the highest coherence that we can expect.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.metrics import coherence, correct, linear_probe
@@ -232,56 +236,53 @@ for modality in modalities[:2]:
     seed_everything(1)
     classifiers[modality] = EvaluationClassifier(modality)
     fit(classifiers[modality], train, epochs=epochs, lr=3e-3, schedule="one-cycle")
-    print(f"the classifier of {modality} pictures is right in {correct(classifiers[modality].eval(), test).mean():.3f}")
+    print(f"classifier of {modality}: accuracy {correct(classifiers[modality].eval(), test).mean():.3f}")
 
 # %%
 seed_everything(0)
 label, known = batch["label"], {"word": batch["word"]}
-made = {name: {s: x[0] for s, x in model.generate(known, modalities[:2]).items()} for name, model in models.items()}
-by = {"joint encoder, zeros": zero_filled(known, ["handwritten"])} | made
-hand = classifiers["handwritten"]
-shares = {name: float(coherence(hand, "handwritten", x["handwritten"], label).mean()) for name, x in by.items()}
+pictures = {name: model.generate(known, "handwritten")["handwritten"][0] for name, model in models.items()}
+pictures = {"joint encoder, zeros": zero_filled(known, ["handwritten"])["handwritten"]} | pictures
+classifier = classifiers["handwritten"]
+shares = {name: float(coherence(classifier, "handwritten", x, label).mean()) for name, x in pictures.items()}
+least = shares["joint encoder, zeros"] + 0.1
 for name in models:
-    claim(
-        f"{name} makes the right digit from a word more often than zeros do",
-        shares[name] > shares["joint encoder, zeros"] + 0.1,
-        str(shares),
-    )
+    claim(f"from a word {name} is more coherent than a joint encoder with zeros", shares[name] > least, str(shares))
 
 # %% tags=["nbval-ignore-output"]
 show(
-    bars(shares, "Handwritten digits made from words", "share that show the digit", chance=0.1),
-    "Shares of handwritten pictures that show the digit of the word: "
+    bars(shares, "Handwritten digits generated from words", "coherence", chance=0.1),
+    "Coherence of handwritten digits generated from words: "
     + ", ".join(f"{k} {v:.2f}" for k, v in shares.items())
     + ".",
 )
 
 # %% [markdown]
-# ## The field's answers
+# ## A map of multimodal VAEs
 #
-# They can be put on one map, that of Suzuki and Matsuo (2022), with a later model put in:
+# The models of the field on one map, in the order of the survey of Suzuki and Matsuo (2022), with one later model added:
 
 # %% tags=["nbval-ignore-output"]
 show(
     vae_map(),
-    "A map of models. Coordinated models have an inference for each modality and draw these together. Joint models have one "
-    "inference for all: by a joint encoder with surrogates, by aggregation (product, mixture, or mixture of products), or "
-    "with private codes besides.",
+    "A map of models. Coordinated models have a posterior for each modality and draw these together. Joint models have one "
+    "posterior for all: by a joint encoder with surrogates, by aggregation (product, mixture, or mixture of products), or "
+    "with private latents besides.",
 )
 
 # %% [markdown]
-# *Surrogate* models have a joint encoder for all modalities, and stand-ins $q_i(z \mid x_i)$ for one modality each. *Aggregation*
-# builds the posterior from the $q_i$ themselves. The page [Map](../map.md) has every model with its equation.
+# *Surrogate* models have a joint encoder for all modalities, and a surrogate $q_i(z \mid x_i)$ for each modality alone.
+# *Aggregation* builds the posterior from the $q_i$ themselves. The page [Map](../map.md) has every model with its equation.
 #
-# ## Product or mixture?
+# ## Product of experts (PoE) or mixture of experts (MoE)?
 #
-# **MVAE** multiplies: $q(z \mid X) \propto p(z) \prod_i \tilde q_i(z \mid x_i)$, where $\tilde q_i$ is an
-# expert and no posterior yet: the prior comes once, in front. A modality that is missing is a factor that is left out. Each
-# modality is free to be silent about what it does not know. **MMVAE** takes a *mixture*,
-# $q(z \mid X) = \frac 1 M \sum_i q_i(z \mid x_i)$: one modality is drawn at random, and its code has to explain *all* modalities. That
-# forces each modality to say what is common. But a word cannot know the colour of a house, so the decoder learns to answer with
-# a mean of all colours. **MoPoE** is a mixture of the products of all sets of modalities. Here are house numbers made
-# from handwritten digits, and again from handwritten digit *and* word:
+# **MVAE** uses a product of experts (PoE), $q(z \mid X) \propto p(z) \prod_i \tilde q_i(z \mid x_i)$. Here $\tilde q_i$ is an
+# expert and not yet a posterior: the prior is one factor more, and counts once. For a missing modality the factor is left out. An
+# expert can be wide where its modality has no information. **MMVAE** uses a **mixture of experts (MoE)**,
+# $q(z \mid X) = \frac 1 M \sum_i q_i(z \mid x_i)$: one modality is drawn at random, and its latent code has to explain *all*
+# modalities. This forces each modality to encode what is common. But a word says nothing about the colour of a house number, so
+# the decoder learns to generate a mean of all colours. **MoPoE** is a mixture of the products of all sets of modalities. Here are house numbers
+# generated from handwritten digits, and from handwritten digit *and* word:
 
 # %% tags=["nbval-ignore-output"]
 given = {"handwritten": batch["handwritten"][ten]}
@@ -290,50 +291,51 @@ rows = {"given": given["handwritten"], "true": batch["street"][ten]}
 for name in ("MVAE", "MMVAE", "MoPoE"):
     rows[name] = models[name].generate(given, ["street"])["street"][0]
     rows[f"{name}, + word"] = models[name].generate(given | words, ["street"])["street"][0]
+images = torch.stack([same_size(x) for x in rows.values()])
 show(
-    grid(torch.stack([same_size(x) for x in rows.values()]), list(rows), spell(words["word"]), "From hand to house"),
-    "Ten handwritten digits, house numbers that belong to them, and house numbers made by three models. Those of the "
+    grid(images, list(rows), spell(words["word"]), "House numbers generated from handwriting"),
+    "Ten handwritten digits, house numbers that belong to them, and house numbers generated by three models. Those of the "
     "mixtures are alike in colour and blurred.",
 )
 
 # %% [markdown]
-# ## A look at the code
+# ## The latent code
 #
-# The means of $q(z \mid x)$, inferred from *handwriting alone*, seen from the two directions in which they differ most. A
-# *linear probe*, logistic regression on the codes, tells how much of the digit can be read off them:
+# We infer the mean of $q(z \mid x)$ from *handwriting alone*. The figure shows the two directions in which these latent codes
+# differ most. A *linear probe*, logistic regression on the latent codes, measures how much of the digit they contain:
 
 # %% tags=["nbval-ignore-output"]
 with torch.no_grad():
-    codes = {
+    means = {
         name: [model.encode({"handwritten": part[:]["handwritten"]}).mean for part in (train, test)]
         for name, model in models.items()
     }
 show(
-    latents(codes["MoPoE"][1], label, "Codes of handwritten digits (MoPoE)"),
-    "Codes as points; zeros and ones stand apart.",
+    latents(means["MoPoE"][1], label, "Latent codes of handwritten digits (MoPoE)"),
+    "Latent codes as points; zeros and ones stand apart.",
 )
-read = {name: linear_probe(x, train[:]["label"], y, label).mean() for name, (x, y) in codes.items()}
-print({name: f"{share:.3f} of the digits can be read off the code" for name, share in read.items()})
+probes = {name: linear_probe(x, train[:]["label"], y, label).mean() for name, (x, y) in means.items()}
+print("accuracy of a linear probe:", {name: f"{accuracy:.3f}" for name, accuracy in probes.items()})
 
 # %%
-for name, share in read.items():
-    claim(f"the code that {name} infers from handwriting alone tells the digit", share > 0.5, str(read))
+for name, accuracy in probes.items():
+    claim(f"a linear probe of {name}'s latent code of handwriting alone finds the digit", accuracy > 0.5, str(probes))
 
 # %% [markdown]
-# ## What belongs to one modality alone
+# ## Private latents: what only one modality has
 #
-# The colour of a house number is nobody else's business. Models with *private* latents give each modality a $w_i$ of its own
-# beside the shared $z$; the factors of [chapter 8](08_mfm_images.ipynb) are relatives. MMVAE+ makes each modality also from
-# another's $z$ *without* the modality's own $w_i$. So what is common has to be in $z$, though nothing forbids that it is in $w_i$
-# too. So we give it a narrow $z$, 6 numbers, a wide $w$, 14, and a higher price for both, $\beta = 4$. Below, each column
-# has the $z$ of a *word*, each row the $w$ of a picture:
+# No other modality has the colour of a house number. Models with *private* latents give each modality a $w_i$ of its own
+# beside the shared $z$; the factors of [chapter 8](08_mfm_images.ipynb) are similar. MMVAE+ also generates each modality from
+# another modality's $z$ *without* its own $w_i$. So $z$ must contain what is common, but nothing forbids $w_i$ to contain it
+# too. For this reason we give the model a small $z$ of 6 numbers, a large $w$ of 14, and a higher weight of both divergences,
+# $\beta = 4$. Below, each column has the $z$ of a *word*, each row the $w$ of a picture:
 
 
 # %% tags=["nbval-ignore-output"]
 @torch.no_grad()
-def styled(modality, words, pictures):  # of examples by their numbers: z of a word, w of a picture
-    z = models["MMVAE+"].encode({"word": batch["word"][words]}).mean
-    w = models["MMVAE+"].encode_private({modality: batch[modality][pictures]})[modality].mean
+def styled(modality, of_words, of_pictures):  # row numbers: z of these words, w of these pictures
+    z = models["MMVAE+"].encode({"word": batch["word"][of_words]}).mean
+    w = models["MMVAE+"].encode_private({modality: batch[modality][of_pictures]})[modality].mean
     return mean_of(models["MMVAE+"].decode(z, [modality], {modality: w})[modality])
 
 
@@ -343,26 +345,26 @@ for modality, rows in (("street", torch.tensor([3, 11, 14])), ("handwritten", by
         table.append(same_size(torch.cat([batch[modality][row : row + 1], styled(modality, ten, row.repeat(10))])))
 show(
     grid(torch.stack(table), [""] * 6, ["w of", *spell(words["word"])], "Digit from a word, style from a picture"),
-    "Three house numbers and three handwritten digits, and beside each ten that were made with its private code and the "
-    "shared code of ten words: dark or light, bold or thin as the one to the left.",
+    "Three house numbers and three handwritten digits, and beside each ten that were generated with its private latent and "
+    "the shared latent of ten words: dark or light, bold or thin as the one to the left.",
 )
 
 # %%
-made = styled("street", torch.randperm(len(label)), torch.arange(len(label)))
-related = float(torch.corrcoef(torch.stack([x.mean((1, 2, 3)) for x in (batch["street"], made)]))[0, 1])
-claim("house numbers made from words are light or dark as the one whose w they have", related > 0.5, str(related))
+generated = styled("street", torch.randperm(len(label)), torch.arange(len(label)))
+correlation = float(torch.corrcoef(torch.stack([x.mean((1, 2, 3)) for x in (batch["street"], generated)]))[0, 1])
+claim("a generated house number is light or dark as the one whose w it has", correlation > 0.5, str(correlation))
 
 # %% [markdown]
-# This is bought with coherence: fewer digits can be read off the shared code of 6 numbers (see above), and thin strokes come
-# with the shape of a 1. In so short a training colour is faint, as the decoder half answers with a mean of all; the paper
-# trains for hundreds of epochs.
+# The price is coherence: the linear probe finds fewer digits in the shared latent of 6 numbers (see above), and thin strokes
+# come with the shape of a 1. After so short a training the colours are faint, since the decoder still generates something near the
+# mean of all pictures; the paper trains for hundreds of epochs.
 #
-# ## Labels for few
+# ## Weak supervision: missing labels
 #
-# A label is a modality like any other, and it may be missing for most examples. This is *weak supervision*: the batch carries
-# `label_present`, and an example without label trains everything but the label's part. Here are house numbers, of which a
-# share has labels: two models with the label as a modality, and a classifier that is trained on the labelled ones alone, for as
-# many steps (stored figures; the share is shown as its logarithm to base 10):
+# A label can be a modality like any other, and it may be missing for most examples. This is *weak supervision*: the batch has
+# the mask `label_present`, and an example without a label trains everything but the label's encoder and decoder. Here only a share of
+# the house numbers have labels. We compare two models with the label as a modality, and a classifier that is trained on the
+# labelled examples alone, for as many steps (stored numbers; the x axis is the logarithm of the share, to base 10):
 
 # %% tags=["nbval-ignore-output"]
 import json
@@ -370,7 +372,7 @@ from pathlib import Path
 
 here = Path.cwd() if Path("docs").exists() else Path.cwd().parent
 stored = json.loads((here / "docs/results/vae.json").read_text())
-share_of_labels, seeds = stored["settings"]["label shares"], list(stored["figures"].values())
+share_of_labels, seeds = stored["settings"]["label shares"], list(stored["numbers"].values())
 logs = torch.tensor(share_of_labels).log10()
 lines = {
     name: [[seed[f"{share:.0%} of labels: {name}"] for share in share_of_labels] for seed in seeds]
@@ -378,17 +380,17 @@ lines = {
 }
 show(
     curves(logs, lines, "Labels for some of 4,000 house numbers", "log₁₀ of the share that has a label", "accuracy"),
-    "Accuracy by the share of labels: the classifier is ahead where labels are few; MMVAE reaches it, MVAE does not.",
+    "Accuracy by the share of labels: the classifier is better where labels are few; MMVAE reaches it, MVAE does not.",
 )
 
 # %% [markdown]
-# ## Sharp or coherent?
+# ## Fréchet distance: sharp or coherent?
 #
-# How good are the pictures as pictures? The *Fréchet distance* (FD) compares the classifier's features, those before its last
-# layer, of real and of made pictures: means and covariances. It is 0 where both agree. Blur and sameness raise it, even when
-# every digit is right. We take the means of the decoders, without noise. Here are all nine models of the experiment. To the
-# right is coherent, below is like real pictures. Each seed has its own classifiers and so its own unit, so each FD is divided by
-# MVAE's of the same seed:
+# How close are the generated pictures to real ones? The *Fréchet distance* (FD) compares features of real and of generated pictures
+# in the evaluation classifier, before its last layer: their means and covariances. It is 0 where both agree. Blur and lack of
+# variety raise it, even if every digit is right. Generated pictures are the means of the decoders, without noise. Here are all
+# nine models of the experiment: coherent models are on the right, models with realistic pictures at the bottom. Each seed has
+# its own classifiers, and so its own unit; so we divide each FD by that of MVAE for the same seed:
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 points = {}
@@ -397,18 +399,16 @@ for name in (*models, "TELBO", "MVTCAE", "Coordinated", "Coordinated, cross"):
     distance = [f[f"FD from the word: {name}"] / f["FD from the word: MVAE"] for f in seeds]
     points[name] = sum(coherent) / len(seeds), sum(distance) / len(seeds)
 show(
-    scatter(
-        points, "Mixtures: coherent, and far from real", "coherence, one modality given", "FD from the word over MVAE's"
-    ),
-    "Each model as a point: mixtures to the upper right, JMVAE to the lower right, MVAE and TELBO in the middle.",
+    scatter(points, "MMVAE: coherent, not realistic", "coherence, one modality given", "FD from the word / MVAE's"),
+    "Each model as a point: mixtures at the upper right, JMVAE at the lower right, MVAE and TELBO in the middle.",
 )
 
 # %% [markdown]
 # ## What five seeds say
 #
-# This table was made by `python -m experiments.vae`: first the linear-Gaussian world, where each objective's optimum can be
-# held against the truth, then digits, with 4,000 triples. It is loaded here, not computed; the [page of claims](../claims.md)
-# has all figures. A line that begins with … goes on with the one above it.
+# `python -m experiments.vae` made this table: first in the linear-Gaussian world, where the optimum of each objective is compared
+# with the exact posterior, then with 4,000 triples of digits. It is loaded here, not computed; the [page of claims](../claims.md)
+# has all numbers. A line that begins with … continues the line above it.
 
 # %%
 for row in stored["rows"]:
@@ -416,38 +416,40 @@ for row in stored["rows"]:
     print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}] {row['unit']}")
 
 # %% [markdown]
-# Read it slowly. In the *linear-Gaussian world* the best encoders are within reach, and theory can be seen at work. JMVAE's
+# In the *linear-Gaussian world* the encoders can represent the exact posterior, so differences come from the objectives. JMVAE's
 # surrogates, TELBO and MVAE find each modality's posterior within 0.01 nats. Mixtures, with one draw of $z$, do not: each expert
-# has to explain *all* modalities, and becomes too sure. MMVAE's experts have 0.56 of the width that they should have, less even
-# than the posterior of all modalities (0.65), MoPoE's 0.78. MVTCAE comes within 0.01 nats of the joint posterior, with experts
-# that are too wide.
+# has to explain *all* modalities, and becomes overconfident. The standard deviations of MMVAE's experts are 0.56 of the exact ones,
+# less even than those of the posterior of all modalities (0.65); MoPoE's are 0.78. MVTCAE comes within 0.01 nats of the joint
+# posterior, with experts that are too wide.
 #
-# On *digits* MMVAE makes the right digit or word from one modality most often (0.84, MVAE 0.58, mean of six directions), and its
-# pictures made from words are about three to four times as far from real ones: the mixture is coherent and dull, the product
-# livelier and less coherent, as Daunhawer and others say. Yet JMVAE, the oldest, has coherence 0.75 and the best pictures
-# from words. MoPoE is not between product and mixture here: it is no more coherent than MVAE, and its pictures are no better
-# than MMVAE's. The bound of its likelihood is higher than MMVAE's, but MVAE's is higher still. MMVAE+'s shared code tells
-# the digit in 0.99, but its private ones in 0.64 too; its pictures are not better than MMVAE's. With the narrow shared code of
-# the picture above, the private ones tell the digit even in 0.80, and it stays open whether style follows them more. From the
-# *prior* no model is coherent: its three modalities agree in less than a fifth of the draws.
+# On *digits* MMVAE generates the right digit or word from one modality most often (coherence 0.84, MVAE 0.58, mean of six directions),
+# but its pictures generated from words have about three to four times the FD. So the mixture is coherent but dull, the product
+# more varied but less coherent, as Daunhawer and others report. Yet JMVAE, the oldest model, has coherence 0.75 and the best pictures
+# from words. MoPoE is not between product and mixture here: it is not more coherent than MVAE, and its pictures are not better
+# than MMVAE's. Its bound of the likelihood is higher than MMVAE's, but MVAE's is higher still. A linear probe of MMVAE+'s shared
+# latent finds 0.99 of the digits, but one of its private latents finds 0.64 too; its pictures are not better than MMVAE's. With the
+# small shared latent of the figure above, the private latents reach even 0.80, and it is undecided whether style follows them
+# more. From the *prior* no model is coherent: its three modalities agree in less than a fifth of the draws.
 #
-# A joint encoder that is fed zeros is right in 0.23, worse than surrogates and aggregation. The corrected product of two
-# surrogates is more coherent than the naive one, by 0.02. Coordinated by KL with λ = 1 is no better than zeros, and a product
-# or average of its inferences is worth no more than the better one alone; coordinated by cross-generation it has 0.80.
-# *Complete examples* matter: with 1, 5, 20 and 100 % of them MVAE's coherence is 0.13, 0.20, 0.34 and 0.58. A *label* as one
-# more modality does not beat a classifier: MMVAE equals it from 20 % of the labels on, MVAE never, for nothing in its objective
-# asks a house number alone for its label. With 1 % of the labels the classifier sees each of them 800 times, the models 8.
+# A joint encoder with zeros for missing modalities is right in 0.23 of the cases, less than surrogates and aggregation. The corrected
+# product of two surrogates is more coherent than the naive one, by 0.02. The coordinated model with KL and λ = 1 is not better
+# than zeros, and a product or average of its posteriors is not better than the better one alone; with cross-modal generation it
+# has 0.80. *Complete examples* matter: with 1, 5, 20 and 100 % of them MVAE's coherence is 0.13, 0.20, 0.34 and 0.58. A *label* as one
+# more modality does not beat a classifier: MMVAE equals it from 20 % of the labels on, MVAE never, since no term of its objective
+# asks for the label given a house number alone. With 1 % of the labels the classifier sees each of them 800 times, the models 8
+# times.
 #
-# Do not read this as a ranking. Eight epochs are few; MoPoE's authors take 200. Only the α of JMVAE and of MVTCAE was tuned.
-# MMVAE has one draw and normal distributions, where its paper has many and Laplace's. Steps are equal, time is not.
+# This is not a ranking. Eight epochs are few; MoPoE's authors take 200. Only the α of JMVAE and of MVTCAE was tuned. MMVAE has one
+# draw and normal distributions, where its paper has many draws and Laplace distributions. The number of steps is equal, the time is
+# not.
 #
 # ## Exercises
 #
-# 1. Train JMVAE with `alpha=0.01` and `alpha=10`. What happens to the pictures made from words, and to those made from all?
-# 2. Train `MVAE` with `single=False, drawn=0`: the joint ELBO alone. What is left of its inference from a word?
+# 1. Train JMVAE with `alpha=0.01` and `alpha=10`. What happens to the pictures generated from words, and from all modalities?
+# 2. Train `MVAE` with `single=False, drawn=0`: the joint ELBO alone. How good is its inference from a word then?
 # 3. Give `MMVAE` the options `k=5` and `objective="dreg"`. Compare `log_likelihood(test[:], k=50)` at equal time.
-# 4. Take most words away: `MultimodalDataset(train.tensors | {"word_present": torch.rand(n) < 0.1})`, with `MultimodalDataset` from
-#    `mmtutor.data`. Train MVAE and MoPoE. Which loses more?
+# 4. Remove most words: `MultimodalDataset(train.tensors | {"word_present": torch.rand(n) < 0.1})`, with `MultimodalDataset` from
+#    `mmtutor.data`. Train MVAE and MoPoE. Which loses more coherence?
 #
 # ## Where to read on
 #

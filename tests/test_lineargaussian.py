@@ -1,6 +1,6 @@
 """The linear-Gaussian world against computations that share nothing with it; float64.
 
-All modalities and the code are one linear map of standard normal numbers, u = (z, ε). Its covariance is conditioned by
+All modalities and z are one linear map of standard normal numbers, u = (z, ε). Its covariance is conditioned by
 blocks here, integrated on a grid for d = 1, or sampled; no precision is ever added up.
 """
 
@@ -160,7 +160,7 @@ def test_log_prob_is_that_of_the_joint(world, batch, modalities):
 
 
 @every_subset
-def test_log_prob_is_what_bayes_says_at_any_code(world, batch, modalities):
+def test_log_prob_is_what_bayes_says_at_any_z(world, batch, modalities):
     """The second route: log p(x_S) = log p(x_S | z) + log p(z) − log p(z | x_S), through the posterior, at any z."""
     z = some_q(6, 3).mean
     likelihood = sum(
@@ -193,7 +193,7 @@ def test_prediction_from_what_is_in_the_batch(world, batch):
 
 
 def test_one_dimension_is_integrated_on_a_grid():
-    """Evidence, posterior and ELBO as sums over 20,001 codes from −12 to 12: no formula but the three densities."""
+    """Evidence, posterior and ELBO as sums over 20,001 values of z from −12 to 12: only the three densities."""
     world = LinearGaussian.random({"a": 2, "b": 1}, 1, {"a": 0.7, "b": 0.5}, seed=3)
     _, batch = world.sample(4, seed=4)
     z = np.linspace(-12, 12, 20_001)
@@ -245,8 +245,8 @@ def test_every_kind_of_gaussian_is_taken(world, batch):
     close(world.elbo(batch, single), world.elbo(batch, q), 1e-5)
 
 
-def test_the_elbo_is_a_mean_over_codes_from_q(world, batch):
-    """200,000 codes; the mean must lie within 5 of its standard errors."""
+def test_the_elbo_is_a_mean_over_draws_from_q(world, batch):
+    """200,000 draws; the mean must lie within 5 of its standard errors."""
     given, q = {s: batch[s][:1] for s in ("a", "c")}, some_q(1, 3)
     torch.manual_seed(0)
     z = q.sample((200_000,))[:, 0]
@@ -431,7 +431,7 @@ def test_the_reverse_student_in_closed_form(world, modalities):
 
 @some
 def test_posteriors_multiply_to_the_posterior_if_the_prior_is_divided_out(world, batch, modalities):
-    """∏ p(z | xᵢ) / p(z)^(M−1) and p(z | x_S), as densities at 200 codes: their log-ratio is the same at each code."""
+    """∏ p(z | xᵢ) / p(z)^(M−1) and p(z | x_S), as densities at 200 values of z: their log-ratio is the same at each."""
     z = some_q(200, 3).mean.unsqueeze(1)
     one_by_one = sum(world.posterior(batch, s).log_prob(z) for s in modalities)
     product = one_by_one - (len(modalities) - 1) * world.prior.log_prob(z)

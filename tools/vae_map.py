@@ -38,12 +38,12 @@ def vae_table(path: Path) -> str:
         numbers: dict[str, Mapping[str, float]] = content["numbers"]
         if [int(seed) for seed in numbers] != content["seeds"]:
             raise ValueError(f"its numbers are of seeds {', '.join(numbers)}, its seeds are {content['seeds']}")
-        names = [number.format(model) for model in MODELS for number in COLUMNS.values()]
+        names = [key.format(model) for model in MODELS for key in COLUMNS.values()]
         cells = {name: cell(name, numbers) for name in names}
-        for head, number in COLUMNS.items():
-            if all(cells[number.format(model)] == "–" for model in MODELS):
+        for head, key in COLUMNS.items():
+            if all(cells[key.format(model)] == "–" for model in MODELS):
                 raise ValueError(f"no model has a number '{head}'")
-        rows = [[model, *(cells[number.format(model)] for number in COLUMNS.values())] for model in MODELS]
+        rows = [[model, *(cells[key.format(model)] for key in COLUMNS.values())] for model in MODELS]
         measured = f"over {len(numbers)} seeds, measured on {content['date']} on {content['device']}"
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error

@@ -1,38 +1,48 @@
-"""What all models share: one interface, and the one place where a batch is checked."""
+"""What all models share: the way from a batch to its loss, and one interface.
+
+A model defines two things: `MultimodalVAE.encode`, its posterior, and `MultimodalVAE.terms`, its objective. It builds
+both from two parts: `MultimodalVAE.experts` has qᵢ(z|xᵢ) from each modality's encoder, `MultimodalVAE.log_probs` has
+log pᵢ(xᵢ|z) from each modality's decoder.
+"""
 
 from __future__ import annotations
 
-import difflib
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Categorical, Distribution, Independent, Normal
+from torch.distributions import Distribution, Independent, Normal
 
-from .gaussian import density, from_network, normal
-from .likelihoods import Likelihood
+from .checks import check_batch, check_names, check_present, named, whole
+from .gaussian import from_network, log_prob, standard
+from .likelihoods import Likelihood, mean_of
 
 Batch = Mapping[str, Tensor]
-TERMS = {"loss", "kl", "surrogates", "experts", "apart", "cross", "private"}  # what else a loss may have
+Names = str | Sequence[str] | None  # one modality, several, or all
+TERMS = ("kl", "surrogate_kl", "expert_kl", "private_kl", "distance", "cross_generation")  # of a loss, besides "loss"
 
 
-class MultimodalVAE(nn.Module):
-    """Encoders qᵢ(z|xᵢ), decoders pᵢ(xᵢ|z), and a prior p(z) = N(0, I). Each model says how they play together.
+class MultimodalVAE(nn.Module, ABC):
+    """Abstract: encoders qᵢ(z|xᵢ), decoders pᵢ(xᵢ|z) and a prior p(z) = N(0, I). Each model says how they are combined.
 
-    A batch is a dict of modalities (B, ...). A modality that is not there is left out; one that is missing for some examples
-    comes with ``"<modality>_present"``, bool (B,). Other keys are not read.
+    A batch is a dict of modalities (B, ...). A modality that is missing for the whole batch is left out. One that is
+    missing for some examples comes with a mask ``"<modality>_present"``, bool (B,); where that is False the values are
+    never read, and may be NaN. Other keys are not read.
 
     Args:
-        encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ.
+        encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ(z|xᵢ).
         decoders: for each modality a network from (N, latent) to what its likelihood reads.
-        likelihoods: for each modality what the decoder's output means, see ``likelihoods.py``.
+        likelihoods: for each modality the distribution that the decoder's output stands for, see ``likelihoods.py``.
         latent: d, the size of z.
-        weights: of each modality's log-likelihood in training, 1 where none is given. Evaluation does not use them.
+        weights: wᵢ, of each modality's log-likelihood in training, 1 where none is given. Evaluation does not use them.
         beta: β, of the divergence from the prior in training.
 
     Raises:
-        ValueError: the modalities of two arguments differ, or a number is out of range.
+        TypeError: a modality in a batch is no tensor.
+        ValueError: the modalities of two arguments differ, or a number is out of range. In the methods: a batch does
+            not fit (the modality and the example are named), or a network's output does not.
     """
 
     def __init__(
@@ -46,75 +56,122 @@ class MultimodalVAE(nn.Module):
         beta: float = 1.0,
     ) -> None:
         super().__init__()
-        who = type(self).__name__
-        for name, given in (("decoders", decoders), ("likelihoods", likelihoods)):
-            if given.keys() != encoders.keys() or not encoders:
-                raise ValueError(
-                    f"{who}: encoders are of {list(encoders)}, {name} of {list(given)}; both need the same"
-                )
-        if taken := sorted(TERMS & encoders.keys()):
-            raise ValueError(f"{who}: a modality cannot be called {taken[0]!r}, which is a term of the loss")
-        if not isinstance(latent, int) or latent < 1:
-            raise ValueError(f"{who}: latent must be a whole number above 0, got {latent!r}")
+        self._check_arguments(encoders, decoders, likelihoods, latent, weights or {}, beta)
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
-        self.likelihoods, self.latent, self.beta = dict(likelihoods), latent, beta
-        self._known(list(weights or ()))
+        self.likelihoods, self.latent, self.beta = dict(likelihoods), int(latent), beta
         self.weights = {**dict.fromkeys(encoders, 1.0), **(weights or {})}
-        for name, weight in {**{f"the weight of {s!r}": w for s, w in self.weights.items()}, "beta": beta}.items():
-            if not 0 < weight < math.inf:
-                raise ValueError(f"{who}: {name} must be finite and above 0, got {weight!r}")
+        self.output_size = 2 * self.latent  # of each encoder: mean and log σ
 
     # ---- what a model defines
 
-    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Distribution:
-        """q(z|x): from the named modalities, or from all that are in the batch. Of batch shape (B,), event (d,)."""
-        raise NotImplementedError
+    @abstractmethod
+    def encode(self, batch: Batch, modalities: Names = None) -> Distribution:
+        """The posterior q(z|x) from the named modalities, or from all in the batch.
 
+        Returns:
+            Of batch shape (B,) and event shape (d,).
+        """
+
+    @abstractmethod
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """The objective of each example: ``"loss"`` and its parts in nats, (B,) each."""
-        raise NotImplementedError
 
-    # ---- what all models share
+    # ---- from a batch to its loss
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """The means of `terms` over the examples."""
         return {name: term.mean() for name, term in self.terms(batch).items()}
 
-    def decode(self, z: Tensor, modalities: Sequence[str] | None = None) -> dict[str, Distribution]:
-        """p(xᵢ|z) of the named modalities or of all, for z (N, d)."""
-        if z.ndim != 2 or z.shape[1] != self.latent:
-            raise ValueError(f"{type(self).__name__}: z must be (N, {self.latent}), got {tuple(z.shape)}")
-        return {s: self._likelihood(s, z) for s in self._known(modalities)}
+    def experts(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Independent[Normal], Tensor]:
+        """qᵢ(z|xᵢ) of the named modalities, or of all in the batch.
 
-    def _likelihood(self, modality: str, z: Tensor) -> Distribution:
-        return self.likelihoods[modality](self.decoders[modality](z))
+        Returns:
+            The M modalities' names, qᵢ of batch shape (M, B), and which examples have which modality, bool (M, B).
+            Where a modality is missing qᵢ is the prior N(0, I), whose divergence is 0.
+        """
+        names, present, outputs = self.encoder_outputs(batch, modalities)
+        return names, from_network(outputs), present
 
-    @torch.no_grad()
-    def generate(self, given: Batch | None = None, to: Sequence[str] | None = None, n: int = 1) -> dict[str, Tensor]:
-        """Modalities made from modalities: z from q(z|given), or from the prior, and the mean of p(xᵢ|z).
+    def encoder_outputs(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Tensor, Tensor]:
+        """The names, which examples have which modality, bool (M, B), and the encoders' outputs, (M, B, 2 d).
+
+        An encoder sees only the examples that have its modality, so nothing is read where it is missing, and BatchNorm
+        counts nothing there. The others get 0: mean 0 and log σ 0, the prior.
+        """
+        names, present = self._check_batch(batch, modalities)
+        outputs = []
+        for name, there in zip(names, present, strict=True):
+            rows = there.nonzero()[:, 0]  # (n_m,)
+            output = next(self.parameters()).new_zeros(0, self.output_size)  # (0, O)
+            if len(rows):
+                output = self.encoders[name](take(batch[name], rows))  # (n_m, O)
+                self._check_encoder(f"of {name!r}", output, len(rows))
+            outputs.append(put(output, rows, len(there)))
+        return names, present, torch.stack(outputs)
+
+    def log_probs(self, z: Tensor, batch: Batch, names: Sequence[str], asked: Tensor) -> Tensor:
+        """The reconstruction terms log pᵢ(xᵢ|z) where they are asked for, and 0 elsewhere.
+
+        Decoders take most of the time of a step, and a missing modality has no xᵢ. So each decoder gets, in one call,
+        only those z for which its modality is asked.
 
         Args:
-            given: a batch of those modalities that are to be known; None: nothing is known, and z is from the prior.
-            to: the modalities to make; None: all.
+            z: (..., B, d).
+            batch: the modalities.
+            names: M of them.
+            asked: bool (M, ...), for each modality what broadcasts to (..., B).
+
+        Returns:
+            (M, ..., B).
+        """
+        size, flat = z.shape[-2], z.flatten(0, -2)
+        log_p = []
+        for name, where in zip(names, asked, strict=True):
+            rows = where.expand(z.shape[:-1]).flatten().nonzero()[:, 0]  # (n_m,)
+            value = flat[:0, 0]  # (0,)
+            if len(rows):
+                p = self.likelihoods[name](self.decoders[name](take(flat, rows)))  # (n_m, ...)
+                x = take(batch[name], rows) if len(flat) == size else batch[name][rows % size]  # (n_m, ...)
+                self._check_decoder(name, p, x)
+                value = log_prob(p, x)  # (n_m,)
+            log_p.append(put(value, rows, len(flat)).view(z.shape[:-1]))
+        return torch.stack(log_p)  # (M, ..., B)
+
+    def weighted(self, names: Sequence[str], log_p: Tensor) -> Tensor:
+        """Σᵢ wᵢ log pᵢ(xᵢ|z), from log pᵢ(xᵢ|z) (M, ..., B)."""
+        terms = [self.weights[name] * value for name, value in zip(names, log_p, strict=True)]
+        return torch.stack(terms).sum(0)  # (..., B)
+
+    # ---- what else a model can do
+
+    def decode(self, z: Tensor, modalities: Names = None) -> dict[str, Distribution]:
+        """pᵢ(xᵢ|z) of the named modalities or of all, for z (N, d)."""
+        self._check_latent(z)
+        return {name: self.likelihoods[name](self.decoders[name](z)) for name in self._named(modalities)}
+
+    @torch.no_grad()
+    def generate(self, given: Batch | None = None, to: Names = None, n: int = 1) -> dict[str, Tensor]:
+        """Modalities generated from given ones: the means of pᵢ(xᵢ|z), with z from q(z|given) or from the prior.
+
+        Args:
+            given: a batch of the modalities that are known; None: nothing is known, and z is from the prior.
+            to: the modalities to generate; None: all.
             n: how many for each example; without ``given``, how many at all.
 
         Returns:
             For each modality (n, B, ...), without ``given`` (n, ...). A categorical modality has probabilities.
         """
-        self._known(to)
-        if n < 1:
-            raise ValueError(f"{type(self).__name__}: n must be at least 1, got {n}")
+        names, n = self._named(to), whole(type(self).__name__, "n", n)
+        like = next(self.parameters())
         if given is None:
-            z = torch.randn(n, self.latent, device=self._like().device, dtype=self._like().dtype)
-            return {s: mean_of(p) for s, p in self.decode(z, to).items()}
+            z = torch.randn(n, self.latent, device=like.device, dtype=like.dtype)  # (n, d)
+            return {name: mean_of(p) for name, p in self.decode(z, names).items()}
         z = self.encode(given).sample((n,))  # (n, B, d)
-        made = self.decode(z.flatten(0, 1), to)
-        return {s: (x := mean_of(p)).view(*z.shape[:2], *x.shape[1:]) for s, p in made.items()}
+        means = {name: mean_of(p) for name, p in self.decode(z.flatten(0, 1), names).items()}
+        return {name: x.view(*z.shape[:2], *x.shape[1:]) for name, x in means.items()}
 
     @torch.no_grad()
-    def log_likelihood(
-        self, batch: Batch, k: int = 100, modalities: Sequence[str] | None = None, chunk: int = 10000
-    ) -> Tensor:
+    def log_likelihood(self, batch: Batch, k: int = 100, modalities: Names = None, chunk: int = 10000) -> Tensor:
         """The log-likelihood of all modalities in the batch, estimated from below, in nats: log 1/k Σ p(x, z)/q(z|x).
 
         Args:
@@ -126,155 +183,103 @@ class MultimodalVAE(nn.Module):
         Returns:
             (B,). The weights of the modalities and β play no part.
         """
-        if k < 1:
-            raise ValueError(f"{type(self).__name__}: k must be at least 1, got {k}")
-        q = self.encode(batch, modalities)
-        there = self._present(batch, self._in(batch, None))
-        size, estimates = len(there[next(iter(there))]), []
-        for start in range(0, k, step := max(1, chunk // size)):
-            z = q.sample((min(step, k - start),))  # (k', B, d)
-            log_w = density(standard_like(z), z) - density(q, z)
-            for log_p in self._reconstruct(z, batch, there).values():
-                log_w = log_w + log_p
-            estimates.append(log_w)
-        return torch.cat(estimates).logsumexp(0) - math.log(k)
+        k, q = whole(type(self).__name__, "k", k), self.encode(batch, modalities)
+        names, present = self._check_batch(batch)
+        log_w = []
+        step = max(1, chunk // present.shape[1])
+        for start in range(0, k, step):
+            z = q.sample((min(step, k - start),))  # (k_c, B, d)
+            log_p = self.log_probs(z, batch, names, present).sum(0)  # (k_c, B)
+            log_w.append(log_prob(standard(z), z) - log_prob(q, z) + log_p)
+        return torch.cat(log_w).logsumexp(0) - math.log(k)  # (B,)
 
-    # ---- parts
+    # ---- messages
 
-    def _like(self) -> Tensor:
-        return next(self.parameters())
-
-    def _known(self, modalities: Sequence[str] | None) -> list[str]:
+    def _named(self, modalities: Names) -> list[str]:
         """The named modalities in the order of the encoders, or all."""
-        for modality in modalities or ():
-            if modality not in self.likelihoods:
-                near = difflib.get_close_matches(modality, self.likelihoods, 1)
-                hint = f"; did you mean {near[0]!r}?" if near else ""
-                known = ", ".join(self.likelihoods)
-                raise ValueError(f"{type(self).__name__}: no modality {modality!r}, only {known}{hint}")
-        return [s for s in self.likelihoods if modalities is None or s in modalities]
+        return named(type(self).__name__, modalities, self.encoders)
 
-    def _in(self, batch: Batch, modalities: Sequence[str] | None) -> list[str]:
-        """The named modalities, all of which must be in the batch; or those that are. Checks what is there."""
+    def _check_batch(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Tensor]:
+        """The named modalities, or all in the batch, and which examples have which, bool (M, B); see ``checks.py``."""
         who = type(self).__name__
-        names = self._known(modalities)
-        if modalities is None:
-            names = [s for s in names if s in batch]
+        there = check_batch(who, batch, self.encoders)
+        names = there if modalities is None else self._named(modalities)
+        if absent := [name for name in names if name not in there]:
+            raise ValueError(f"{who}: the batch has no {absent[0]!r}, only {', '.join(there)}")
         if not names:
-            raise ValueError(f"{who}: no modality; the batch has {', '.join(batch) or 'nothing'}, "
-                             f"the model {', '.join(self.likelihoods)}")  # fmt: skip
-        for s in names:
-            if s not in batch:
-                raise ValueError(f"{who}: the batch has no {s!r}, only {', '.join(batch)}")
-            if len(batch[s]) != len(batch[names[0]]) or not len(batch[s]):
-                raise ValueError(f"{who}: {s!r} has {len(batch[s])} examples, {names[0]!r} {len(batch[names[0]])}")
-            # The sum is finite only if all are, and is quick; it may overflow, so it does not decide alone.
-            if batch[s].is_floating_point() and not batch[s].sum().isfinite() and not batch[s].isfinite().all():
-                raise ValueError(f"{who}: {s!r} has NaN or infinite values")
-        return names
+            raise ValueError(f"{who}: modalities must name at least one of {', '.join(there)}, got none")
+        first = batch[names[0]]
+        everyone = torch.ones(len(first), dtype=torch.bool, device=first.device)  # (B,)
+        present = torch.stack([batch.get(f"{name}_present", everyone) for name in names])  # (M, B)
+        check_present(f"{who}, from {', '.join(names)}", present.T)
+        return names, present
 
-    def _present(self, batch: Batch, names: Sequence[str]) -> dict[str, Tensor]:
-        """Which examples have each of these modalities, bool (B,)."""
-        who, masks = type(self).__name__, {}
-        for s in names:
-            mask = batch.get(f"{s}_present")
-            if mask is None:
-                mask = torch.ones(len(batch[s]), dtype=torch.bool, device=batch[s].device)
-            elif mask.dtype != torch.bool or mask.shape != (len(batch[s]),):
-                raise ValueError(f"{who}: '{s}_present' must be bool ({len(batch[s])},), got {mask.dtype} "
-                                 f"{tuple(mask.shape)}")  # fmt: skip
-            masks[s] = mask
-        if not torch.stack(list(masks.values())).any(0).all():
-            raise ValueError(f"{who}: an example has none of {', '.join(names)}; leave it out")
-        return masks
+    def _check_encoder(self, name: str, output: Tensor, size: int) -> None:
+        if output.shape != (size, self.output_size):
+            raise ValueError(f"{type(self).__name__}: the encoder {name} must give (B, {self.output_size}), mean and "
+                             f"log σ, for B = {size} examples, got {tuple(output.shape)}")  # fmt: skip
 
-    def _experts(
-        self, batch: Batch, modalities: Sequence[str] | None = None
-    ) -> tuple[list[str], Independent[Normal], Tensor]:
-        """The names of the modalities that are there, qᵢ(z|xᵢ) of batch shape (M, B), and which are there, bool (M, B)."""
-        names = self._in(batch, modalities)
-        present = self._present(batch, names)
-        outputs = [self._run(s, batch[s], present[s], 2 * self.latent) for s in names]
-        return names, from_network(torch.stack(outputs)), torch.stack([present[s] for s in names])
+    def _check_decoder(self, name: str, p: Distribution, x: Tensor) -> None:
+        if p.batch_shape + p.event_shape != x.shape:
+            raise ValueError(f"{type(self).__name__}: the decoder of {name!r} gives {_sizes(p.event_shape)} for each "
+                             f"example, the batch has {_sizes(x.shape[1:])}")  # fmt: skip
 
-    def _run(self, modality: str, x: Tensor, present: Tensor, outputs: int) -> Tensor:
-        """What an encoder says, (B, outputs). It sees only the examples that have the modality; the others get 0."""
-        if present.all():
-            return self._checked(f"the encoder of {modality!r}", self.encoders[modality](x), len(x), outputs)
-        rows = present.nonzero()[:, 0]
-        if not len(rows):
-            return self._like().new_zeros(len(x), outputs)
-        seen = self._checked(f"the encoder of {modality!r}", self.encoders[modality](x[rows]), len(rows), outputs)
-        return seen.new_zeros(len(x), outputs).index_put((rows,), seen)
+    def _check_latent(self, z: Tensor) -> None:
+        if z.ndim != 2 or z.shape[1] != self.latent:
+            raise ValueError(f"{type(self).__name__}: z must be (N, {self.latent}), got {tuple(z.shape)}")
 
-    def _checked(self, whose: str, output: Tensor, size: int, outputs: int) -> Tensor:
-        if output.shape != (size, outputs):
-            raise ValueError(f"{type(self).__name__}: {whose} must give (B, {outputs}), mean and log σ, for B = {size} "
-                             f"examples, got {tuple(output.shape)}")  # fmt: skip
-        return output
-
-    def _reconstruct(self, z: Tensor, batch: Batch, here: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The log-likelihood of each modality where it is asked for, else 0.
-
-        Args:
-            z: (..., B, d).
-            batch: the modalities.
-            here: for each modality to be made, bool that broadcasts to (..., B). A decoder sees only these z.
-
-        Returns:
-            For each of these modalities (..., B).
-        """
-        out = {}
-        size = z.shape[-2]
-        flat = z.reshape(-1, z.shape[-1])
-        for s, asked in here.items():
-            if asked.all():
-                places, x = None, batch[s]
-                if len(flat) > size:
-                    x = x.expand(len(flat) // size, *x.shape).flatten(0, 1)
-            else:
-                places = asked.expand(z.shape[:-1]).reshape(-1).nonzero()[:, 0]
-                x = batch[s][places % size]
-            if not len(x):
-                out[s] = z.new_zeros(z.shape[:-1])
-                continue
-            p = self._likelihood(s, flat if places is None else flat[places])
-            if p.batch_shape + p.event_shape != x.shape:
-                raise ValueError(f"{type(self).__name__}: the decoder of {s!r} makes {_sizes(p.event_shape)} "
-                                 f"for each example, the batch has {_sizes(x.shape[1:])}")  # fmt: skip
-            log_p = density(p, x)
-            if places is not None:
-                log_p = log_p.new_zeros(len(flat)).index_put((places,), log_p)
-            out[s] = log_p.view(z.shape[:-1])
-        return out
-
-    def _total(self, log_p: Mapping[str, Tensor]) -> Tensor:
-        """Σᵢ wᵢ log p(xᵢ|z)."""
-        return torch.stack([self.weights[s] * value for s, value in log_p.items()]).sum(0)
+    def _check_arguments(
+        self,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Likelihood],
+        latent: int,
+        weights: Mapping[str, float],
+        beta: float,
+    ) -> None:
+        who = type(self).__name__
+        for name, other in (("decoders", decoders), ("likelihoods", likelihoods)):
+            if other.keys() != encoders.keys() or not encoders:
+                raise ValueError(
+                    f"{who}: encoders are of {list(encoders)}, {name} of {list(other)}; both need the same"
+                )
+        check_names(who, [name for name in encoders if name != "label"], TERMS)  # a label may be a modality here
+        named(who, list(weights), encoders)
+        whole(who, "latent", latent)
+        for name, weight in {**{f"the weight of {m!r}": w for m, w in weights.items()}, "beta": beta}.items():
+            if not 0 < weight < math.inf:
+                raise ValueError(f"{who}: {name} must be finite and above 0, got {weight!r}")
 
 
-def mean_of(p: Distribution) -> Tensor:
-    """The mean of a likelihood; of a class, the probabilities."""
-    base = p.base_dist if isinstance(p, Independent) else p
-    mean: Tensor = base.probs if isinstance(base, Categorical) else p.mean
-    return mean
+# ---- parts of the way from a batch to its loss
+
+
+def take(x: Tensor, rows: Tensor) -> Tensor:
+    """The rows of x, in their order, (n, ...); without a copy where they are all of x."""
+    return x if len(rows) == len(x) else x[rows]
+
+
+def put(values: Tensor, rows: Tensor, size: int) -> Tensor:
+    """The inverse of `take`: (size, ...) with the values (n, ...) in these rows, and 0 in the others."""
+    if len(rows) == size:
+        return values
+    return values.new_zeros(size, *values.shape[1:]).index_put((rows,), values)
+
+
+def mean_present(values: Tensor, present: Tensor) -> Tensor:
+    """The mean over those of M modalities that an example has, (..., B) from (..., M, B)."""
+    return (values * present).sum(-2) / present.sum(0)  # (..., B)
+
+
+# ---- messages
+
+
+def check_at_least_0(who: str, **numbers: float) -> None:
+    """Refuse what is below 0 or not finite."""
+    for name, number in numbers.items():
+        if not 0 <= number < math.inf:
+            raise ValueError(f"{who}: {name} must be finite and at least 0, got {number!r}")
 
 
 def _sizes(shape: Sequence[int]) -> str:
     return " × ".join(map(str, shape)) or "one number"
-
-
-def standard_like(z: Tensor) -> Independent[Normal]:
-    """The prior N(0, I) of z."""
-    return normal(torch.zeros_like(z), torch.ones_like(z))
-
-
-def divergence(q: Independent[Normal], p: Independent[Normal] | None = None) -> Tensor:
-    """KL(q ‖ p) in nats, of the batch shape; p is the prior where none is given."""
-    ratio, far = (q.stddev, q.mean) if p is None else (q.stddev / p.stddev, (q.mean - p.mean) / p.stddev)
-    return ((ratio.square() + far.square() - 1) / 2 - ratio.log()).sum(-1)
-
-
-def sum_kl(q: Independent[Normal], single: Independent[Normal], present: Tensor) -> Tensor:
-    """Σᵢ KL(q ‖ qᵢ) over the modalities that are there, (B,)."""
-    return (divergence(q, single) * present).sum(0)

@@ -1,82 +1,105 @@
-"""Coordinated models: a VAE for each modality, whose inferences are drawn together."""
+"""Coordinated models: a VAE for each modality, whose posteriors are drawn together."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Mapping
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from .base import Batch, MultimodalVAE, divergence
-from .gaussian import normal, product_of_posteriors, wasserstein
+from .base import Batch, MultimodalVAE, Names, check_at_least_0
+from .gaussian import divergence, normal, product_of_posteriors, symmetric_kl
+from .likelihoods import Likelihood
+
+Distance = Callable[[Independent[Normal], Independent[Normal]], Tensor]
+Combine = Callable[[Independent[Normal], Tensor], Independent[Normal]]
 
 
 class Coordinated(MultimodalVAE):
-    """Each modality has its own inference, and no inference sees several modalities.
+    """Each modality has its own posterior, and no posterior sees several modalities.
 
         loss = −Σᵢ ELBO(xᵢ) + λ Σ_{i<j} D(qᵢ, qⱼ) − γ Σ_{i≠j} E_qᵢ [wⱼ log p(xⱼ|z)]
 
-    D is a distance between inference distributions, the last term cross-generation: a modality is to be made from the code
-    of another. The survey of Suzuki and Matsuo (2022, section 4) calls these the two criteria of closeness.
-
-    All other arguments are those of `MultimodalVAE`.
+    D is a distance between inference distributions; the last term is cross-modal generation, the log-likelihood of a
+    modality given the latent code of another. The survey of Suzuki and Matsuo (2022, section 4) calls these the two
+    criteria of closeness.
 
     Args:
-        distance: ``"kl"``, (KL(qᵢ ‖ qⱼ) + KL(qⱼ ‖ qᵢ))/2, or ``"wasserstein"``, the squared Wasserstein-2 distance.
-        apart: λ, at least 0.
-        cross: γ, at least 0.
-        combine: how to infer from several modalities after all: ``"product"``, with the prior counted once, or
-            ``"average"`` of means and of standard deviations, which is the Wasserstein barycentre.
+        encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ(z|xᵢ).
+        decoders: for each modality a network from (N, latent) to what its likelihood reads.
+        likelihoods: for each modality, see ``likelihoods.py``.
+        latent: size of z.
+        weights: wᵢ, 1 where none is given.
+        beta: β.
+        distance: D, symmetric: `symmetric_kl`, `wasserstein`, or a function of two distributions of one batch shape.
+        distance_weight: λ, at least 0.
+        cross_weight: γ, at least 0.
+        combine: how to infer from several modalities after all: `product_of_posteriors`, `average`, or a function of
+            qᵢ, of batch shape (M, B), and of which there are, bool (M, B).
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmtutor.vae import Coordinated, average, gaussian, wasserstein
+        >>> encoders = {"image": nn.Linear(5, 4), "sound": nn.Linear(3, 4)}
+        >>> decoders = {"image": nn.Linear(2, 5), "sound": nn.Linear(2, 3)}
+        >>> likelihoods = {"image": gaussian(1.0), "sound": gaussian(0.5)}
+        >>> model = Coordinated(encoders, decoders, likelihoods, 2, distance=wasserstein, combine=average)
+        >>> batch = {"image": torch.rand(3, 5), "sound": torch.rand(3, 3)}
+        >>> sorted(model.loss(batch))
+        ['cross_generation', 'distance', 'image', 'kl', 'loss', 'sound']
+        >>> model.encode(batch).mean.shape
+        torch.Size([3, 2])
     """
 
     def __init__(
         self,
-        *args: Any,
-        distance: str = "kl",
-        apart: float = 1.0,
-        cross: float = 0.0,
-        combine: str = "product",
-        **others: Any,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Likelihood],
+        latent: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        beta: float = 1.0,
+        distance: Distance = symmetric_kl,
+        distance_weight: float = 1.0,
+        cross_weight: float = 0.0,
+        combine: Combine = product_of_posteriors,
     ) -> None:
-        super().__init__(*args, **others)
-        for name, value, known in (
-            ("distance", distance, ("kl", "wasserstein")),
-            ("combine", combine, ("product", "average")),
-        ):
-            if value not in known:
-                raise ValueError(f"Coordinated: {name} must be {' or '.join(map(repr, known))}, got {value!r}")
-        for name, weight in (("apart", apart), ("cross", cross)):
-            if not 0 <= weight < math.inf:
-                raise ValueError(f"Coordinated: {name} must be finite and at least 0, got {weight!r}")
-        self.distance, self.apart, self.cross, self.combine = distance, apart, cross, combine
+        super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
+        check_at_least_0("Coordinated", distance_weight=distance_weight, cross_weight=cross_weight)
+        self.distance, self.distance_weight = distance, distance_weight
+        self.cross_weight, self.combine = cross_weight, combine
 
-    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Independent[Normal]:
+    def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """From one modality by its encoder, from several as ``combine`` says."""
-        _, single, present = self._experts(batch, modalities)
-        if self.combine == "product":
-            return product_of_posteriors(single, present)
-        weight = present.unsqueeze(-1).to(single.mean.dtype)
-        weight = weight / weight.sum(0)
-        return normal((weight * single.mean).sum(0), (weight * single.stddev).sum(0))
+        _, posteriors, present = self.experts(batch, modalities)
+        return self.combine(posteriors, present)  # (B, d)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """See the class; ``"apart"`` and ``"cross"`` are the sums without λ and γ, each modality's cost is its own."""
-        names, q, present = self._experts(batch)
-        own = torch.eye(len(names), dtype=torch.bool, device=present.device).unsqueeze(2)  # (M, M, 1)
-        wanted = present.unsqueeze(1) & present & (own | (self.cross > 0))  # (from i, to j, B)
-        made = self._reconstruct(q.rsample(), batch, {s: wanted[:, j] for j, s in enumerate(names)})
-        log_p = {s: value[j] for j, (s, value) in enumerate(made.items())}
-        cross = -self._total({s: value.sum(0) - log_p[s] for s, value in made.items()})
-        kl, apart = (divergence(q) * present).sum(0), self._apart(q, present)
-        loss = -self._total(log_p) + self.beta * kl + self.apart * apart + self.cross * cross
-        return {"loss": loss, **{s: -v for s, v in log_p.items()}, "kl": kl, "apart": apart, "cross": cross}
+        """See the class; ``"distance"`` and ``"cross_generation"`` are the sums without λ and γ.
 
-    def _apart(self, q: Independent[Normal], present: Tensor) -> Tensor:
-        """Σ_{i<j} D(qᵢ, qⱼ) over the modalities that are there, (B,)."""
+        A modality's own term is −log p(xᵢ|z) with z from its own posterior.
+        """
+        names, q, present = self.experts(batch)
+        z = q.rsample()  # (M, B, d)
+        own = torch.eye(len(names), dtype=torch.bool, device=z.device).unsqueeze(2)  # (M, M, 1)
+        asked = present.unsqueeze(1) & present & (own | (self.cross_weight > 0))  # (M, M, B)
+        log_p = self.log_probs(z, batch, names, asked)  # (M, M, B)
+        own_log_p = (log_p * own).sum(1)  # (M, B)
+        cross = -self.weighted(names, (log_p * ~own).sum(1))  # (B,)
+        kl = divergence(q).sum(0)  # (B,)
+        distance = self._distances(q, present)  # (B,)
+        loss = -self.weighted(names, own_log_p) + self.beta * kl  # (B,)
+        loss = loss + self.distance_weight * distance + self.cross_weight * cross
+        costs = dict(zip(names, -own_log_p, strict=True))
+        return {"loss": loss, **costs, "kl": kl, "distance": distance, "cross_generation": cross}
+
+    def _distances(self, q: Independent[Normal], present: Tensor) -> Tensor:
+        """Σ_{i<j} D(qᵢ, qⱼ) over the modalities that are there, (B,): half of the sum over all i and j."""
         shape = (len(present), *q.mean.shape)
-        left, right = (normal(q.mean.unsqueeze(k).expand(shape), q.stddev.unsqueeze(k).expand(shape)) for k in (1, 0))
-        between = divergence(left, right) if self.distance == "kl" else wasserstein(left, right)  # (M, M, B)
-        return (between * (present.unsqueeze(1) & present)).sum((0, 1)) / 2
+        left = normal(q.mean.unsqueeze(1).expand(shape), q.stddev.unsqueeze(1).expand(shape))  # (M, M, B, d)
+        right = normal(q.mean.expand(shape), q.stddev.expand(shape))  # (M, M, B, d)
+        pairs = self.distance(left, right) * (present.unsqueeze(1) & present)  # (M, M, B)
+        return pairs.sum((0, 1)) / 2  # (B,)

@@ -1,7 +1,8 @@
-"""Normal distributions with independent numbers, their products and their mixtures.
+"""Normal distributions with independent numbers: their products, mixtures, divergences and distances.
 
-Experts are stacked: one distribution of batch shape (M, B), event (d,), holds those of M modalities for B examples. Which
-of them take part is a mask, bool (..., M, B), and all masks are worked on at once.
+Experts are stacked: one distribution of batch shape (M, B) and event shape (d,) holds those of M modalities for B
+examples. Which of them take part is a mask, bool (..., M, B), and all masks are computed at once. Shape comments of a
+distribution name its batch shape and its event shape, one after the other.
 """
 
 from __future__ import annotations
@@ -33,19 +34,18 @@ def normal(mean: Tensor, std: Tensor) -> Independent[Normal]:
 
 
 def from_network(output: Tensor) -> Independent[Normal]:
-    """The distribution that an encoder tells: the first half of (..., 2 d) is its mean, the other half log σ."""
+    """The distribution whose parameters are an encoder's output (..., 2 d): its mean, then log σ."""
     mean, log_std = output.chunk(2, -1)
-    return normal(mean, log_std.exp())
+    return normal(mean, log_std.exp())  # (..., d)
 
 
-def standard(like: Independent[Normal]) -> Independent[Normal]:
-    """The prior N(0, I), in the shape of another."""
-    mean = like.mean
-    return normal(torch.zeros_like(mean), torch.ones_like(mean))
+def standard(like: Tensor) -> Independent[Normal]:
+    """The prior p(z) = N(0, I), for z in the shape of this tensor (..., d)."""
+    return normal(torch.zeros_like(like), torch.ones_like(like))  # (..., d)
 
 
 def product(experts: Independent[Normal], among: Tensor | None = None, prior: bool = True) -> Independent[Normal]:
-    """The product of experts, p(z) ∏ᵢ q̃ᵢ(z) made a density: precisions add up, and means are weighted by them.
+    """The product of experts (PoE), p(z) ∏ᵢ q̃ᵢ(z), normalised: precisions add up, and means are weighted by them.
 
         τ = 1 + Σᵢ τᵢ,    μ = Σᵢ τᵢ μᵢ / τ                                      (Wu and Goodman, 2018, section 2.1)
 
@@ -61,18 +61,20 @@ def product(experts: Independent[Normal], among: Tensor | None = None, prior: bo
         >>> experts = normal(torch.tensor([[[1.0]], [[3.0]]]), torch.ones(2, 1, 1))
         >>> product(experts, prior=False).mean, product(experts).variance
         (tensor([[2.]]), tensor([[0.3333]]))
+        >>> product(experts, torch.tensor([[True], [False]])).variance
+        tensor([[0.5000]])
     """
     precision, weighted = _precisions(experts, among)
     total = precision + 1 if prior else precision
-    return normal(weighted / total, total.rsqrt())
+    return normal(weighted / total, total.rsqrt())  # (..., B, d)
 
 
 def product_of_posteriors(posteriors: Independent[Normal], among: Tensor | None = None) -> Independent[Normal]:
-    """∏ᵢ qᵢ(z|xᵢ) / p(z)^(M−1) made a density: the posterior for all xᵢ, where each qᵢ has the prior in it already.
+    """∏ᵢ qᵢ(z|xᵢ) / p(z)^(M−1), normalised: the posterior for all xᵢ, where each qᵢ has the prior in it already.
 
-    A plain product would count the prior M times. The modalities must be independent given z. In a linear-Gaussian world
-    posteriors are never wider than the prior; learned ones may be, so that of several has at least the prior's
-    precision, 1.
+    A plain product would count the prior M times. The modalities must be independent given z. In a linear-Gaussian
+    world posteriors are never wider than the prior; learned ones may be, so the product of several has at least the
+    prior's precision, 1.
 
     Args:
         posteriors: of batch shape (M, B).
@@ -80,24 +82,49 @@ def product_of_posteriors(posteriors: Independent[Normal], among: Tensor | None 
 
     Returns:
         Of batch shape (..., B).
+
+    Examples:
+        >>> posteriors = normal(torch.tensor([[[1.0]], [[3.0]]]), torch.full((2, 1, 1), 0.5))
+        >>> product_of_posteriors(posteriors).variance  # 1 / (4 + 4 − 1)
+        tensor([[0.1429]])
     """
     precision, weighted = _precisions(posteriors, among)
-    everyone = torch.ones_like(posteriors.mean[..., 0], dtype=torch.bool)
-    count = (everyone if among is None else among).sum(-2).unsqueeze(-1)
-    total = torch.where(count == 1, precision, (precision - count + 1).clamp_min(1))
-    return normal(weighted / total, total.rsqrt())
+    all_of_them = torch.ones_like(posteriors.mean[..., 0], dtype=torch.bool)  # (M, B)
+    count = (all_of_them if among is None else among).sum(-2).unsqueeze(-1)  # (..., B, 1)
+    total = torch.where(count == 1, precision, (precision - count + 1).clamp_min(1))  # (..., B, d)
+    return normal(weighted / total, total.rsqrt())  # (..., B, d)
 
 
 def _precisions(experts: Independent[Normal], among: Tensor | None) -> tuple[Tensor, Tensor]:
     """Σ τᵢ and Σ τᵢ μᵢ over the experts that take part."""
-    mean, precision = experts.mean, experts.stddev.pow(-2)  # (M, B, d)
+    mean, precision = experts.mean, experts.stddev.pow(-2)
     if among is not None:
         precision = among.unsqueeze(-1).to(mean.dtype) * precision  # (..., M, B, d)
     return precision.sum(-3), (precision * mean).sum(-3)
 
 
+def average(posteriors: Independent[Normal], among: Tensor | None = None) -> Independent[Normal]:
+    """The mean of the means and of the standard deviations: the Wasserstein barycentre, with equal weights.
+
+    Args:
+        posteriors: of batch shape (M, B).
+        among: bool (M, B), at least one for each example; None: all.
+
+    Returns:
+        Of batch shape (B,).
+
+    Examples:
+        >>> posteriors = normal(torch.tensor([[[1.0]], [[3.0]]]), torch.tensor([[[1.0]], [[2.0]]]))
+        >>> average(posteriors).mean, average(posteriors).stddev
+        (tensor([[2.]]), tensor([[1.5000]]))
+    """
+    weight = torch.ones_like(posteriors.mean) if among is None else among.unsqueeze(-1).to(posteriors.mean.dtype)
+    weight = weight / weight.sum(0)
+    return normal((weight * posteriors.mean).sum(0), (weight * posteriors.stddev).sum(0))  # (B, d)
+
+
 def mixture(components: Independent[Normal], among: Tensor | None = None) -> MixtureSameFamily:
-    """The mixture of components with equal weights.
+    """The mixture of components with equal weights; of experts, a mixture of experts (MoE).
 
     Args:
         components: of batch shape (M, B).
@@ -105,21 +132,33 @@ def mixture(components: Independent[Normal], among: Tensor | None = None) -> Mix
 
     Returns:
         Of batch shape (B,). Its ``sample`` chooses a component for each example by itself.
+
+    Examples:
+        >>> q = mixture(normal(torch.tensor([[[-1.0]], [[3.0]]]), torch.ones(2, 1, 1)))
+        >>> q.mean, q.variance  # 1 within a component, 4 between them
+        (tensor([[1.]]), tensor([[5.]]))
     """
-    mean, std = components.mean.transpose(0, 1), components.stddev.transpose(0, 1)
-    logits = mean.new_zeros(mean.shape[:2])
+    mean = components.mean.transpose(0, 1)  # (B, M, d)
+    std = components.stddev.transpose(0, 1)  # (B, M, d)
+    logits = mean.new_zeros(mean.shape[:2])  # (B, M)
     if among is not None:
         logits = logits.masked_fill(~among.T, -torch.inf)
     weights = Categorical(logits=logits, validate_args=False)
-    return MixtureSameFamily(weights, normal(mean, std), validate_args=False)
+    return MixtureSameFamily(weights, normal(mean, std), validate_args=False)  # (B, d)
 
 
 def choose(components: Independent[Normal], among: Tensor | None = None) -> Independent[Normal]:
-    """One component for each example, drawn by itself with equal chances: from batch shape (M, B) to (B,)."""
+    """One component for each example, drawn by itself with equal chances: from batch shape (M, B) to (B,).
+
+    Examples:
+        >>> components = normal(torch.arange(2.0).view(2, 1, 1).expand(2, 5, 3), torch.ones(2, 5, 3))
+        >>> choose(components, torch.tensor([[False], [True]]).expand(2, 5)).mean.unique()
+        tensor([1.])
+    """
     mean, std = components.mean, components.stddev
-    chances = mean.new_ones(mean.shape[1], len(mean)) if among is None else among.T.to(mean.dtype)
-    drawn = torch.multinomial(chances, 1).T.unsqueeze(-1).expand(1, *mean.shape[1:])
-    return normal(mean.gather(0, drawn)[0], std.gather(0, drawn)[0])
+    chances = mean.new_ones(mean.shape[1], len(mean)) if among is None else among.T.to(mean.dtype)  # (B, M)
+    drawn = torch.multinomial(chances, 1).T.unsqueeze(-1).expand(1, *mean.shape[1:])  # (1, B, d)
+    return normal(mean.gather(0, drawn)[0], std.gather(0, drawn)[0])  # (B, d)
 
 
 def subsets(modalities: int) -> Tensor:
@@ -129,9 +168,27 @@ def subsets(modalities: int) -> Tensor:
         >>> subsets(2).tolist()
         [[True, False], [False, True], [True, True]]
     """
-    numbers = torch.arange(1, 2**modalities)
-    members = (numbers.unsqueeze(1) >> torch.arange(modalities)) % 2 == 1
+    numbers = torch.arange(1, 2**modalities)  # (S,)
+    members = (numbers.unsqueeze(1) >> torch.arange(modalities)) % 2 == 1  # (S, M)
     return members[members.sum(1).argsort(stable=True)]
+
+
+def divergence(q: Independent[Normal], p: Independent[Normal] | None = None) -> Tensor:
+    """KL(q ‖ p) in nats, of the batch shape; p is the prior N(0, I) where none is given.
+
+        KL = Σ ½ (ρ² + ((μ − μ')/σ')² − 1) − log ρ,    ρ = σ/σ'
+
+    Examples:
+        >>> divergence(normal(torch.tensor([[2.0, 0.0]]), torch.ones(1, 2)))
+        tensor([2.])
+    """
+    ratio, far = (q.stddev, q.mean) if p is None else (q.stddev / p.stddev, (q.mean - p.mean) / p.stddev)
+    return ((ratio.square() + far.square() - 1) / 2 - ratio.log()).sum(-1)
+
+
+def symmetric_kl(a: Independent[Normal], b: Independent[Normal]) -> Tensor:
+    """½ (KL(a ‖ b) + KL(b ‖ a)) in nats, of the batch shape."""
+    return (divergence(a, b) + divergence(b, a)) / 2
 
 
 def wasserstein(a: Independent[Normal], b: Independent[Normal]) -> Tensor:
@@ -151,11 +208,11 @@ def row(experts: Independent[Normal], i: int) -> Independent[Normal]:
 
 def where(condition: Tensor, a: Independent[Normal], b: Independent[Normal]) -> Independent[Normal]:
     """For each example a where the condition (B,) holds, else b."""
-    c = condition.unsqueeze(-1)
-    return normal(torch.where(c, a.mean, b.mean), torch.where(c, a.stddev, b.stddev))
+    c = condition.unsqueeze(-1)  # (B, 1)
+    return normal(torch.where(c, a.mean, b.mean), torch.where(c, a.stddev, b.stddev))  # (B, d)
 
 
-def density(q: Distribution, z: Tensor) -> Tensor:
-    """The log-density, typed."""
+def log_prob(q: Distribution, z: Tensor) -> Tensor:
+    """The log-density of z, typed: torch's is not."""
     value: Tensor = q.log_prob(z)
     return value

@@ -1,76 +1,134 @@
-"""JMVAE: a joint encoder for all modalities, and a surrogate for each modality alone (Suzuki, Nakayama and Matsuo, 2016)."""
+"""JMVAE: a joint encoder, and a surrogate for each modality alone (Suzuki, Nakayama and Matsuo, 2016)."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from .base import Batch, MultimodalVAE, divergence, sum_kl
-from .gaussian import from_network, product_of_posteriors, where
+from .base import Batch, MultimodalVAE, Names, check_at_least_0, put, take
+from .gaussian import divergence, from_network, product_of_posteriors, where
+from .likelihoods import Likelihood
 
 
 class JointVAE(MultimodalVAE):
-    """Inference by a joint encoder q(z|X), and by a surrogate qᵢ(z|xᵢ) from one modality.
+    """Abstract: inference by a joint encoder q(z|X), and by a surrogate qᵢ(z|xᵢ) from one modality.
 
-    From several modalities, but not all, there is no surrogate; then the product of the surrogates is taken, with the prior
-    counted once.
-
-    All other arguments are those of `MultimodalVAE`; the encoders are the surrogates.
+    From several modalities, but not all, there is no surrogate; then the product of the surrogates is taken, with the
+    prior counted once.
 
     Args:
-        joint: a network from a batch with all modalities to (B, 2 latent).
+        joint: a network from a batch with all modalities to (B, 2 latent), the mean and log σ of q(z|X).
+        encoders: for each modality a network to (B, 2 latent), the mean and log σ of the surrogate qᵢ(z|xᵢ).
+        decoders: for each modality a network from (N, latent) to what its likelihood reads.
+        likelihoods: for each modality, see ``likelihoods.py``.
+        latent: size of z.
+        weights: wᵢ, 1 where none is given.
+        beta: β.
     """
 
-    def __init__(self, joint: nn.Module, *args: Any, **others: Any) -> None:
-        super().__init__(*args, **others)
+    def __init__(
+        self,
+        joint: nn.Module,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Likelihood],
+        latent: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        beta: float = 1.0,
+    ) -> None:
+        super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
         self.joint = joint
 
-    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> Independent[Normal]:
+    def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """From all modalities by the joint encoder, from fewer by the surrogates."""
-        names, surrogates, present = self._experts(batch, modalities)
-        complete = present.all(0) if len(names) == len(self.likelihoods) else torch.zeros_like(present[0])
-        if complete.all():
-            return self._joint(batch, complete)
-        fewer = product_of_posteriors(surrogates, present)
-        return where(complete, self._joint(batch, complete), fewer) if complete.any() else fewer
+        names, surrogates, present = self.experts(batch, modalities)
+        complete = self.complete(names, present)  # (B,)
+        joint = self.joint_posterior(batch, complete)  # (B, d)
+        return where(complete, joint, product_of_posteriors(surrogates, present))  # (B, d)
 
-    def _joint(self, batch: Batch, complete: Tensor) -> Independent[Normal]:
-        """The joint encoder's posterior of the examples that are complete; of others N(0, I)."""
-        rows, outputs = complete.nonzero()[:, 0], 2 * self.latent
-        some = {s: batch[s] if complete.all() else batch[s][rows] for s in self.likelihoods}
-        seen = self._checked("the joint encoder", self.joint(some), len(rows), outputs)
-        return from_network(seen.new_zeros(len(complete), outputs).index_put((rows,), seen))
+    def complete(self, names: Sequence[str], present: Tensor) -> Tensor:
+        """Which examples have all modalities, bool (B,), from which have which, bool (M, B)."""
+        return present.all(0) if len(names) == len(self.encoders) else torch.zeros_like(present[0])  # (B,)
+
+    def joint_posterior(self, batch: Batch, complete: Tensor) -> Independent[Normal]:
+        """The joint encoder's q(z|X) of the examples that are complete; of others N(0, I)."""
+        rows = complete.nonzero()[:, 0]  # (n,)
+        output = next(self.parameters()).new_zeros(0, self.output_size)  # (0, O)
+        if len(rows):
+            output = self.joint({name: take(batch[name], rows) for name in self.encoders})  # (n, O)
+            self._check_encoder("of all modalities", output, len(rows))
+        return from_network(put(output, rows, len(complete)))  # (B, d)
 
 
 class JMVAE(JointVAE):
-    """JMVAE-kl: the joint posterior is taught by the ELBO, the surrogates by the joint posterior.
+    """JMVAE-kl: the joint posterior is trained by the ELBO, each surrogate by its divergence from the joint posterior.
 
         loss = −E_q [Σᵢ wᵢ log p(xᵢ|z)] + β KL(q(z|X) ‖ p(z)) + α Σᵢ KL(q(z|X) ‖ qᵢ(z|xᵢ)),    q = q(z|X)
 
-    All examples must be complete in training. All other arguments are those of `JointVAE`.
+    All examples must be complete in training.
 
     Args:
+        joint: a network from a batch with all modalities to (B, 2 latent), the mean and log σ of q(z|X).
+        encoders: for each modality a network to (B, 2 latent), the mean and log σ of the surrogate qᵢ(z|xᵢ).
+        decoders: for each modality a network from (N, latent) to what its likelihood reads.
+        likelihoods: for each modality, see ``likelihoods.py``.
+        latent: size of z.
+        weights: wᵢ, 1 where none is given.
+        beta: β.
         alpha: α, at least 0.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmtutor.vae import JMVAE, gaussian
+        >>> class Joint(nn.Linear):
+        ...     def forward(self, batch):
+        ...         return super().forward(torch.cat([batch["image"], batch["sound"]], 1))
+        >>> encoders = {"image": nn.Linear(5, 4), "sound": nn.Linear(3, 4)}
+        >>> decoders = {"image": nn.Linear(2, 5), "sound": nn.Linear(2, 3)}
+        >>> model = JMVAE(Joint(8, 4), encoders, decoders, {"image": gaussian(1.0), "sound": gaussian(0.5)}, latent=2)
+        >>> batch = {"image": torch.rand(3, 5), "sound": torch.rand(3, 3)}
+        >>> sorted(model.loss(batch))
+        ['image', 'kl', 'loss', 'sound', 'surrogate_kl']
+        >>> model.generate({"sound": batch["sound"]}, "image", n=2)["image"].shape
+        torch.Size([2, 3, 5])
     """
 
-    def __init__(self, *args: Any, alpha: float = 0.1, **others: Any) -> None:
-        super().__init__(*args, **others)
-        if not 0 <= alpha < math.inf:
-            raise ValueError(f"JMVAE: alpha must be finite and at least 0, got {alpha!r}")
+    def __init__(
+        self,
+        joint: nn.Module,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Likelihood],
+        latent: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        beta: float = 1.0,
+        alpha: float = 0.1,
+    ) -> None:
+        super().__init__(joint, encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
+        check_at_least_0("JMVAE", alpha=alpha)
         self.alpha = alpha
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """See the class; ``"surrogates"`` is the last sum, without α."""
-        names, surrogates, present = self._experts(batch)
-        if len(names) < len(self.likelihoods) or not present.all():
-            raise ValueError("JMVAE: needs all modalities of every example in training; leave out what is incomplete")
-        q = self._joint(batch, present.all(0))
-        log_p = self._reconstruct(q.rsample(), batch, dict(zip(names, present, strict=True)))
-        kl, apart = divergence(q), sum_kl(q, surrogates, present)
-        loss = -self._total(log_p) + self.beta * kl + self.alpha * apart
-        return {"loss": loss, **{s: -value for s, value in log_p.items()}, "kl": kl, "surrogates": apart}
+        """See the class; ``"surrogate_kl"`` is the last sum, without α."""
+        names, surrogates, present = self.experts(batch)
+        self._check_complete(self.complete(names, present))
+        q = self.joint_posterior(batch, present.all(0))  # (B, d)
+        z = q.rsample()  # (B, d)
+        log_p = self.log_probs(z, batch, names, present)  # (M, B)
+        kl = divergence(q)  # (B,)
+        surrogate_kl = divergence(q, surrogates).sum(0)  # (B,)
+        loss = -self.weighted(names, log_p) + self.beta * kl + self.alpha * surrogate_kl  # (B,)
+        return {"loss": loss, **dict(zip(names, -log_p, strict=True)), "kl": kl, "surrogate_kl": surrogate_kl}
+
+    # ---- messages
+
+    def _check_complete(self, complete: Tensor) -> None:
+        if len(rows := (~complete).nonzero()):
+            raise ValueError(f"JMVAE: needs all modalities of every example in training, but not all are in example "
+                             f"{int(rows[0])}; leave out what is incomplete")  # fmt: skip

@@ -1,16 +1,20 @@
-"""MMVAE: the posterior is a mixture of experts, trained by an importance-weighted bound (Shi and others, 2019)."""
+"""MMVAE: a mixture of experts (MoE), trained by an importance-weighted bound (Shi and others, 2019)."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import Literal
 
-from torch import Tensor
-from torch.distributions import Independent, MixtureSameFamily, Normal
+import torch
+from torch import Tensor, nn
+from torch.distributions import MixtureSameFamily
 
-from .base import Batch, MultimodalVAE, standard_like
-from .gaussian import density, mixture, normal
+from .base import Batch, MultimodalVAE, Names, mean_present
+from .checks import whole
+from .gaussian import log_prob, mixture, normal, standard
+from .likelihoods import Likelihood
 
 
 class MMVAE(MultimodalVAE):
@@ -18,54 +22,99 @@ class MMVAE(MultimodalVAE):
 
         loss = −1/M Σₘ E [log 1/K Σₖ wₘₖ],    wₘₖ = p(zₘₖ)^β ∏ᵢ p(xᵢ|zₘₖ)^wᵢ / q(zₘₖ|X)^β,    zₘₖ ~ qₘ(z|xₘ)
 
-    The mean over m stands outside the log, or the best expert would silence the others. An example that lacks a modality
-    has the experts of what it has. The paper's prior and posterior are Laplace distributions, ours are normal.
-
-    All other arguments are those of `MultimodalVAE`.
+    The mean over m stands outside the log, or the best expert would silence the others. An example that lacks a
+    modality has the experts of what it has. The paper's prior and posterior are Laplace distributions, ours are normal.
 
     Args:
+        encoders: for each modality a network to (B, 2 latent), the mean and log σ of the expert qₘ(z|xₘ).
+        decoders: for each modality a network from (N, latent) to what its likelihood reads.
+        likelihoods: for each modality, see ``likelihoods.py``.
+        latent: size of z.
+        weights: wᵢ, 1 where none is given.
+        beta: β.
         k: K; with 1 it is the ELBO.
-        objective: ``"iwae"``, or ``"dreg"``, whose gradient has the same mean for the decoders and less noise for the
-            encoders (Tucker and others, 2019): there it flows through z alone, and is weighted by wₖ/Σw once more. The
-            mean is the same for the encoder of one modality; of several nearly so, as in the paper.
+        objective: ``"iwae"``, the importance-weighted bound as it is, or ``"dreg"``, the same bound with the doubly
+            reparameterised gradient, see `dreg`.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmtutor.vae import MMVAE, gaussian
+        >>> encoders = {"image": nn.Linear(5, 4), "sound": nn.Linear(3, 4)}
+        >>> decoders = {"image": nn.Linear(2, 5), "sound": nn.Linear(2, 3)}
+        >>> likelihoods = {"image": gaussian(1.0), "sound": gaussian(0.5)}
+        >>> model = MMVAE(encoders, decoders, likelihoods, latent=2, k=3, objective="dreg")
+        >>> batch = {"image": torch.rand(4, 5), "sound": torch.rand(4, 3)}
+        >>> sorted(model.loss(batch))
+        ['image', 'kl', 'loss', 'sound']
+        >>> model.encode(batch).mixture_distribution.probs.shape
+        torch.Size([4, 2])
     """
 
-    def __init__(self, *args: Any, k: int = 1, objective: str = "iwae", **others: Any) -> None:
-        super().__init__(*args, **others)
-        if k < 1:
-            raise ValueError(f"MMVAE: k must be at least 1, got {k}")
-        if objective not in ("iwae", "dreg"):
-            raise ValueError(f"MMVAE: objective must be 'iwae' or 'dreg', got {objective!r}")
-        self.k, self.objective = k, objective
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Likelihood],
+        latent: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        beta: float = 1.0,
+        k: int = 1,
+        objective: Literal["iwae", "dreg"] = "iwae",
+    ) -> None:
+        super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
+        self._check_objective(objective)
+        self.k, self.objective = whole("MMVAE", "k", k), objective
 
-    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> MixtureSameFamily:
+    def encode(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
         """The mixture of the experts of the modalities."""
-        _, experts, present = self._experts(batch, modalities)
-        return mixture(experts, present)
+        _, experts, present = self.experts(batch, modalities)
+        return mixture(experts, present)  # (B, d)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """See the class; costs of the modalities and ``"kl"``, log q(z|X) − log p(z), are means over all z."""
-        names, experts, present = self._experts(batch)
+        """See the class; terms of the modalities and ``"kl"``, log q(z|X) − log p(z), are means over all z."""
+        names, experts, present = self.experts(batch)
         z = experts.rsample((self.k,))  # (K, M, B, d)
-        q = mixture(_detached(experts) if self.objective == "dreg" else experts, present)
-        log_p = self._reconstruct(z, batch, {s: present & present[i] for i, s in enumerate(names)})
-        kl = density(q, z) - density(standard_like(z), z)
-        log_w = self._total(log_p) - self.beta * kl  # (K, M, B)
-        bound = log_w.logsumexp(0) - math.log(self.k)
         if self.objective == "dreg":
-            weight = log_w.detach().softmax(0)
-            again = (1 - self.beta + self.beta * weight).unsqueeze(-1)
-            if z.requires_grad:
-                z.register_hook(lambda gradient: again * gradient)  # type: ignore[no-untyped-call]
-            slope = (weight * log_w).sum(0)
-            bound = bound.detach() + slope - slope.detach()
+            experts = normal(experts.mean.detach(), experts.stddev.detach())  # (M, B, d)
+        kl = log_prob(mixture(experts, present), z) - log_prob(standard(z), z)  # (K, M, B)
+        log_p = self.log_probs(z, batch, names, present.unsqueeze(1) & present)  # (M, K, M, B)
+        log_w = self.weighted(names, log_p) - self.beta * kl  # (K, M, B)
+        bound = dreg(log_w, z, self.beta) if self.objective == "dreg" else iwae(log_w)  # (M, B)
+        loss = -mean_present(bound, present)  # (B,)
+        costs = -mean_present(log_p.mean(1), present)  # (M, B)
+        return {"loss": loss, **dict(zip(names, costs, strict=True)), "kl": mean_present(kl.mean(0), present)}
 
-        def mean(value: Tensor) -> Tensor:
-            return (value * present).sum(0) / present.sum(0)
+    # ---- messages
 
-        loss = -mean(bound)
-        return {"loss": loss, **{s: -mean(v.mean(0)) for s, v in log_p.items()}, "kl": mean(kl.mean(0))}
+    def _check_objective(self, objective: str) -> None:
+        if objective not in ("iwae", "dreg"):
+            raise ValueError(f"MMVAE: objective must be 'iwae' or 'dreg', got {objective!r}")
 
 
-def _detached(experts: Independent[Normal]) -> Independent[Normal]:
-    return normal(experts.mean.detach(), experts.stddev.detach())
+def iwae(log_w: Tensor) -> Tensor:
+    """The importance-weighted bound log 1/K Σₖ wₖ (Burda, Grosse and Salakhutdinov, 2016), over the first axis."""
+    return log_w.logsumexp(0) - math.log(len(log_w))
+
+
+def dreg(log_w: Tensor, z: Tensor, beta: float = 1.0) -> Tensor:
+    """The importance-weighted bound with the doubly reparameterised gradient (Tucker and others, 2019).
+
+        Σₖ w̃ₖ ∂log wₖ/∂θ for decoders,    Σₖ w̃ₖ² ∂log wₖ/∂zₖ ∂zₖ/∂φ for encoders,    w̃ₖ = wₖ / Σⱼ wⱼ
+
+    Its mean is IWAE's for the decoders, and it has less noise for the encoders: there it flows through z alone, so q
+    must be detached within log w, and it is weighted by w̃ₖ once more. Its mean is IWAE's for the encoder of one
+    modality too; for the encoders of several nearly so, as in the paper of MMVAE.
+
+    Args:
+        log_w: log wₖ, (K, ...).
+        z: what it was computed from, (K, ..., d). A hook on it weights its gradient.
+        beta: the power of p(z)/q(z|X) in w; of the gradient through z that share is weighted once more.
+    """
+    share = log_w.detach().softmax(0)  # (K, ...)
+    if z.requires_grad:
+        again = (1 - beta + beta * share).unsqueeze(-1)  # (K, ..., 1)
+        z.register_hook(partial(torch.mul, again))  # type: ignore[no-untyped-call]
+    slope = (share * log_w).sum(0)
+    return iwae(log_w).detach() + slope - slope.detach()

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
 
 import torch
-from torch import Tensor
-from torch.distributions import MixtureSameFamily
+from torch import Tensor, nn
+from torch.distributions import Independent, MixtureSameFamily, Normal
 
-from .base import Batch, MultimodalVAE, divergence
-from .gaussian import choose, mixture, product, subsets
+from .base import Batch, MultimodalVAE, Names, mean_present
+from .checks import named
+from .gaussian import choose, divergence, mixture, product, subsets
+from .likelihoods import Likelihood
 
 
 class MoPoE(MultimodalVAE):
@@ -18,55 +19,94 @@ class MoPoE(MultimodalVAE):
 
         loss = −E_q [Σᵢ wᵢ log p(xᵢ|z)] + β/|𝒮| Σ_S KL(q(z|x_S) ‖ p(z))
 
-    The mean divergence is an upper bound of the mixture's. For each example z comes from a set drawn for it alone. All
-    products are computed together. An example that lacks a modality has the sets of what it has.
-
-    All other arguments are those of `MultimodalVAE`.
+    The generalized multimodal ELBO: the mean divergence is an upper bound of the mixture's. For each example z comes
+    from a set drawn for it alone. All products are computed together. An example that lacks a modality has the sets of
+    what it has.
 
     Args:
-        sets: the sets of modalities in the mixture; None: all but the empty one. One set of all modalities is a plain product
-            of experts, sets of one modality each a plain mixture.
+        encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ(z|xᵢ).
+        decoders: for each modality a network from (N, latent) to what its likelihood reads.
+        likelihoods: for each modality, see ``likelihoods.py``.
+        latent: size of z.
+        weights: wᵢ, 1 where none is given.
+        beta: β.
+        sets: the sets of modalities in the mixture; None: all but the empty one. One set of all modalities is a plain
+            product of experts, sets of one modality each a plain mixture.
         prior: whether p(z) is a factor of each product. The paper's equation has none; its released code has it for the
             set of all modalities alone.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmtutor.vae import MoPoE, gaussian
+        >>> encoders = {"image": nn.Linear(5, 4), "sound": nn.Linear(3, 4)}
+        >>> decoders = {"image": nn.Linear(2, 5), "sound": nn.Linear(2, 3)}
+        >>> model = MoPoE(encoders, decoders, {"image": gaussian(1.0), "sound": gaussian(0.5)}, latent=2)
+        >>> batch = {"image": torch.rand(4, 5), "sound": torch.rand(4, 3)}
+        >>> sorted(model.loss(batch))
+        ['image', 'kl', 'loss', 'sound']
+        >>> model.encode(batch).mixture_distribution.probs[0]  # {image}, {sound}, {image, sound}
+        tensor([0.3333, 0.3333, 0.3333])
+        >>> model.encode(batch, "sound").mean.shape
+        torch.Size([4, 2])
+        >>> MoPoE(encoders, decoders, model.likelihoods, latent=2, sets=["image", ("image", "sound")]).members.tolist()
+        [[True, False], [True, True]]
     """
 
     def __init__(
-        self, *args: Any, sets: Sequence[Sequence[str]] | None = None, prior: bool = False, **others: Any
+        self,
+        encoders: Mapping[str, nn.Module],
+        decoders: Mapping[str, nn.Module],
+        likelihoods: Mapping[str, Likelihood],
+        latent: int,
+        *,
+        weights: Mapping[str, float] | None = None,
+        beta: float = 1.0,
+        sets: Sequence[str | Sequence[str]] | None = None,
+        prior: bool = False,
     ) -> None:
-        super().__init__(*args, **others)
-        if sets is None:
-            members = subsets(len(self.likelihoods))
-        else:
-            if not sets or not all(sets):
-                raise ValueError("MoPoE: sets must be at least one, and none of them empty")
-            known = [self._known(names) for names in sets]
-            members = torch.tensor([[s in names for s in self.likelihoods] for names in known])
+        super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
+        members = subsets(len(encoders)) if sets is None else self._members(sets)  # (S, M)
         self.members: Tensor
         self.register_buffer("members", members, persistent=False)
         self.prior = prior
 
-    def encode(self, batch: Batch, modalities: Sequence[str] | None = None) -> MixtureSameFamily:
+    def encode(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
         """The mixture over all sets of the modalities."""
-        return mixture(*self._products(batch, modalities)[1:])
+        _, products, there, _ = self._products(batch, modalities)
+        return mixture(products, there)  # (B, d)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
-        names, q, there = self._products(batch)
-        z = choose(q, there).rsample()
-        log_p = self._reconstruct(z, batch, self._present(batch, names))
-        kl = (divergence(q) * there).sum(0) / there.sum(0)
-        return {"loss": -self._total(log_p) + self.beta * kl, **{s: -v for s, v in log_p.items()}, "kl": kl}
+        names, products, there, present = self._products(batch)
+        z = choose(products, there).rsample()  # (B, d)
+        log_p = self.log_probs(z, batch, names, present)  # (M, B)
+        kl = mean_present(divergence(products), there)  # (B,)
+        loss = -self.weighted(names, log_p) + self.beta * kl  # (B,)
+        return {"loss": loss, **dict(zip(names, -log_p, strict=True)), "kl": kl}
 
-    def _products(self, batch: Batch, modalities: Sequence[str] | None = None) -> tuple[list[str], Any, Tensor]:
-        """The names, q(z|x_S) of batch shape (S, B), and which sets each example has whole, bool (S, B)."""
-        names, experts, present = self._experts(batch, modalities)
-        inside = self.members
-        if len(names) < len(self.likelihoods):
-            of_all = [s in names for s in self.likelihoods]
-            inside = inside[~inside[:, [not x for x in of_all]].any(1)][:, of_all]  # sets of these modalities
-        there = (present | ~inside.unsqueeze(2)).all(1)
-        if not there.any(0).all():
-            raise ValueError(f"MoPoE: an example lacks a modality of every set that is made of {', '.join(names)}")
-        safe = inside.unsqueeze(2).expand(-1, -1, present.shape[1])
-        q = product(experts, safe, self.prior)
-        return names, q, there
+    def _products(
+        self, batch: Batch, modalities: Names = None
+    ) -> tuple[list[str], Independent[Normal], Tensor, Tensor]:
+        """The names, q(z|x_S) of batch shape (S, B), which sets each example has whole, and which modalities."""
+        names, experts, present = self.experts(batch, modalities)
+        given = torch.tensor([name in names for name in self.encoders], device=present.device)  # (A,)
+        inside = self.members[~(self.members & ~given).any(1)][:, given].unsqueeze(2)  # (S, M, 1)
+        there = (present | ~inside).all(1)  # (S, B)
+        self._check_sets(names, there)
+        products = product(experts, inside, self.prior)  # (S, B, d)
+        return names, products, there, present
+
+    # ---- messages
+
+    def _members(self, sets: Sequence[str | Sequence[str]]) -> Tensor:
+        """Which modalities are in which of the named sets, bool (S, M)."""
+        if not sets or not all(sets):
+            raise ValueError("MoPoE: sets must be at least one, and none of them empty")
+        known = [named("MoPoE", names, self.encoders) for names in sets]
+        return torch.tensor([[name in names for name in self.encoders] for names in known])  # (S, M)
+
+    def _check_sets(self, names: Sequence[str], there: Tensor) -> None:
+        if len(without := (~there.any(0)).nonzero()):
+            row = int(without[0])
+            raise ValueError(f"MoPoE: in example {row} every set of modalities lacks one, given {', '.join(names)}")

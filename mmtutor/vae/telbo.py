@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from .base import Batch, divergence
-from .gaussian import row, stacked
+from .base import Batch
+from .gaussian import divergence, row, stacked
 from .jmvae import JointVAE
 
 
@@ -17,20 +17,35 @@ class TELBO(JointVAE):
 
     The decoders serve all. An example that lacks a modality has the ELBOs of those that it has. Arguments are those of
     `JointVAE`.
+
+    Examples:
+        >>> import torch
+        >>> from torch import nn
+        >>> from mmtutor.vae import TELBO, gaussian
+        >>> class Joint(nn.Linear):
+        ...     def forward(self, batch):
+        ...         return super().forward(torch.cat([batch["image"], batch["sound"]], 1))
+        >>> encoders = {"image": nn.Linear(5, 4), "sound": nn.Linear(3, 4)}
+        >>> decoders = {"image": nn.Linear(2, 5), "sound": nn.Linear(2, 3)}
+        >>> model = TELBO(Joint(8, 4), encoders, decoders, {"image": gaussian(1.0), "sound": gaussian(0.5)}, latent=2)
+        >>> batch = {"image": torch.rand(3, 5), "sound": torch.rand(3, 3)}
+        >>> sorted(model.loss({**batch, "sound_present": torch.tensor([True, False, True])}))
+        ['image', 'kl', 'loss', 'sound']
     """
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
-        """See the class; each modality's cost is the sum over both ELBOs."""
-        names, single, present = self._experts(batch)
-        complete = present.all(0) if len(names) == len(self.likelihoods) else torch.zeros_like(present[0])
-        rows, masks = [row(single, i) for i in range(len(names))], [*present]
-        if complete.any():
-            rows, masks = [*rows, self._joint(batch, complete)], [*masks, complete]
-        q = stacked(rows)
-        there = torch.stack(masks)  # (M or M + 1, B)
-        own = torch.eye(len(names), dtype=torch.bool, device=there.device)
-        serves = torch.cat([own, own.new_ones(len(rows) - len(names), len(names))])  # which row makes which modality
-        here = {s: there & serves[:, i : i + 1] for i, s in enumerate(names)}
-        log_p = {s: value.sum(0) for s, value in self._reconstruct(q.rsample(), batch, here).items()}
-        kl = (divergence(q) * there).sum(0)
-        return {"loss": -self._total(log_p) + self.beta * kl, **{s: -v for s, v in log_p.items()}, "kl": kl}
+        """See the class; each modality's term is the sum over both ELBOs."""
+        names, surrogates, present = self.experts(batch)
+        complete = self.complete(names, present)  # (B,)
+        q = surrogates
+        own = torch.eye(len(names), dtype=torch.bool, device=present.device).unsqueeze(2)  # (M, M, 1)
+        asked = own & present  # (M, M, B)
+        if complete.any():  # one posterior more, which is asked for all modalities
+            joint = self.joint_posterior(batch, complete)  # (B, d)
+            q = stacked([*(row(surrogates, i) for i in range(len(names))), joint])  # (M + 1, B, d)
+            asked = torch.cat([asked, complete.expand(len(names), 1, -1)], 1)  # (M, M + 1, B)
+        z = q.rsample()  # (Q, B, d)
+        log_p = self.log_probs(z, batch, names, asked).sum(1)  # (M, B)
+        kl = divergence(q).sum(0)  # (B,)
+        loss = -self.weighted(names, log_p) + self.beta * kl  # (B,)
+        return {"loss": loss, **dict(zip(names, -log_p, strict=True)), "kl": kl}

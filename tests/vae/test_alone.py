@@ -34,7 +34,7 @@ def networks(private=0):
     return encoders, decoders, {"a": gaussian(0.5), "b": gaussian(0.5)}, 2
 
 makers = [
-    lambda: Coordinated(*networks(), cross=0.5), lambda: JMVAE(Joint(7, 4).double(), *networks()),
+    lambda: Coordinated(*networks(), cross_weight=0.5), lambda: JMVAE(Joint(7, 4).double(), *networks()),
     lambda: TELBO(Joint(7, 4).double(), *networks()), lambda: MVAE(*networks()), lambda: MMVAE(*networks(), k=2),
     lambda: MMVAE(*networks(), k=2, objective="dreg"), lambda: MoPoE(*networks()), lambda: MVTCAE(*networks()),
     lambda: MMVAEPlus(*networks(1), 1, k=2),

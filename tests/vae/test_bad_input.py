@@ -21,6 +21,7 @@ from mmtutor.vae import (
     categorical,
     gaussian,
 )
+from mmtutor.vae.jmvae import JointVAE
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -109,11 +110,13 @@ def test_a_weight_of_a_misspelt_modality_is_refused_with_the_nearest_name():
 @pytest.mark.parametrize("latent", [0, -1, pytest.param(1.5, id="half")])
 def test_a_latent_below_1_is_refused(latent):
     given = parts(latent=latent)
-    with Refused("MVAE: latent must be a whole number above 0, got"):
+    with Refused("MVAE: latent must be a whole number ≥ 1, got"):
         MVAE(**given)
 
 
-@pytest.mark.parametrize("name", ["loss", "kl", "apart", "cross", "private", "experts", "surrogates"])
+@pytest.mark.parametrize(
+    "name", ["loss", "kl", "distance", "cross_generation", "private_kl", "expert_kl", "surrogate_kl"]
+)
 def test_a_modality_named_like_a_term_is_refused(name):
     with pytest.raises(ValueError, match=f"MVAE: a modality cannot be called '{name}'"):
         MVAE({name: nn.Linear(3, 4)}, {name: nn.Linear(2, 3)}, {name: gaussian(1.0)}, 2)
@@ -122,18 +125,20 @@ def test_a_modality_named_like_a_term_is_refused(name):
 @pytest.mark.parametrize(
     ("cls", "options", "match"),
     [
-        (MVAE, {"drawn": -1}, "MVAE: drawn must be at least 0, got -1"),
-        (MMVAE, {"k": 0}, "MMVAE: k must be at least 1, got 0"),
-        (MMVAE, {"k": -3}, "MMVAE: k must be at least 1, got -3"),
+        (MVAE, {"drawn": -1}, "MVAE: drawn must be a whole number ≥ 0, got -1"),
+        (MMVAE, {"k": 0}, "MMVAE: k must be a whole number ≥ 1, got 0"),
+        (MMVAE, {"k": -3}, "MMVAE: k must be a whole number ≥ 1, got -3"),
         (MMVAE, {"objective": "elbo"}, "MMVAE: objective must be 'iwae' or 'dreg', got 'elbo'"),
         (MVTCAE, {"alpha": -0.1}, "MVTCAE: alpha must be from 0 to 1, got -0.1"),
         (MVTCAE, {"alpha": 1.1}, "MVTCAE: alpha must be from 0 to 1, got 1.1"),
         (MVTCAE, {"alpha": math.nan}, "MVTCAE: alpha must be from 0 to 1, got nan"),
-        (Coordinated, {"distance": "l2"}, "Coordinated: distance must be 'kl' or 'wasserstein', got 'l2'"),
-        (Coordinated, {"combine": "sum"}, "Coordinated: combine must be 'product' or 'average', got 'sum'"),
-        (Coordinated, {"apart": -1.0}, "Coordinated: apart must be finite and at least 0, got -1.0"),
-        (Coordinated, {"cross": math.inf}, "Coordinated: cross must be finite and at least 0, got inf"),
-        (Coordinated, {"cross": math.nan}, "Coordinated: cross must be finite and at least 0, got nan"),
+        (
+            Coordinated,
+            {"distance_weight": -1.0},
+            "Coordinated: distance_weight must be finite and at least 0, got -1.0",
+        ),
+        (Coordinated, {"cross_weight": math.inf}, "Coordinated: cross_weight must be finite and at least 0, got inf"),
+        (Coordinated, {"cross_weight": math.nan}, "Coordinated: cross_weight must be finite and at least 0, got nan"),
         (MoPoE, {"sets": []}, "MoPoE: sets must be at least one, and none of them empty"),
         (MoPoE, {"sets": [("a",), ()]}, "MoPoE: sets must be at least one, and none of them empty"),
         (MoPoE, {"sets": [("a", "d")]}, "MoPoE: no modality 'd', only a, b, c"),
@@ -155,15 +160,14 @@ def test_jmvaes_alpha_is_at_least_0(alpha):
 @pytest.mark.parametrize(("name", "value"), [("private", 0), ("private", -1), ("k", 0)])
 def test_mmvaepluss_sizes_are_at_least_1(name, value):
     given = parts()
-    with Refused(f"MMVAEPlus: {name} must be at least 1, got {value}"):
+    with Refused(f"MMVAEPlus: {name} must be a whole number ≥ 1, got {value}"):
         MMVAEPlus(**given, **{"private": 1, "k": 1, name: value})
 
 
-def test_the_base_class_is_no_model(batch):
-    base = MultimodalVAE(**parts())
-    for call in (base.encode, base.terms, base.loss, base.generate, base.log_likelihood):
-        with pytest.raises(NotImplementedError):
-            call(batch)
+def test_abstract_classes_are_no_models():
+    for cls in (MultimodalVAE, JointVAE):
+        with pytest.raises(TypeError, match=f"Can't instantiate abstract class {cls.__name__}"):
+            cls(**parts())
 
 
 # ----------------------------------------------------------------------------------------------------- a batch
@@ -183,7 +187,7 @@ def without(x, place, value):
 def test_values_that_are_no_numbers_are_refused(world, batch, name):
     model = model_of(name, world)
     for call, value in itertools.product(calls(model), (math.nan, math.inf, -math.inf)):
-        with Refused(f"{type(model).__name__}: 'b' has NaN or infinite values", model):
+        with Refused(f"{type(model).__name__}: 'b' holds NaN or infinite values, first in example 2", model):
             call({**batch, "b": without(batch["b"], (2, 1), value)})
 
 
@@ -198,10 +202,42 @@ def test_a_batch_without_modalities_is_refused(world, name):
     model = model_of(name, world)
     who = type(model).__name__
     for call in calls(model):
-        with Refused(f"{who}: no modality; the batch has nothing, the model a, b, c", model):
+        with Refused(rf"{who}: the batch has none of the modalities \('a', 'b', 'c'\), only \(\)", model):
             call({})
-        with Refused(f"{who}: no modality; the batch has x, a_present, the model a, b, c", model):
-            call({"x": torch.ones(4, 3), "a_present": torch.ones(4, dtype=torch.bool)})
+        with Refused(f"{who}: the batch has none of the modalities .* only .'a_present',", model):
+            call({"a_present": torch.ones(4, dtype=torch.bool)})
+
+
+@every_model
+def test_a_modality_that_is_absent_beside_an_unknown_tensor_is_refused(world, batch, name):
+    small = skew_world(sizes=SIZES)
+    model = model_of(name, small)
+    who = type(model).__name__
+    for call in calls(model):
+        with Refused(f"{who}: the batch has no 'b' but 'x'; rename it, or leave it out", model):
+            call({"a": batch["a"], "c": batch["c"], "x": batch["b"]})
+        assert call({**batch, "x": batch["b"], "label": torch.zeros(4).long()}) is not None  # all known ones are there
+
+
+def test_a_misspelt_modality_is_refused_with_the_nearest_name():
+    encoders = {"picture": nn.Linear(3, 4), "sound": nn.Linear(2, 4)}
+    decoders = {"picture": nn.Linear(2, 3), "sound": nn.Linear(2, 2)}
+    model = MVAE(encoders, decoders, dict.fromkeys(encoders, gaussian(1.0)), 2)
+    for call in calls(model):
+        with Refused("MVAE: the batch has no 'picture' but 'pictures'; is one of them misspelt", model):
+            call({"pictures": torch.ones(4, 3), "sound": torch.ones(4, 2)})
+
+
+@every_model
+def test_what_is_no_tensor_is_refused(world, batch, name):
+    model = model_of(name, world)
+    for call in calls(model):
+        for wrong, match in (
+            ({**batch, "b": [1.0]}, "'b' must be a tensor .* got list"),
+            ([batch], "a batch must be a dict"),
+        ):
+            with pytest.raises(TypeError, match=f"{type(model).__name__}: {match}"):
+                call(wrong)
 
 
 @every_model
@@ -211,18 +247,25 @@ def test_an_example_without_modalities_is_refused(world, batch, name):
     nobody = {f"{s}_present": torch.zeros(4, dtype=torch.bool) for s in SIZES}
     for call in calls(model):
         for wrong in ({**batch, **masks}, {**batch, **nobody}):
-            with Refused(f"{type(model).__name__}: an example has none of a, b, c; leave it out", model):
+            row = 2 if wrong["a_present"].any() else 0
+            with Refused(f"{type(model).__name__}: every modality is missing in example {row}; leave it out", model):
                 call(wrong)
         one = {"a": batch["a"], "a_present": masks["a_present"]}
-        with Refused(f"{type(model).__name__}: an example has none of a; leave it out", model):
+        with Refused(f"{type(model).__name__}: every modality is missing in example 2; leave it out", model):
             call(one)
+    some = {**batch, "a_present": masks["a_present"]}
+    for call in (model.encode, lambda given, names: model.log_likelihood(given, modalities=names)):
+        with Refused(f"{type(model).__name__}, from a: every modality is missing in example 2; leave it out", model):
+            call(some, "a")
 
 
 @every_model
 def test_an_empty_batch_is_refused(world, batch, name):
     model = model_of(name, world)
     for call in calls(model):
-        with Refused(f"{type(model).__name__}: 'a' has 0 examples", model):
+        with Refused(
+            f"{type(model).__name__}: modalities need the same number of examples, at least one, got .*0", model
+        ):
             call(rows(batch, []))
 
 
@@ -230,7 +273,7 @@ def test_an_empty_batch_is_refused(world, batch, name):
 def test_modalities_of_different_length_are_refused(world, batch, name):
     model = model_of(name, world)
     for call in calls(model):
-        with Refused(f"{type(model).__name__}: 'b' has 3 examples, 'a' 4", model):
+        with Refused(rf"{type(model).__name__}: modalities need the same .* got .*'a': 4, 'b': 3", model):
             call({**batch, "b": batch["b"][:3]})
 
 
@@ -258,12 +301,12 @@ def test_a_modality_that_does_not_exist_is_refused_with_the_nearest_name(world, 
         model.decode(torch.zeros(2, LATENT).double(), ["d"])
     with Refused(f"{who}: the batch has no 'b', only a, c", model):
         model.encode(only(batch, "ac"), ["a", "b"])
-    with Refused(f"{who}: no modality; the batch has a, b, c", model):
+    with Refused(f"{who}: modalities must name at least one of a, b, c, got none", model):
         model.encode(batch, [])
 
 
 @pytest.mark.parametrize("name", ["JMVAE", "MVAE", "MMVAE", "MMVAEPlus"])
-def test_a_modality_that_cannot_be_made_is_refused_before_anything_is_drawn(world, batch, name):
+def test_a_modality_that_cannot_be_generated_is_refused_before_anything_is_drawn(world, batch, name):
     model = model_of(name, world)
     for given in (None, batch):
         with Refused(f"{type(model).__name__}: no modality 'd'", model):
@@ -271,10 +314,10 @@ def test_a_modality_that_cannot_be_made_is_refused_before_anything_is_drawn(worl
 
 
 @pytest.mark.parametrize("name", ["JMVAE", "MVAE", "MMVAE", "MMVAEPlus"])
-def test_making_fewer_than_one_is_refused(world, batch, name):
+def test_generating_fewer_than_one_is_refused(world, batch, name):
     model = model_of(name, world)
     for given, n in itertools.product((None, batch), (0, -1)):
-        with Refused("n must be at least 1", model):
+        with Refused("n must be a whole number ≥ 1", model):
             model.generate(given, n=n)
 
 
@@ -282,12 +325,12 @@ def test_making_fewer_than_one_is_refused(world, batch, name):
 def test_an_estimate_needs_a_draw(world, batch, name):
     model = model_of(name, world)
     for k in (0, -1):
-        with Refused(f"{type(model).__name__}: k must be at least 1, got {k}", model):
+        with Refused(f"{type(model).__name__}: k must be a whole number ≥ 1, got {k}", model):
             model.log_likelihood(batch, k=k)
 
 
 @every_model
-def test_a_code_of_another_shape_is_refused(world, name):
+def test_a_latent_code_of_another_shape_is_refused(world, name):
     model = model_of(name, world)
     for shape in ((LATENT,), (3, LATENT + 1), (3, 2, LATENT), (3, LATENT - 1)):
         with Refused(rf"{type(model).__name__}: z must be \(N, {LATENT}\), got", model):
@@ -295,13 +338,13 @@ def test_a_code_of_another_shape_is_refused(world, name):
 
 
 @pytest.mark.parametrize("shape", [(4, 2), (3, 1), (4,), (1, 1)])
-def test_a_private_code_of_another_shape_is_refused(world, shape):
+def test_a_private_latent_of_another_shape_is_refused(world, shape):
     model = model_of("MMVAEPlus", world)
     with Refused(r"MMVAEPlus: w of 'a' must be \(4, 1\), got", model):
         model.decode(torch.zeros(4, LATENT).double(), ["a"], {"a": torch.zeros(shape).double()})
 
 
-def test_a_private_code_of_no_modality_is_refused(world):
+def test_a_private_latent_of_no_modality_is_refused(world):
     with pytest.raises(ValueError, match="'d'"):
         model_of("MMVAEPlus", world).decode(torch.zeros(4, LATENT).double(), ["a"], {"d": torch.zeros(4, 1).double()})
 
@@ -310,9 +353,9 @@ def test_a_mopoe_without_a_set_for_an_example_says_so(world, batch):
     model = make(MoPoE, world, sets=[("a", "b"), ("c",)])
     masks = {"b_present": torch.tensor([True, False, True, True]), "c_present": torch.tensor([True, False, True, True])}
     for call in calls(model):
-        with Refused("MoPoE: an example lacks a modality of every set that is made of a, b, c", model):
+        with Refused("MoPoE: in example 1 every set of modalities lacks one, given a, b, c", model):
             call({**batch, **masks})
-        with Refused("MoPoE: an example lacks a modality of every set that is made of a", model):
+        with Refused("MoPoE: in example 0 every set of modalities lacks one, given a", model):
             call(only(batch, "a"))
     assert model.encode(batch, ["a", "b"]).mean.shape == (4, LATENT)
 
@@ -370,7 +413,7 @@ def test_a_joint_encoder_of_another_size_is_refused(world, batch, name):
     model = model_of(name, world, joint=nn.Sequential(make(JMVAE, world).joint, nn.Linear(2 * LATENT, 3).double()))
     for call in calls(model):
         with Refused(
-            rf"{type(model).__name__}: the joint encoder must give \(B, {2 * LATENT}\), .* got \(4, 3\)", model
+            rf"{type(model).__name__}: the encoder of all modalities must .*{2 * LATENT}\), .* got \(4, 3\)", model
         ):
             call(batch)
 
@@ -382,12 +425,12 @@ def test_a_decoder_of_another_shape_than_its_modality_is_refused_and_not_broadca
         model = model_of(name, world)
         model.decoders["b"] = nn.Sequential(model.decoders["b"], fold)
         for call, given in ((model.loss, batch), (model.log_likelihood, batch), (model.loss, {**batch, **masks})):
-            with pytest.raises(ValueError, match=f"{type(model).__name__}: the decoder of 'b' makes"):
+            with pytest.raises(ValueError, match=f"{type(model).__name__}: the decoder of 'b' gives"):
                 call(given)
 
 
 @every_model
-def test_a_decoder_of_another_code_size_does_not_pass_unseen(world, batch, name):
+def test_a_decoder_of_another_latent_size_does_not_pass_unseen(world, batch, name):
     model = model_of(name, world)
     model.decoders["b"] = nn.Linear(LATENT + 2, 4).double()
     for call in (model.loss, model.log_likelihood, model.generate):
@@ -403,7 +446,7 @@ def test_labels_of_another_kind_than_their_likelihood_are_refused():
     assert model(categorical()).loss({"label": label})["loss"].isfinite()
     for wrong in (categorical(one_hot=True), gaussian(1.0), bernoulli()):
         with pytest.raises(
-            ValueError, match="the decoder of 'label' makes 10 for each example, the batch has one number"
+            ValueError, match="the decoder of 'label' gives 10 for each example, the batch has one number"
         ):
             model(wrong).loss({"label": label})
 
@@ -412,5 +455,5 @@ def test_one_hot_letters_under_a_likelihood_of_numbers_are_refused():
     encoder = nn.Sequential(nn.Flatten(), nn.Linear(6, 4))
     decoder = nn.Sequential(nn.Linear(2, 6), nn.Unflatten(1, (2, 3)))
     model = MVAE({"word": encoder}, {"word": decoder}, {"word": categorical()}, 2)
-    with pytest.raises(ValueError, match="the decoder of 'word' makes 2 for each example, the batch has 2 × 3"):
+    with pytest.raises(ValueError, match="the decoder of 'word' gives 2 for each example, the batch has 2 × 3"):
         model.loss({"word": torch.eye(3)[:2].expand(4, 2, 3)})

@@ -8,9 +8,19 @@ import torch
 from torch.distributions import MultivariateNormal
 from vae_world import SETS, close, exact_encoder, f64, skew_world, straight_world
 
-from mmtutor.vae import mixture, normal, product, product_of_posteriors, subsets, wasserstein
-from mmtutor.vae.base import divergence, standard_like, sum_kl
-from mmtutor.vae.gaussian import choose, density, from_network, row, stacked, standard, where
+from mmtutor.vae import (
+    average,
+    from_network,
+    mixture,
+    normal,
+    product,
+    product_of_posteriors,
+    stacked,
+    subsets,
+    symmetric_kl,
+    wasserstein,
+)
+from mmtutor.vae.gaussian import choose, divergence, log_prob, row, standard, where
 
 GRID = torch.linspace(-30, 30, 60001, dtype=torch.float64)
 MASKS = torch.tensor([[1, 0, 0], [0, 1, 0], [1, 1, 0], [1, 0, 1], [1, 1, 1]]).bool()
@@ -155,7 +165,7 @@ def test_the_density_of_a_mixture_is_the_mean_of_densities(among):
     components = experts_of()
     q = mixture(components, among)
     z = torch.randn(4, 5, 2).double()
-    value = density(q, z)
+    value = log_prob(q, z)
     for k, b in itertools.product(range(4), range(5)):
         there = range(3) if among is None else among[:, b].nonzero()[:, 0].tolist()
         mean = sum(math.exp(logs(components, i, b, z[k, b])) for i in there) / len(there)
@@ -166,11 +176,11 @@ def test_the_density_of_a_mixture_is_the_mean_of_densities(among):
 def test_a_mixture_of_one_is_that_one():
     one = experts_of(M=1)
     z = torch.randn(5, 2).double()
-    close(density(mixture(one), z), density(row(one, 0), z), 1e-13)
+    close(log_prob(mixture(one), z), log_prob(row(one, 0), z), 1e-13)
     lone = torch.zeros(3, 5, dtype=torch.bool)
     lone[1] = True
     many = experts_of()
-    close(density(mixture(many, lone), z), density(row(many, 1), z), 1e-13)
+    close(log_prob(mixture(many, lone), z), log_prob(row(many, 1), z), 1e-13)
 
 
 def far_apart(B, M=3):
@@ -279,11 +289,21 @@ def test_divergences_are_the_closed_form_in_the_right_direction():
     q, p = experts_of(), experts_of()
     for i, b in itertools.product(range(3), range(5)):
         assert divergence(q, p)[i, b].item() == pytest.approx(kl_by_formula(q, p, i, b), abs=1e-11)
-        assert divergence(q)[i, b].item() == pytest.approx(kl_by_formula(q, standard(q), i, b), abs=1e-11)
-    joint, present = row(experts_of(), 0), MASKS.T
-    wide = stacked([joint] * 3)
-    naive = [sum(kl_by_formula(wide, p, i, b) for i in range(3) if present[i, b]) for b in range(5)]
-    close(sum_kl(joint, p, present), f64(naive))
+        assert divergence(q)[i, b].item() == pytest.approx(kl_by_formula(q, standard(q.mean), i, b), abs=1e-11)
+        both = kl_by_formula(q, p, i, b) + kl_by_formula(p, q, i, b)
+        assert symmetric_kl(q, p)[i, b].item() == pytest.approx(both / 2, abs=1e-11)
+    joint = row(experts_of(), 0)  # one distribution against each of several
+    close(divergence(joint, p), divergence(stacked([joint] * 3), p))
+
+
+@pytest.mark.parametrize("among", [None, MASKS.T], ids=["all", "some"])
+def test_the_average_is_of_means_and_standard_deviations_over_those_that_take_part(among):
+    experts = experts_of()
+    q = average(experts, among)
+    for b in range(5):
+        there = range(3) if among is None else among[:, b].nonzero()[:, 0].tolist()
+        close(q.mean[b], sum(experts.mean[i, b] for i in there) / len(there))
+        close(q.stddev[b], sum(experts.stddev[i, b] for i in there) / len(there))
 
 
 def test_an_encoders_output_is_the_mean_and_then_the_log_of_the_standard_deviation():
@@ -292,9 +312,9 @@ def test_an_encoders_output_is_the_mean_and_then_the_log_of_the_standard_deviati
     close(q.stddev, f64([[1.0, 3.0]]), 1e-14)
     z = f64([[0.5, -1.0]])
     exact = MultivariateNormal(f64([1.0, 2.0]), torch.diag(torch.tensor([1.0, 9.0])).double())
-    close(density(q, z), exact.log_prob(z))
+    close(log_prob(q, z), exact.log_prob(z))
     prior = MultivariateNormal(torch.zeros(2).double(), torch.eye(2).double())
-    close(density(standard_like(z), z), prior.log_prob(z))
+    close(log_prob(standard(z), z), prior.log_prob(z))
 
 
 def test_rows_stack_and_choices_are_per_example():

@@ -1,9 +1,10 @@
-"""What holds for every model: order, masks, gradients, modes, and what it makes; float64.
+"""What holds for every model: order, masks, gradients, modes, and what it generates; float64.
 
 With `noise` what is drawn depends on the example alone, so batches can be compared that differ in who is in them.
 """
 
 import copy
+import math
 
 import pytest
 import torch
@@ -30,7 +31,7 @@ from vae_world import (
     table_of,
 )
 
-from mmtutor.vae import JMVAE, MMVAE, MVAE, TELBO, Coordinated, MMVAEPlus, MoPoE, categorical, gaussian
+from mmtutor.vae import JMVAE, MMVAE, MVAE, TELBO, Coordinated, MMVAEPlus, MoPoE, average, categorical, gaussian
 
 LENIENT = [name for name in MODELS if name != "JMVAE"]  # what trains on incomplete examples
 every_model = pytest.mark.parametrize("name", MODELS)
@@ -136,14 +137,14 @@ def linear_in_the_parts(name, terms, beta, weights):
         return (
             costs
             + beta * terms["kl"]
-            + MODELS[name][1].get("apart", 1.0) * terms["apart"]
-            + MODELS[name][1].get("cross", 0.0) * terms["cross"]
+            + MODELS[name][1].get("distance_weight", 1.0) * terms["distance"]
+            + MODELS[name][1].get("cross_weight", 0.0) * terms["cross_generation"]
         )
     if name == "JMVAE":
-        return costs + beta * terms["kl"] + 0.1 * terms["surrogates"]
+        return costs + beta * terms["kl"] + 0.1 * terms["surrogate_kl"]
     if name == "MVTCAE":
-        return (1 - 0.7 / 3) * costs + beta * (0.3 * terms["kl"] + 0.7 / 3 * terms["experts"])
-    return costs + beta * (terms["kl"] + terms.get("private", 0))
+        return (1 - 0.7 / 3) * costs + beta * (0.3 * terms["kl"] + 0.7 / 3 * terms["expert_kl"])
+    return costs + beta * (terms["kl"] + terms.get("private_kl", 0))
 
 
 @pytest.mark.parametrize("name", [n for n in MODELS if not n.endswith(("iwae", "dreg"))])
@@ -154,7 +155,7 @@ def test_weights_and_beta_enter_the_loss_and_no_other_term(world, batch, name):
     model.weights |= weights
     model.beta = beta
     other = terms_of(model, batch, list(range(6)))
-    for key in plain.keys() - {"loss", "cross"}:
+    for key in plain.keys() - {"loss", "cross_generation"}:
         close(plain[key], other[key])
     close(other["loss"], linear_in_the_parts(name, other, beta, weights), 1e-6)
     close(plain["loss"], linear_in_the_parts(name, plain, 1.0, {}), 1e-6)
@@ -240,6 +241,46 @@ def test_not_even_large_values_where_a_modality_is_absent_change_anything(world,
     close(slope, slope_of_garbage)
 
 
+@every_model
+def test_where_a_modality_is_missing_its_expert_is_the_prior(world, name):
+    batch = masked(world, 7.0)
+    model = model_of(name, world)
+    names, experts, present = model.experts(batch)
+    assert names == ["a", "b", "c"]
+    assert (present == torch.stack([batch[f"{s}_present"] for s in SIZES])).all()
+    assert not experts.mean[~present].any()
+    assert (experts.stddev[~present] == 1).all()
+    for i, s in enumerate(names):
+        close(experts.mean[i, present[i]], model.encoders[s](batch[s][present[i]])[:, :LATENT])
+
+
+@every_lenient
+def test_not_even_values_that_are_no_numbers_change_anything_where_a_modality_is_absent(world, name):
+    model = model_of(name, world)
+    (zeros, slope), (garbage, slope_of_garbage) = with_garbage(model, world, math.nan)
+    close(zeros["loss"], garbage["loss"])
+    close(slope, slope_of_garbage)
+    batch, z = masked(world, math.nan), torch.randn(6, LATENT).double()
+    close(model.encode(batch).log_prob(z), model.encode(masked(world)).log_prob(z))
+    assert model.log_likelihood(batch, k=2).isfinite().all()
+    assert all(x.isfinite().all() for x in model.generate(batch).values())
+
+
+@every_model
+def test_a_string_is_one_modality(world, batch, name):
+    model, z = model_of(name, world), torch.randn(6, LATENT).double()
+    close(model.encode(batch, "b").log_prob(z), model.encode(batch, ["b"]).log_prob(z))
+    assert list(model.decode(z, "b")) == list(model.generate(batch, "b")) == list(model.generate(to="b")) == ["b"]
+    assert model.log_likelihood(batch, 2, "b").shape == (6,)
+    named = {"picture": nn.Linear(3, 4)}, {"picture": nn.Linear(2, 3)}, {"picture": gaussian(1.0)}
+    assert list(MVAE(*named, 2).generate(to="picture")) == ["picture"]
+
+
+def test_a_string_among_mopoes_sets_is_one_modality(world):
+    model = make(MoPoE, world, sets=["a", ("b", "c")])
+    assert model.members.tolist() == [[True, False, False], [False, True, True]]
+
+
 def test_an_encoder_sees_only_the_examples_that_have_its_modality(world):
     class Normed(nn.Sequential):
         def __init__(self, s):
@@ -263,16 +304,16 @@ def test_networks_see_only_what_is_there(world, name):
     many, k = there.sum(0), MODELS[name][1].get("k", 1)
     for i, s in enumerate(SIZES):
         assert seen["encoder", s] == [there[i].sum()]
-        codes = {
+        decoded = {
             "TELBO": there[i] * (1 + there.all(0)),
             "MVAE": there[i] * (1 + (many > 1) + (torch.arange(6) % 2 == 0)),  # as the coin has it
             "MVAE, two drawn": there[i] * (1 + (many > 1) + 2 * (torch.arange(6) % 2 == 0)),
             "Coordinated, crossing": there[i] * many,
         }.get(name, there[i] * many * k if name.startswith("MMVAE") else there[i])
-        assert seen["decoder", s] == [codes.sum()]
+        assert seen["decoder", s] == [decoded.sum()]
 
 
-@pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in MODELS), ("Coordinated", {"combine": "average"})])
+@pytest.mark.parametrize(("name", "options"), [*((n, {}) for n in MODELS), ("Coordinated", {"combine": average})])
 def test_inference_with_masks_is_inference_from_what_is_there(world, name, options):
     model, batch = model_of(name, world, **options), masked(world)
     z = torch.randn(6, LATENT).double()
@@ -315,18 +356,18 @@ def test_the_estimate_of_log_p_is_finite_with_masks_and_blind_to_weights(world, 
 def test_jmvae_refuses_incomplete_examples_and_says_so(world):
     model = model_of("JMVAE", world)
     for batch in (masked(world), only(masked(world), "ab"), only(world.sample(3, 0)[1], "ac")):
-        with pytest.raises(ValueError, match=r"JMVAE: .*(needs all modalities|an example has none)"):
+        with pytest.raises(ValueError, match=r"JMVAE: .*(needs all modalities|every modality is missing)"):
             model.loss(batch)
     everyone = {f"{s}_present": torch.ones(3, dtype=torch.bool) for s in SIZES}
     assert model.loss({**world.sample(3, 0)[1], **everyone})["loss"].isfinite()
 
 
 @every_model
-def test_made_modalities_are_of_every_example_and_never_from_an_absent_one(world, name):
+def test_generated_modalities_are_of_every_example_and_never_from_an_absent_one(world, name):
     model, batch = model_of(name, world), masked(world, 7.0)
-    made = model.generate(batch, n=3)
-    assert {s: x.shape for s, x in made.items()} == {s: (3, 6, D) for s, D in SIZES.items()}
-    assert all(x.isfinite().all() for x in made.values())
+    generated = model.generate(batch, n=3)
+    assert {s: x.shape for s, x in generated.items()} == {s: (3, 6, D) for s, D in SIZES.items()}
+    assert all(x.isfinite().all() for x in generated.values())
     if isinstance(model, MMVAE | MMVAEPlus | MoPoE):
         far = {s: copy.deepcopy(net) for s, net in model.encoders.items()}
         with torch.no_grad():
@@ -336,7 +377,7 @@ def test_made_modalities_are_of_every_example_and_never_from_an_absent_one(world
         model = model_of(name, world, encoders=far)
         z = model.encode(batch).sample((200,))[..., 0]
         assert (z[:, ~batch["c_present"]] < 100).all()
-        # Of examples that have c, some codes are from c; where c is the only one, all are.
+        # Of examples that have c, some z are from c; where c is the only one, all are.
         assert (z[:, 3] > 900 if name != "MoPoE, prior" else z[:, 3] > 400).all()
 
 
@@ -551,16 +592,16 @@ def test_pictures_words_and_labels_are_modalities_like_others(name):
     losses["loss"].backward()
     assert {"picture", "word", "label", "loss"} <= losses.keys()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
-    made = model.generate({"picture": batch["picture"]}, ["label", "word"], n=2)
-    assert {s: x.shape for s, x in made.items()} == {"word": (2, 6, LENGTH, LETTERS), "label": (2, 6, 10)}
-    for x in made.values():
+    generated = model.generate({"picture": batch["picture"]}, ["label", "word"], n=2)
+    assert {s: x.shape for s, x in generated.items()} == {"word": (2, 6, LENGTH, LETTERS), "label": (2, 6, 10)}
+    for x in generated.values():
         assert (x.sum(-1) - 1).abs().max() < 1e-5
         assert (x >= 0).all()
-    made = model.generate({"label": torch.tensor([3, 3, 7])}, n=4)
-    assert {s: x.shape for s, x in made.items()} == {
+    generated = model.generate({"label": torch.tensor([3, 3, 7])}, n=4)
+    assert {s: x.shape for s, x in generated.items()} == {
         "picture": (4, 3, 1, 4, 4), "word": (4, 3, LENGTH, LETTERS), "label": (4, 3, 10)}  # fmt: skip
-    made = model.generate(n=5)
-    assert {s: x.shape for s, x in made.items()} == {
+    generated = model.generate(n=5)
+    assert {s: x.shape for s, x in generated.items()} == {
         "picture": (5, 1, 4, 4), "word": (5, LENGTH, LETTERS), "label": (5, 10)}  # fmt: skip
     assert model.generate(to=["word"])["word"].shape == (1, LENGTH, LETTERS)
     assert model.log_likelihood(batch, k=3).shape == (6,)
@@ -600,29 +641,29 @@ def test_a_decoder_of_a_gaussian_is_its_mean_and_decode_gives_the_distribution(w
     assert list(model.decode(z, ["c", "a"])) == ["a", "c"]
 
 
-def test_what_is_made_from_nothing_is_what_the_decoders_make_of_the_prior(world):
+def test_what_is_generated_from_nothing_is_what_the_decoders_make_of_the_prior(world):
     model = model_of("MVAE", world)
     torch.manual_seed(4)
-    made = model.generate(n=3)
+    generated = model.generate(n=3)
     torch.manual_seed(4)
     z = torch.randn(3, LATENT).double()  # drawn in the dtype of the model
-    assert made["a"].shape == (3, 3)
+    assert generated["a"].shape == (3, 3)
     torch.manual_seed(4)
     z = torch.randn(3, LATENT, dtype=torch.float64)
     for s, W in world.weights.items():
-        close(made[s], z @ W.T)
+        close(generated[s], z @ W.T)
 
 
-def test_each_draw_goes_to_its_own_place_in_what_is_made(world, batch):
+def test_each_draw_has_its_own_row_in_what_is_generated(world, batch):
     """n draws of B examples: draw i of example b stands at (i, b)."""
     sure = {"a": linear(torch.cat([torch.eye(2, 3), torch.zeros(2, 3)]), f64([0, 0, -30, -30]))}
     model = make(MMVAE, world, encoders=sure)
-    made = model.generate(only(batch, "a"), ["b"], n=4)["b"]
+    generated = model.generate(only(batch, "a"), ["b"], n=4)["b"]
     for i in range(4):
-        close(made[i], batch["a"][:, :2] @ world.weights["b"].T, 1e-9)
+        close(generated[i], batch["a"][:, :2] @ world.weights["b"].T, 1e-9)
 
 
-def test_what_is_made_from_a_modality_has_its_private_code_and_that_of_others_is_drawn(world):
+def test_a_generated_modality_has_its_own_inferred_private_latent_and_that_of_others_is_drawn(world):
     """Of a, z is the first number, w the second; decoders show z and w, encoders are all but sure."""
     one = {"a": torch.randn(6, 3).double(), "b": torch.randn(6, 4).double()}
     sure = linear(
@@ -633,21 +674,21 @@ def test_what_is_made_from_a_modality_has_its_private_code_and_that_of_others_is
     model = make(MMVAEPlus, world, encoders={"a": sure}, decoders=show)
     with torch.no_grad():
         model.log_widths["b"].fill_(1.0)
-    made = model.generate(only(one, "a"), n=2000)
-    close(made["a"], one["a"].expand(2000, 6, 3), 1e-9)
-    close(made["b"][..., :2], one["a"][:, :2].expand(2000, 6, 2), 1e-9)
-    assert (made["b"][..., 2].mean(0).abs() < 5 * made["b"][..., 2].std(0) / 2000**0.5).all()
-    spread = made["b"][..., 2].std(0)
+    generated = model.generate(only(one, "a"), n=2000)
+    close(generated["a"], one["a"].expand(2000, 6, 3), 1e-9)
+    close(generated["b"][..., :2], one["a"][:, :2].expand(2000, 6, 2), 1e-9)
+    assert (generated["b"][..., 2].mean(0).abs() < 5 * generated["b"][..., 2].std(0) / 2000**0.5).all()
+    spread = generated["b"][..., 2].std(0)
     assert spread.min() > 0.9
     assert spread.max() < 1.1  # as the prior's, not as the auxiliary's
-    # An example that lacks a has no private code of a, though others do.
+    # An example that lacks a has no private latent of a, though others do.
     masks = {"a_present": torch.tensor([True, False] * 3)}
-    made = model.generate({**one, **masks}, ["a"], n=500)["a"][..., 2]
-    close(made[:, ::2], one["a"][::2, 2].expand(500, 3), 1e-9)
-    assert made[:, 1::2].std(0).min() > 0.8
+    generated = model.generate({**one, **masks}, ["a"], n=500)["a"][..., 2]
+    close(generated[:, ::2], one["a"][::2, 2].expand(500, 3), 1e-9)
+    assert generated[:, 1::2].std(0).min() > 0.8
 
 
-def test_private_codes_of_another_size_than_z(world, batch):
+def test_private_latents_of_another_size_than_z(world, batch):
     model = make(MMVAEPlus, world, private=PRIVATE + 3)
     assert model.loss(batch)["loss"].isfinite()
     assert model.encode(batch).event_shape == (LATENT,)

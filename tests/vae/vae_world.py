@@ -12,14 +12,14 @@ from torch import nn
 from torch.distributions import Normal
 
 from mmtutor.lineargaussian import LinearGaussian
-from mmtutor.vae import JMVAE, MMVAE, MVAE, MVTCAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian
+from mmtutor.vae import JMVAE, MMVAE, MVAE, MVTCAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian, wasserstein
 
 SIZES, NOISE, LATENT, PRIVATE = {"a": 3, "b": 4, "c": 2}, {"a": 0.7, "b": 1.1, "c": 0.9}, 2, 1
 SETS = [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
 # Every model, with the options that make another model of it.
 MODELS = {
     "Coordinated": (Coordinated, {}),
-    "Coordinated, crossing": (Coordinated, {"distance": "wasserstein", "cross": 0.3, "apart": 0.5}),
+    "Coordinated, crossing": (Coordinated, {"distance": wasserstein, "cross_weight": 0.3, "distance_weight": 0.5}),
     "JMVAE": (JMVAE, {}),
     "TELBO": (TELBO, {}),
     "MVAE": (MVAE, {}),
@@ -150,7 +150,7 @@ def noise(table, choice=lambda row, options: options[row % len(options)], coin=l
     """Every draw becomes a function of the example alone, not of its place in the batch nor of who else is in it.
 
     Args:
-        table: (K, B, features), the standard normal numbers of each example; private codes read the last two features.
+        table: (K, B, features), standard normal numbers of each example; private latents read the last two features.
         choice: which of the components that an example has it draws, from its row and the list of them.
         coin: what is drawn in place of a number between 0 and 1.
     """
