@@ -79,7 +79,12 @@ class MultimodalVAE(nn.Module, ABC):
     # ---- from a batch to its loss
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
-        """The means of `terms` over the examples."""
+        """The means of `terms` over all B examples.
+
+        Returns:
+            ``"loss"``; for each modality −log pᵢ(xᵢ|z) in nats, without its weight, 0 where an example lacks it;
+            ``"kl"`` without β; and what else a model has.
+        """
         return {name: term.mean() for name, term in self.terms(batch).items()}
 
     def experts(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Independent[Normal], Tensor]:
@@ -266,9 +271,9 @@ def put(values: Tensor, rows: Tensor, size: int) -> Tensor:
     return values.new_zeros(size, *values.shape[1:]).index_put((rows,), values)
 
 
-def mean_present(values: Tensor, present: Tensor) -> Tensor:
-    """The mean over those of M modalities that an example has, (..., B) from (..., M, B)."""
-    return (values * present).sum(-2) / present.sum(0)  # (..., B)
+def mean_where(values: Tensor, counted: Tensor) -> Tensor:
+    """The mean over those of K modalities, or of K sets of them, that an example has: (..., B) from (..., K, B)."""
+    return (values * counted).sum(-2) / counted.sum(0)  # (..., B)
 
 
 # ---- messages

@@ -47,7 +47,7 @@ def standard(like: Tensor) -> Independent[Normal]:
 def product(experts: Independent[Normal], among: Tensor | None = None, prior: bool = True) -> Independent[Normal]:
     """The product of experts (PoE), p(z) ∏ᵢ q̃ᵢ(z), normalised: precisions add up, and means are weighted by them.
 
-        τ = 1 + Σᵢ τᵢ,    μ = Σᵢ τᵢ μᵢ / τ                                      (Wu and Goodman, 2018, section 2.1)
+        τ = 1 + Σᵢ τᵢ,    μ = Σᵢ τᵢ μᵢ / τ,    without the prior no 1           (Wu and Goodman, 2018, section 2.1)
 
     Args:
         experts: of batch shape (M, B).
@@ -127,8 +127,8 @@ def mixture(components: Independent[Normal], among: Tensor | None = None) -> Mix
     """The mixture of components with equal weights; of experts, a mixture of experts (MoE).
 
     Args:
-        components: of batch shape (M, B).
-        among: bool (M, B), which of them there are for each example, at least one; None: all.
+        components: of batch shape (K, B), such as the experts of K modalities.
+        among: bool (K, B), which of them there are for each example, at least one; None: all.
 
     Returns:
         Of batch shape (B,). Its ``sample`` chooses a component for each example by itself.
@@ -138,9 +138,9 @@ def mixture(components: Independent[Normal], among: Tensor | None = None) -> Mix
         >>> q.mean, q.variance  # 1 within a component, 4 between them
         (tensor([[1.]]), tensor([[5.]]))
     """
-    mean = components.mean.transpose(0, 1)  # (B, M, d)
-    std = components.stddev.transpose(0, 1)  # (B, M, d)
-    logits = mean.new_zeros(mean.shape[:2])  # (B, M)
+    mean = components.mean.transpose(0, 1)  # (B, K, d)
+    std = components.stddev.transpose(0, 1)  # (B, K, d)
+    logits = mean.new_zeros(mean.shape[:2])  # (B, K)
     if among is not None:
         logits = logits.masked_fill(~among.T, -torch.inf)
     weights = Categorical(logits=logits, validate_args=False)
@@ -148,7 +148,7 @@ def mixture(components: Independent[Normal], among: Tensor | None = None) -> Mix
 
 
 def choose(components: Independent[Normal], among: Tensor | None = None) -> Independent[Normal]:
-    """One component for each example, drawn by itself with equal chances: from batch shape (M, B) to (B,).
+    """One component for each example, drawn by itself with equal chances: from batch shape (K, B) to (B,).
 
     Examples:
         >>> components = normal(torch.arange(2.0).view(2, 1, 1).expand(2, 5, 3), torch.ones(2, 5, 3))
@@ -156,7 +156,7 @@ def choose(components: Independent[Normal], among: Tensor | None = None) -> Inde
         tensor([1.])
     """
     mean, std = components.mean, components.stddev
-    chances = mean.new_ones(mean.shape[1], len(mean)) if among is None else among.T.to(mean.dtype)  # (B, M)
+    chances = mean.new_ones(mean.shape[1], len(mean)) if among is None else among.T.to(mean.dtype)  # (B, K)
     drawn = torch.multinomial(chances, 1).T.unsqueeze(-1).expand(1, *mean.shape[1:])  # (1, B, d)
     return normal(mean.gather(0, drawn)[0], std.gather(0, drawn)[0])  # (B, d)
 
@@ -165,8 +165,8 @@ def subsets(modalities: int) -> Tensor:
     """All sets of modalities but the empty one, bool (2^M − 1, M), the small ones first.
 
     Examples:
-        >>> subsets(2).tolist()
-        [[True, False], [False, True], [True, True]]
+        >>> ["".join(m for m, inside in zip("abc", row) if inside) for row in subsets(3)]
+        ['a', 'b', 'c', 'ab', 'ac', 'bc', 'abc']
     """
     numbers = torch.arange(1, 2**modalities)  # (S,)
     members = (numbers.unsqueeze(1) >> torch.arange(modalities)) % 2 == 1  # (S, M)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MixtureSameFamily
 
-from .base import Batch, MultimodalVAE, Names, mean_present
+from .base import Batch, MultimodalVAE, Names, mean_where
 from .checks import whole
 from .gaussian import log_prob, mixture, normal, standard
 from .likelihoods import Likelihood
@@ -82,9 +82,9 @@ class MMVAE(MultimodalVAE):
         log_p = self.log_probs(z, batch, names, present.unsqueeze(1) & present)  # (M, K, M, B)
         log_w = self.weighted(names, log_p) - self.beta * kl  # (K, M, B)
         bound = dreg(log_w, z, self.beta) if self.objective == "dreg" else iwae(log_w)  # (M, B)
-        loss = -mean_present(bound, present)  # (B,)
-        costs = -mean_present(log_p.mean(1), present)  # (M, B)
-        return {"loss": loss, **dict(zip(names, costs, strict=True)), "kl": mean_present(kl.mean(0), present)}
+        loss = -mean_where(bound, present)  # (B,)
+        costs = -mean_where(log_p.mean(1), present)  # (M, B)
+        return {"loss": loss, **dict(zip(names, costs, strict=True)), "kl": mean_where(kl.mean(0), present)}
 
     # ---- messages
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal
 
-from .base import Batch, MultimodalVAE, Names, mean_present
+from .base import Batch, MultimodalVAE, Names, mean_where
 from .checks import whole
 from .gaussian import from_network, log_prob, mixture, row, standard
 from .likelihoods import Likelihood, mean_of
@@ -99,7 +99,7 @@ class MMVAEPlus(MultimodalVAE):
         log_w = self.weighted(names, log_p) - self.beta * (kl + private_kl)  # (K, M, B)
         terms = {"loss": -iwae(log_w), **dict(zip(names, -log_p.mean(1), strict=True))}
         terms |= {"kl": kl.mean(0), "private_kl": private_kl.mean(0)}
-        return {name: mean_present(term, present) for name, term in terms.items()}
+        return {name: mean_where(term, present) for name, term in terms.items()}
 
     def experts(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Independent[Normal], Tensor]:
         """As for all models: qᵢ(z|xᵢ)."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
-from .base import Batch, MultimodalVAE, Names, mean_present
+from .base import Batch, MultimodalVAE, Names, mean_where
 from .checks import named
 from .gaussian import choose, divergence, mixture, product, subsets
 from .likelihoods import Likelihood
@@ -21,7 +21,7 @@ class MoPoE(MultimodalVAE):
 
     The generalized multimodal ELBO: the mean divergence is an upper bound of the mixture's. For each example z comes
     from a set drawn for it alone. All products are computed together. An example that lacks a modality has the sets of
-    what it has.
+    what it has, and |𝒮| counts those alone.
 
     Args:
         encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ(z|xᵢ).
@@ -81,7 +81,7 @@ class MoPoE(MultimodalVAE):
         names, products, there, present = self._products(batch)
         z = choose(products, there).rsample()  # (B, d)
         log_p = self.log_probs(z, batch, names, present)  # (M, B)
-        kl = mean_present(divergence(products), there)  # (B,)
+        kl = mean_where(divergence(products), there)  # (B,)
         loss = -self.weighted(names, log_p) + self.beta * kl  # (B,)
         return {"loss": loss, **dict(zip(names, -log_p, strict=True)), "kl": kl}
 
@@ -90,11 +90,13 @@ class MoPoE(MultimodalVAE):
     ) -> tuple[list[str], Independent[Normal], Tensor, Tensor]:
         """The names, q(z|x_S) of batch shape (S, B), which sets each example has whole, and which modalities."""
         names, experts, present = self.experts(batch, modalities)
-        given = torch.tensor([name in names for name in self.encoders], device=present.device)  # (A,)
-        inside = self.members[~(self.members & ~given).any(1)][:, given].unsqueeze(2)  # (S, M, 1)
+        given = torch.tensor([name in names for name in self.encoders], device=present.device)  # one for each encoder
+        possible = ~(self.members & ~given).any(1)  # which sets are of given modalities alone
+        inside = self.members[possible][:, given].unsqueeze(2)  # (S, M, 1)
         there = (present | ~inside).all(1)  # (S, B)
         self._check_sets(names, there)
-        products = product(experts, inside, self.prior)  # (S, B, d)
+        # Where `there` is False a product is of stand-ins, and nobody reads it.
+        products = product(experts, inside, prior=self.prior)  # (S, B, d)
         return names, products, there, present
 
     # ---- messages
