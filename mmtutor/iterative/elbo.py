@@ -146,7 +146,7 @@ def check_parts(
 
 
 def check_elbo_batch(batch: Batch, known: Iterable[str], lam: Tensor) -> list[str]:
-    """The modalities of the batch, after a look at all of them."""
+    """The modalities of the batch, all of them checked."""
     names = check_batch("Elbo", batch, known)
     if len(lam) != len(batch[names[0]]):
         raise ValueError(f"Elbo: λ is of {len(lam)} examples, the batch has {len(batch[names[0]])}")

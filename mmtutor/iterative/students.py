@@ -172,7 +172,7 @@ def check_encoders(encoders: Mapping[str, nn.Module]) -> None:
 def check_students(
     known: Iterable[str], batch: Batch, modalities: str | Sequence[str] | None, who: str = "Students"
 ) -> list[str]:
-    """The modalities asked for, after a look at them; each must be there, in all examples."""
+    """The modalities asked for, checked; each must be there, in all examples."""
     known, asked = list(known), named(who, modalities, known)
     names = check_batch(who, batch, asked, also=(*known, TEACHER))
     if modalities is not None and (missing := [m for m in asked if m not in names]):
@@ -192,7 +192,7 @@ def check_teacher(teacher: object) -> None:
 
 
 def check_distillation(known: Iterable[str], batch: Batch, alone: bool) -> list[str]:
-    """The students' modalities, after a look at them, and at the teacher's posterior where there is no teacher."""
+    """The students' modalities, checked, and so is the teacher's posterior where there is no teacher."""
     names = check_students(known, batch, None, "Distillation")
     if alone:
         lam = batch.get(TEACHER)

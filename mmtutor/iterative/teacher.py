@@ -220,7 +220,7 @@ def check_parts(parts: Mapping[str, object], over: str) -> None:
 
 
 def checked_batch(elbo: nn.Module, batch: Batch) -> Batch:
-    """The batch with 0 in place of missing values, after a look at its modalities.
+    """The batch with 0 in place of missing values, its modalities checked.
 
     These are the modalities of an `Elbo`. Another bound does not say which it reads; then all but labels and masks.
     """

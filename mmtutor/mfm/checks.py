@@ -18,7 +18,7 @@ NO_MODALITY = ("label", "length")  # what a batch may have besides its modalitie
 def check_batch(
     who: str, batch: Mapping[str, Tensor], known: Iterable[str], *, also: Sequence[str] = (), some: bool = True
 ) -> list[str]:
-    """The known modalities that are in the batch, after a look at all of them.
+    """The known modalities that are in the batch, all of them checked.
 
     Args:
         who: the class that speaks.

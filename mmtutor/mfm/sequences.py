@@ -335,7 +335,7 @@ def check_sequences(who: str, batch: Batch, features: Mapping[str, int], *, alon
 def check_sizes(
     who: str, features: Mapping[str, int], hidden: Mapping[str, int] | int, memory: int, attend: int
 ) -> dict[str, int]:
-    """The units of each modality's LSTM, after a look at all sizes."""
+    """The units of each modality's LSTM, all sizes checked."""
     check_names(who, features)
     units = dict(hidden) if isinstance(hidden, Mapping) else dict.fromkeys(features, hidden)
     if units.keys() != features.keys() or not features:
