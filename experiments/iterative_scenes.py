@@ -149,7 +149,7 @@ class EvaluationClassifier(nn.Module):
     @torch.no_grad()
     def right(self, x: Tensor, batch: Mapping[str, Tensor]) -> dict[str, float]:
         """The share of pictures with the right digit, and with the right colour."""
-        return {name: float((score.argmax(1) == batch[name]).double().mean()) for name, score in self(x).items()}
+        return {name: float((score.argmax(1) == batch[name]).cpu().double().mean()) for name, score in self(x).items()}
 
 
 # ---- one seed
@@ -165,7 +165,7 @@ def measures(
     return {
         f"FD, caption to scene: {name}": distance(classifier, batch["scene"], generated),
         **{f"{what}, caption to scene: {name}": share for what, share in classifier.right(generated, batch).items()},
-        f"words, scene to caption: {name}": float((words == batch["caption"].argmax(2)).double().mean()),
+        f"words, scene to caption: {name}": float((words == batch["caption"].argmax(2)).cpu().double().mean()),
     }
 
 

@@ -39,8 +39,8 @@ class ImageDecoder(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """Decode vectors, float (B, dim)."""
-        image: Tensor = self.layers(x)  # (B, channels, size, size)
+        """Decode vectors, float (B, dim), on any device; the image is where the parameters are."""
+        image: Tensor = self.layers(x.to(next(self.parameters()).device))  # (B, channels, size, size)
         return image
 
 

@@ -8,6 +8,8 @@ needs these.
 None of them normalises over the batch, so an example's features do not depend on the other examples of its batch, and
 a missing modality in one example leaves all others as they are. (`GridEncoder` and `ResNetGrid` do while they are
 trained: they are meant to be trained first and then used frozen.)
+
+The input may be on any device; it is moved to that of the encoder's parameters.
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class TabularEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode rows, float (B, features); the result is (B, dim)."""
-        _expect(self, x, "(B, features)", (None, self.features))
+        x = _expect(self, x, "(B, features)", (None, self.features))
         encoded: Tensor = self.net(x)  # (B, dim)
         return encoded
 
@@ -93,7 +95,7 @@ class ImageEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images, float (B, channels, H, W), usually in [0, 1]."""
-        _expect(self, x, "(B, channels, H, W)", (None, self.channels, None, None))
+        x = _expect(self, x, "(B, channels, H, W)", (None, self.channels, None, None))
         x = self.convolutions(x)  # (B, width, 4, 4)
         if self.positions is None:
             encoded: Tensor = self.head(x.flatten(1))  # (B, dim)
@@ -138,7 +140,7 @@ class GridEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode images, float (B, channels, H, W), usually in [0, 1]."""
-        _expect(self, x, "(B, channels, H, W)", (None, self.channels, None, None))
+        x = _expect(self, x, "(B, channels, H, W)", (None, self.channels, None, None))
         x = self.convolutions(x)  # (B, width, rows, columns)
         B, _, rows, columns = x.shape
         down, across = (torch.linspace(-1, 1, n, dtype=x.dtype, device=x.device) for n in (rows, columns))
@@ -198,7 +200,7 @@ class TextEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode texts, float (B, length, symbols), one-hot or probabilities."""
-        _expect(self, x, "(B, length, symbols)", (None, None, self.symbols))
+        x = _expect(self, x, "(B, length, symbols)", (None, None, self.symbols))
         x = self.net(x.transpose(1, 2))  # (B, hidden, length)
         encoded: Tensor = self.head(x.transpose(1, 2) if self.tokens else x.amax(2))  # (B, ..., dim)
         return encoded
@@ -227,7 +229,7 @@ class SequenceEncoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode series, float (B, T, features); the mean over time stands for the whole series."""
-        _expect(self, x, "(B, T, features)", (None, None, self.features))
+        x = _expect(self, x, "(B, T, features)", (None, None, self.features))
         states, _ = self.gru(x)
         encoded: Tensor = self.head(states if self.tokens else states.mean(1))  # (B, ..., dim)
         return encoded
@@ -308,7 +310,7 @@ class ResNetGrid(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Encode photographs, float (B, 3, H, W) in [0, 1]; the regions go from the top left row by row."""
-        _expect(self, x, "(B, 3, H, W)", (None, 3, None, None))
+        x = _expect(self, x, "(B, 3, H, W)", (None, 3, None, None))
         x = self.resnet((x - self.mean) / self.std)
         x = F.adaptive_avg_pool2d(x, self.grid)
         return x.flatten(2).transpose(1, 2)
@@ -323,8 +325,8 @@ def _positive(**sizes: int) -> None:
             raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
 
 
-def _expect(module: nn.Module, x: Tensor, wanted: str, shape: tuple[int | None, ...]) -> None:
-    """Refuse an input of the wrong kind or shape; None stands for any size of at least one."""
+def _expect(module: nn.Module, x: Tensor, wanted: str, shape: tuple[int | None, ...]) -> Tensor:
+    """An input on the module's device, if it has the right kind and shape; None: any size of at least one."""
     name = type(module).__name__
     if not isinstance(x, Tensor) or not x.is_floating_point():
         raise TypeError(f"{name}: expected a floating-point tensor {wanted}, got {getattr(x, 'dtype', type(x))}")
@@ -332,3 +334,5 @@ def _expect(module: nn.Module, x: Tensor, wanted: str, shape: tuple[int | None, 
     if not fits or 0 in x.shape:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
         raise ValueError(f"{name}: expected {wanted} = ({sizes}), got {tuple(x.shape)}")
+    device = next((p.device for p in module.parameters()), x.device)
+    return x.to(device, non_blocking=device.type not in ("cpu", "mps"))

@@ -51,8 +51,9 @@ class LinearGaussian:
 
     ``modalities`` names a set of modalities, one by its name or several, in any order. None stands for all modalities
     in the batch, or of the world where there is no batch. ``()`` is the empty set: nothing is observed, the posterior
-    is the prior, and the batch gives the number of examples alone. A batch and a q are converted to dtype and device of
-    the weights; gradients flow through all three.
+    is the prior, and the batch gives the number of examples alone. A batch and a q may be on any device and of any
+    float dtype: they are moved to the device of the weights, then converted to their dtype, and there the answer is.
+    Gradients flow through all three. A world in float64 stays on the CPU where the device has no float64.
 
     Args:
         weights: Wᵢ of each modality, float (Dᵢ, d), all of one d, dtype and device.
@@ -282,9 +283,10 @@ class LinearGaussian:
     def _given(self, batch: Batch, modalities: Names) -> tuple[dict[str, Tensor], int]:
         """The modalities x_S of a batch, checked, and B."""
         there = self._named(batch, least=1)
-        size = batch[there[0]].shape[:1]
+        given = {modality: self._here(batch[modality]) for modality in there}
+        size = given[there[0]].shape[:1]
         for modality in there:
-            x, D = batch[modality], len(self.weights[modality])
+            x, D = given[modality], len(self.weights[modality])
             if x.shape != (*size, D):
                 same = f" with B = {size[0]} as {there[0]!r} has" if modality != there[0] else ""
                 raise ValueError(f"LinearGaussian: {modality!r} must be (B, {D}){same}, got {tuple(x.shape)}")
@@ -293,19 +295,24 @@ class LinearGaussian:
         named = there if modalities is None else self._named(modalities)
         if absent := [modality for modality in named if modality not in batch]:
             raise ValueError(f"LinearGaussian: {absent[0]!r} is not in the batch, only {', '.join(there)}")
-        return {modality: batch[modality].to(self.weights[modality]) for modality in named}, size[0]
+        return {modality: given[modality] for modality in named}, size[0]
+
+    def _here(self, x: Tensor) -> Tensor:
+        """A tensor as the weights are. First it is moved: Apple's GPU has no float64."""
+        return x.to(self.prior.mean.device).to(self.prior.mean.dtype)
 
     def _full(self, q: Gaussian, size: int) -> MultivariateNormal:
         """The same q with a full covariance, checked."""
         base = q.base_dist if isinstance(q, Independent) else q
         if not isinstance(base, Normal | MultivariateNormal):
             raise TypeError(f"LinearGaussian: q must be a MultivariateNormal, Normal or Independent(Normal), got {q!r}")
-        mean, scale = base.mean, base.stddev.diag_embed() if isinstance(base, Normal) else base.scale_tril
+        mean = self._here(base.mean)
+        scale = self._here(base.stddev).diag_embed() if isinstance(base, Normal) else self._here(base.scale_tril)
         if mean.shape != (size, self.latent):
             raise ValueError(f"LinearGaussian: q must have mean {(size, self.latent)}, got {tuple(mean.shape)}")
         if not (mean.isfinite().all() and scale.isfinite().all()):
             raise ValueError("LinearGaussian: q has NaN or infinite values")
-        return MultivariateNormal(mean.to(self.prior.mean), scale_tril=scale.to(self.prior.mean))
+        return MultivariateNormal(mean, scale_tril=scale)
 
 
 def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> None:

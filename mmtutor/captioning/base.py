@@ -1,7 +1,7 @@
 """What all captioners share, and what their batches must be.
 
 A batch has the image, such as ``"scene"`` (B, …), and ``"caption"``, int64 (B, T + 1) or (B, R, T + 1) with R captions
-of each image: the start, and T words, the end among them.
+of each image: the start, and T words, the end among them. It may be on any device, and is moved to the model's.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ class Captioner(nn.Module, ABC):
         """What is computed once for each image, to be handed to `initial_state` and `step`.
 
         Args:
-            image: (B, …), as the encoder takes it.
+            image: (B, …), as the encoder takes it, on any device.
 
         Raises:
             ValueError: the encoder gives another shape than promised.
@@ -130,18 +130,20 @@ class Captioner(nn.Module, ABC):
 
 
 def check_image(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
-    """The images of a batch, (B, …)."""
+    """The images of a batch, (B, …), where they are."""
     check_batch(type(model).__name__, batch, [model.image], also=["caption"])
     return batch[model.image]
 
 
-def check_captions(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
-    """The captions of a batch, int64 (B, R, T + 1), cut to the longest; images are checked too.
+def check_captions(model: Captioner, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The images of a batch (B, …) and its ``"caption"``, int64 (B, R, T + 1), where they are.
 
-    Values are looked at on the CPU: a GPU is waited for once.
+    Captions on the CPU are checked word by word, and cut to the longest. To read captions on another device a program
+    would have to wait for it: they are left as they are. The padding that is not cut then is ignored by the loss.
     """
     who, (size, pad, start, end) = type(model).__name__, model.tokens
-    images = len(check_image(model, batch))
+    image = check_image(model, batch)
+    images = len(image)
     if "caption" not in batch:
         raise ValueError(f"{who}: the batch has no 'caption', only {', '.join(batch)}")
     caption = batch["caption"]
@@ -152,21 +154,23 @@ def check_captions(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
         raise ValueError(
             f"{who}: 'caption' must be (B, T) or (B, R, T) with B = {images}, got {tuple(batch['caption'].shape)}"
         )
-    words = caption.cpu()
-    real = words != pad
-    after = real[..., 1:] & (~real[..., :-1] | (words[..., :-1] == end))
-    faults = {
-        f"has a word that is not among the {size} known": (words < 0) | (words >= size),
-        f"does not begin with the start, {start}": words[..., :1] != start,
-        "goes on after padding or after its end": after,
-        "is empty": (real & (words != end)).sum(2, keepdim=True) < 2,
-    }
-    for says, wrong in faults.items():
-        if wrong.any():
-            raise ValueError(f"{who}: 'caption' {says}, in example {int(wrong.nonzero()[0, 0])}")
-    if "caption_present" in batch and not batch["caption_present"].all():
+    present = batch.get("caption_present")
+    if caption.device.type == "cpu":
+        real = caption != pad
+        after = real[..., 1:] & (~real[..., :-1] | (caption[..., :-1] == end))
+        faults = {
+            f"has a word that is not among the {size} known": (caption < 0) | (caption >= size),
+            f"does not begin with the start, {start}": caption[..., :1] != start,
+            "goes on after padding or after its end": after,
+            "is empty": (real & (caption != end)).sum(2, keepdim=True) < 2,
+        }
+        for says, wrong in faults.items():
+            if wrong.any():
+                raise ValueError(f"{who}: 'caption' {says}, in example {int(wrong.nonzero()[0, 0])}")
+        caption = caption[..., : int(real.sum(2).max())]
+    if present is not None and present.device.type == "cpu" and not present.all():
         raise ValueError(f"{who}: a caption is missing; leave the examples without one out")
-    return caption[..., : int(real.sum(2).max())]
+    return {model.image: image, "caption": caption}
 
 
 def check_encoding(model: Captioner, a: Tensor, images: int, regions: bool = False) -> None:

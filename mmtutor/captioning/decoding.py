@@ -5,6 +5,9 @@
     beam search  the K likeliest beginnings y₀ … yₜ, found from the K V continuations of the K before
 
 In the code B images have K beams each; with greedy decoding and sampling K = 1.
+
+The batch may be on any device, the captions are on the model's. The program reads from that device once a word, to see
+whether all captions have ended; it waits for it nowhere else.
 """
 
 from __future__ import annotations
@@ -75,7 +78,7 @@ def _decode(model: Captioner, batch: Mapping[str, Tensor], length: int, temperat
         state = model.initial_state(features)
         B = len(features[0])
         word = torch.full((B, 1), model.tokens.start, device=features[0].device)  # (B, 1)
-        score = features[0].new_zeros(B)  # (B,)
+        score = features[0].new_zeros(B, dtype=_precise(features[0]))  # (B,)
         running = torch.ones_like(word[:, 0], dtype=torch.bool)  # (B,)
         words, alphas = [], []
         for _ in range(length):
@@ -84,7 +87,8 @@ def _decode(model: Captioner, batch: Mapping[str, Tensor], length: int, temperat
             if temperature:
                 # The largest is subtracted first, or a small temperature would make it infinite.
                 p = ((logits - logits.amax(1, keepdim=True)) / temperature).softmax(1)  # (B, V)
-                chosen = torch.multinomial(p, 1)  # (B, 1)
+                # `torch.multinomial` samples in this way too, but waits for a GPU to check p; see `HardAttention.draw`.
+                chosen = (p / torch.empty_like(p).exponential_()).argmax(1, keepdim=True)  # (B, 1)
             else:
                 chosen = logits.argmax(1, keepdim=True)  # (B, 1)
             word = torch.where(running[:, None], chosen, model.tokens.pad)  # (B, 1)
@@ -128,6 +132,8 @@ def beam_search(
         2
         >>> sample(model, {"regions": torch.rand(2, 6, 4)}, length=6).tokens.shape[0]
         2
+        >>> beam_search(model, {"regions": torch.rand(2, 6, 4)}, length=1, beams=3).tokens.shape
+        torch.Size([2, 1])
     """
     K, length = whole("beam_search", "beams", beams), whole("beam_search", "length", length)
     if not 0 <= normalise <= 2:
@@ -137,9 +143,9 @@ def beam_search(
         B, V, end = len(features[0]), model.tokens.size, model.tokens.end
         state = tuple(part.expand(B, K, -1) for part in model.initial_state(features))
         word = torch.full((B, K), model.tokens.start, device=features[0].device)  # (B, K)
-        live = features[0].new_full((B, K), -math.inf)  # (B, K)
+        live = features[0].new_full((B, K), -math.inf, dtype=_precise(features[0]))  # (B, K)
         live[:, 0] = 0  # log p of each beginning; -inf: there is none
-        best, score = live.new_full((B,), -math.inf), live.new_zeros(B)
+        best, score = live.new_full((B,), -math.inf), live.new_full((B,), -math.inf)
         last, slot = word.new_zeros(B), word.new_zeros(B)  # where the best caption ends: its word and its beam
         on = torch.arange(B, device=word.device)  # images whose search goes on: rows of features, state, word, live
         parents, words, alphas = [], [], []
@@ -154,31 +160,39 @@ def beam_search(
             if alpha is not None:
                 alphas.append(_rows(_take(alpha, parent), on, B))
             ended = live.masked_fill(word != end, -math.inf)  # (b_t, K)
+            if t + 1 == length:  # of an image of which no beginning has ended, all count as ended
+                none = torch.maximum(ended.amax(1), best[on]) == -math.inf  # (b_t,)
+                ended = torch.where(none.unsqueeze(1), live, ended)  # (b_t, K)
             value, at = (ended / (t + 1) ** normalise).max(1)
-            better = value > best[on]  # (b_t,)
-            row = on[better]
-            best[row], score[row] = value[better], ended.amax(1)[better]
-            last[row], slot[row] = t, at[better]
+            # "Not at most" where one expects "more than", twice: so NaN goes on, and is seen in the score.
+            better = ~(value <= best[on])  # (b_t,)
+            best = _where(better, value, best, on)  # (B,)
+            score = _where(better, ended.amax(1), score, on)  # (B,)
+            last, slot = _where(better, torch.full_like(at, t), last, on), _where(better, at, slot, on)
             live = live.masked_fill(word == end, -math.inf)  # (b_t, K)
             # log p only falls, and is negative: this is the best value that a beginning can still get.
-            going = live.amax(1) / length**normalise > best[on]  # (b_t,)
-            if not going.any():
+            going = ~(live.amax(1) / length**normalise <= best[on])  # (b_t,)
+            count, T = torch.stack([going.sum(), last.max() + 1]).tolist()  # the device is waited for here
+            if count == 0:
                 break
-            if not going.all():
-                features, state = tuple(part[going] for part in features), tuple(part[going] for part in state)
-                on, word, live = on[going], word[going], live[going]
-        none = best[on] == -math.inf  # images of which no beginning has ended
-        row = on[none]
-        last[row], slot[row], score[row] = len(words) - 1, live.argmax(1)[none], live.amax(1)[none]
-        tokens, chosen = _trace(model, parents, words, alphas, last, slot)
+            if count < len(going):
+                rows = (~going).long().argsort(stable=True)[:count]  # (b_(t+1),)
+                features, state = tuple(part[rows] for part in features), tuple(part[rows] for part in state)
+                on, word, live = on[rows], word[rows], live[rows]
+        tokens, chosen = _trace(model, parents, words, alphas, last, slot, T)
         return Captions(tokens, score, chosen)
 
 
 def _trace(
-    model: Captioner, parents: list[Tensor], words: list[Tensor], alphas: list[Tensor], last: Tensor, slot: Tensor
+    model: Captioner,
+    parents: list[Tensor],
+    words: list[Tensor],
+    alphas: list[Tensor],
+    last: Tensor,
+    slot: Tensor,
+    T: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """Follow each best caption back from its last word (B,), which stands in a slot (B,) of its step."""
-    T = int(last.max()) + 1
+    """Follow each best caption back from its last word (B,), which stands in a slot (B,) of its step; T is the most."""
     tokens = words[0].new_full((len(last), T), model.tokens.pad)  # (B, T)
     alpha = alphas[0].new_zeros(len(last), T, alphas[0].shape[2]) if alphas else None  # (B, T, L)
     for t in reversed(range(T)):
@@ -200,11 +214,22 @@ def _rows(values: Tensor, on: Tensor, B: int) -> Tensor:
     return values.new_zeros(B, *values.shape[1:]).index_copy(0, on, values)  # (B, ...)
 
 
+def _where(better: Tensor, new: Tensor, old: Tensor, on: Tensor) -> Tensor:
+    """Values of B images, of which those ``on`` get the new value where it is better."""
+    return old.index_copy(0, on, torch.where(better, new, old[on]))  # (B,)
+
+
 def _possible(model: Captioner, logits: Tensor) -> Tensor:
     """Logits (…, V) in which padding and the start, which are no words, are impossible."""
-    logits = logits.clone()  # (..., V)
-    logits[..., [model.tokens.pad, model.tokens.start]] = -math.inf
+    logits = logits.to(_precise(logits), copy=True)  # (..., V)
+    logits[..., model.tokens.pad] = -math.inf  # one by one: a list would be copied to the device, which waits
+    logits[..., model.tokens.start] = -math.inf
     return logits
+
+
+def _precise(x: Tensor) -> torch.dtype:
+    """In which type log-probabilities are summed: float32 where the model computes in half of it."""
+    return torch.promote_types(x.dtype, torch.float32)
 
 
 @contextmanager

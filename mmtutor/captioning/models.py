@@ -22,6 +22,7 @@ from .base import (
     check_encoding,
     check_sizes,
 )
+from .checks import moved
 
 
 class ShowAndTell(Captioner):
@@ -76,14 +77,15 @@ class ShowAndTell(Captioner):
 
     def encode_image(self, image: Tensor) -> Features:
         """x₋₁ = W a, (B, E), in a tuple."""
-        a = self.encoder(image)  # (B, ..., D)
+        a = self.encoder(image.to(self.embedding.weight.device))  # (B, ..., D)
         check_encoding(self, a, len(image))
         a = a if a.ndim == 2 else a.mean(1)  # (B, D)
         return (self.show(a),)
 
     def forward(self, batch: Mapping[str, Tensor]) -> TeacherForcing:
         """Read the true captions, and predict each next word."""
-        caption = check_captions(self, batch)  # (B, R, T + 1)
+        batch = moved(check_captions(self, batch), self)
+        caption = batch["caption"]  # (B, R, T + 1)
         inputs, target = caption[..., :-1], caption[..., 1:]
         B, R, T = target.shape
         (x,) = self.encode_image(batch[self.image])
@@ -98,7 +100,8 @@ class ShowAndTell(Captioner):
         """−Σₜ log p(yₜ), the mean over captions, in nats; padding is ignored.
 
         Args:
-            batch: the image, and ``"caption"`` int64 (B, T + 1) or (B, R, T + 1) with R captions of each.
+            batch: the image, and ``"caption"`` int64 (B, T + 1) or (B, R, T + 1) with R captions of each, on any
+                device. What the words are is checked on the CPU only.
 
         Raises:
             TypeError: the captions are not int64.
@@ -120,7 +123,7 @@ class ShowAndTell(Captioner):
     def step(self, features: Features, state: State, last: Tensor) -> tuple[Tensor, State, None]:
         """One word of the decoder; see `Captioner.step`."""
         B, R = last.shape
-        x = self.embedding(last).view(B * R, 1, -1)  # (B R, 1, E)
+        x = self.embedding(last.to(self.embedding.weight.device)).view(B * R, 1, -1)  # (B R, 1, E)
         h, c = (part.reshape(1, B * R, -1) for part in state)
         _, (h, c) = self.lstm(x, (h, c))
         h = h.view(B, R, -1)  # (B, R, H)
@@ -200,7 +203,7 @@ class ShowAttendTell(Captioner):
 
     def encode_image(self, image: Tensor) -> Features:
         """The regions aᵢ (B, L, D) and their keys Wₐ aᵢ (B, L, A)."""
-        a = self.encoder(image)  # (B, L, D)
+        a = self.encoder(image.to(self.embedding.weight.device))  # (B, L, D)
         check_encoding(self, a, len(image), regions=True)
         return a, self.key(a)
 
@@ -239,7 +242,8 @@ class ShowAttendTell(Captioner):
 
     def forward(self, batch: Mapping[str, Tensor]) -> TeacherForcing:
         """Read the true captions word by word, then predict each next word."""
-        caption = check_captions(self, batch)  # (B, R, T + 1)
+        batch = moved(check_captions(self, batch), self)
+        caption = batch["caption"]  # (B, R, T + 1)
         inputs, target = caption[..., :-1], caption[..., 1:]
         B, R, T = target.shape
         features = self.encode_image(batch[self.image])
@@ -259,7 +263,8 @@ class ShowAttendTell(Captioner):
         """−Σₜ log p(yₜ) + λ Σᵢ (τ − Σₜ αₜᵢ)² and what `HardAttention` adds, the mean over captions.
 
         Args:
-            batch: the image, and ``"caption"`` int64 (B, T + 1) or (B, R, T + 1) with R captions of each.
+            batch: the image, and ``"caption"`` int64 (B, T + 1) or (B, R, T + 1) with R captions of each, on any
+                device. What the words are is checked on the CPU only.
 
         Returns:
             ``"loss"``; ``"words"``, −Σₜ log p(yₜ) in nats; ``"doubly_stochastic"``, Σᵢ (τ − Σₜ αₜᵢ)², not weighted.
@@ -285,7 +290,7 @@ class ShowAttendTell(Captioner):
 
     def step(self, features: Features, state: State, last: Tensor) -> tuple[Tensor, State, Tensor]:
         """One word of the decoder; see `Captioner.step`."""
-        embedded = self.embedding(last)  # (B, R, E)
+        embedded = self.embedding(last.to(self.embedding.weight.device))  # (B, R, E)
         (h, c, z), log_alpha, _ = self.advance(features, state, embedded)
         logits = self.output(self.dropout(embedded + self.from_h(h) + self.from_z(z)))  # (B, R, V)
         return logits, (h, c, z), log_alpha.exp()

@@ -45,16 +45,18 @@ class Merge(nn.Module, ABC):
             present: where a modality is there, bool (B, M); None: everywhere. What is not there is never read.
 
         Returns:
-            Float (B, D).
+            Float (B, D), on the device of the merge's parameters; without any, on that of the first features.
 
         Raises:
             TypeError: a feature is no float tensor.
             ValueError: sizes do not fit, values are NaN or infinite, or an example has no modality at all.
         """
         _check_features(self, features, present)
+        device = next((p.device for p in self.parameters()), features[0].device)
+        features = [x.to(device) for x in features]
         if present is None:
-            everywhere = torch.ones(len(features[0]), len(features), dtype=torch.bool, device=features[0].device)
-            return self.merge(list(features), everywhere)
+            return self.merge(features, torch.ones(len(features[0]), len(features), dtype=torch.bool, device=device))
+        present = present.to(device)
         return self.merge([keep(x, present[:, m]) for m, x in enumerate(features)], present)
 
     @abstractmethod
@@ -127,8 +129,7 @@ class Arithmetic(Merge):
         """Σ xₘ, Σ xₘ / M or ∏ xₘ over the modalities that are there."""
         x = torch.stack(features, 1)  # (B, M, D)
         if self.operator == "product":
-            x = torch.where(present[..., None], x, 1.0)
-            return x.prod(1)  # (B, D)
+            return x.masked_fill(~present[..., None], 1.0).prod(1)  # (B, D)
         total = x.sum(1)  # (B, D)
         return total / present.sum(1, keepdim=True) if self.operator == "mean" else total
 

@@ -13,12 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_batch, check_finite, check_label, check_names, kind, whole
+from .checks import check_batch, check_finite, check_label, check_names, kind, moved, whole
 from .merges import Concat, CrossAttention, Merge, keep
 
 
 class Classifier(nn.Module, ABC):
     """Abstract: an encoder for each modality, and the cross-entropy of what ``forward`` gives.
+
+    A batch may be on any device, its masks on another: it is moved to the parameters, and what is returned is there.
 
     Args:
         encoders: modality name to a network from (B, …) to (B, dₘ).
@@ -45,7 +47,7 @@ class Classifier(nn.Module, ABC):
         """
         logits = self(batch)  # (B, C)
         label = check_label(type(self).__name__, batch, self.classes, len(logits))  # (B,)
-        return {"loss": F.cross_entropy(logits, label)}
+        return {"loss": F.cross_entropy(logits, label.to(logits.device))}
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
@@ -60,6 +62,7 @@ class Classifier(nn.Module, ABC):
     def encode(self, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
         """Features of each modality, (B, dₘ), zero where its key is absent, and ``present``, bool (B, M)."""
         here = check_batch(type(self).__name__, batch, self.encoders)
+        batch = moved(batch, self)
         encoded = {m: self.encoders[m](keep(batch[m], batch.get(f"{m}_present"))) for m in here}
         size, some = len(batch[here[0]]), encoded[here[0]]
         everywhere = torch.ones(size, dtype=torch.bool, device=some.device)  # (B,)
@@ -210,9 +213,9 @@ class DecisionFusion(Classifier):
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The branches' cross-entropies in nats, by modality, and their sum (plus that of learned weights)."""
         log_p, present = self.branches(batch)
-        label = check_label("DecisionFusion", batch, self.classes, len(log_p))  # (B,)
+        label = check_label("DecisionFusion", batch, self.classes, len(log_p)).to(log_p.device)  # (B,)
         nll = -log_p.gather(2, label[:, None, None].expand(-1, len(self.dims), 1)).squeeze(2)  # (B, M)
-        means = nll.where(present, 0).sum(0) / present.sum(0).clamp(min=1)  # (M,)
+        means = nll.masked_fill(~present, 0).sum(0) / present.sum(0).clamp(min=1)  # (M,)
         terms = {m: means[k] for k, m in enumerate(self.encoders)}
         if isinstance(self.rule, WeightedRule):
             terms["weights"] = F.nll_loss(self.rule(log_p.detach(), present), label)
@@ -224,7 +227,10 @@ class Rule(nn.Module, ABC):
 
     @abstractmethod
     def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
-        """Merge log pₘ, (B, M, C), where ``present``, bool (B, M), is true, to log-probabilities (B, C)."""
+        """Merge log pₘ, (B, M, C), where ``present``, bool (B, M), is true, to log-probabilities (B, C).
+
+        Both may be on any device; the result is on that of the rule's parameters, without any on that of log pₘ.
+        """
 
 
 class MeanRule(Rule):
@@ -238,6 +244,7 @@ class MeanRule(Rule):
 
     def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
         """Log Σ pₘ / M."""
+        present = present.to(log_p.device)
         log_p = log_p.masked_fill(~present[..., None], -torch.inf)  # (B, M, C)
         count = present.sum(1, keepdim=True).to(log_p)  # (B, 1)
         return log_p.logsumexp(1) - count.log()  # (B, C)
@@ -270,9 +277,10 @@ class ProductRule(Rule):
 
     def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
         """Σ log pₘ − (M − 1) log p(y), normalised."""
-        total = log_p.where(present[..., None], 0).sum(1)  # (B, C)
+        present = present.to(log_p.device)
+        total = log_p.masked_fill(~present[..., None], 0).sum(1)  # (B, C)
         count = present.sum(1, keepdim=True)  # (B, 1)
-        return (total - (count - 1) * self.log_prior).log_softmax(1)  # (B, C)
+        return (total - (count - 1) * self.log_prior.to(log_p.device)).log_softmax(1)  # (B, C)
 
 
 class WeightedRule(Rule):
@@ -288,7 +296,8 @@ class WeightedRule(Rule):
 
     def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
         """Log Σ wₘ pₘ."""
-        log_w = self.weights.where(present, -torch.inf).log_softmax(1)  # (B, M)
+        log_p, present = log_p.to(self.weights.device), present.to(self.weights.device)
+        log_w = self.weights.masked_fill(~present, -torch.inf).log_softmax(1)  # (B, M)
         weighted = (log_p + log_w[..., None]).masked_fill(~present[..., None], -torch.inf)  # (B, M, C)
         return weighted.logsumexp(1)  # (B, C)
 

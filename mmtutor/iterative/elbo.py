@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_names, named
+from .checks import check_batch, check_names, moved, named
 
 Batch = Mapping[str, Tensor]
 
@@ -35,13 +35,14 @@ def posterior(lam: Tensor) -> Independent[Normal]:
 
 
 def divergence(q: Distribution, p: Distribution) -> Tensor:
-    """KL(q ‖ p) of two normal distributions with independent numbers, in nats, of the batch shape.
+    """KL(q ‖ p) of two normal distributions with independent numbers, in nats, of the batch shape, on the device of q.
 
     Raises:
         TypeError: one of them is no Normal and no Independent(Normal).
         ValueError: their shapes differ.
     """
-    (mean, std), (p_mean, p_std) = mean_and_std(q), mean_and_std(p)
+    mean, std = mean_and_std(q)
+    p_mean, p_std = mean_and_std(on_device(p, mean.device))
     check_shapes("divergence", [mean, p_mean])
     ratio = (std.square() + (mean - p_mean).square()) / p_std.square()  # (..., d)
     return (ratio / 2 - 0.5 + (p_std / std).log()).sum(-1)  # (...,)
@@ -56,7 +57,8 @@ class Elbo(nn.Module):
 
     Args:
         decoders: for each modality a network from z (B, d).
-        likelihoods: for each modality a function from the decoder's output to a distribution of batch shape (B,).
+        likelihoods: for each modality a function from the decoder's output to a distribution of batch shape (B,); with
+            ``validate_args=False``, or at each call the program waits for the GPU to hear whether all is valid.
         weights: wᵢ, 1 where none is given.
         beta: β.
 
@@ -88,7 +90,8 @@ class Elbo(nn.Module):
     def forward(self, lam: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms by name, (B,) each, in nats: one for each modality, and ``"prior"``."""
         names = check_elbo_batch(batch, self.likelihoods, lam)
-        q, batch = posterior(lam), without_missing(batch)
+        batch = without_missing(moved(batch, self))
+        q = posterior(lam.to(batch[names[0]].device))  # (B, d)
         z = q.rsample()  # (B, d)
         terms = {}
         for modality, p in self.decode(z, names).items():
@@ -102,6 +105,7 @@ class Elbo(nn.Module):
     def decode(self, z: Tensor, modalities: str | Sequence[str] | None = None) -> dict[str, Distribution]:
         """p(xᵢ|z) of the named modalities or of all, for z (B, d)."""
         names = named("Elbo", modalities, self.likelihoods)
+        z = moved({"z": z}, self)["z"]  # (B, d)
         return {m: self.likelihoods[m](self.decoders[m](z)) for m in names}
 
 
@@ -122,6 +126,15 @@ def mean_and_std(q: Distribution) -> tuple[Tensor, Tensor]:
     if not isinstance(base, Normal):
         raise TypeError(f"expected a Normal or an Independent(Normal), got {q!r}")
     return base.mean, base.stddev
+
+
+def on_device(q: Distribution, device: torch.device) -> Distribution:
+    """A Normal or an Independent(Normal) on that device; a distribution of another kind is left as it is."""
+    base: Any = q.base_dist if isinstance(q, Independent) else q
+    if not isinstance(base, Normal) or base.mean.device == device:
+        return q
+    base = Normal(base.mean.to(device), base.stddev.to(device), validate_args=False)
+    return Independent(base, len(q.event_shape), validate_args=False)
 
 
 # ---- messages

@@ -31,11 +31,13 @@ def refine(
         steps: T; with 0, λ₀ is returned.
 
     Returns:
-        λ_T, (B, n), without a graph.
+        λ_T, (B, n), without a graph, on the device of λ₀.
 
     Raises:
         ValueError: a shape or ``steps`` is wrong.
-        FloatingPointError: a gradient is NaN or infinite; the message names the step, the terms and the examples.
+        FloatingPointError: a gradient on the CPU is NaN or infinite; the message names the step, the terms and the
+            examples. From a GPU no step reads the gradient back, since the program would have to wait: there what
+            comes of it is NaN, and ``fit`` finds a loss that is NaN.
 
     Examples:
         >>> import torch
@@ -64,9 +66,9 @@ def refinements(
 
 
 def total_elbo(terms: Terms, lam: Tensor) -> Tensor:
-    """The ELBO of each example, (B,): the sum of its terms."""
+    """The ELBO of each example, (B,): the sum of its terms, on the device of λ."""
     check_terms(terms, lam)
-    return torch.stack([*terms.values()]).sum(0)  # (B,)
+    return torch.stack([*terms.values()]).sum(0).to(lam.device)  # (B,)
 
 
 def elbo_gradient(terms: Terms, lam: Tensor, step: int, retain_graph: bool = False) -> Tensor:
@@ -80,7 +82,7 @@ def next_lam(refiner: Callable[..., Tensor], lam: Tensor, gradient: Tensor, *fea
     """λ_{t+1} = r(λ_t, g_t), (B, n); a refiner may also read features of X."""
     refined = refiner(lam, gradient, *features)  # (B, n)
     check_refined(refined, lam)
-    return refined
+    return refined.to(lam.device)  # (B, n)
 
 
 def amortisation_gap(
@@ -99,7 +101,8 @@ def amortisation_gap(
         draws: of the ELBO, before and after.
 
     Returns:
-        (B,), in nats. It may be a little below 0: the draws differ, and Adam does not stop exactly at the optimum.
+        (B,), in nats, on the device of λ. It may be a little below 0: the draws differ, and Adam does not stop exactly
+        at the optimum.
 
     Raises:
         ValueError: a shape, ``steps`` or ``draws`` is wrong.
@@ -139,10 +142,14 @@ def check_terms(terms: Terms, lam: Tensor) -> None:
 
 
 def check_gradient(gradient: Tensor | None, terms: Terms, step: int) -> None:
-    """Refuse a gradient that is not finite, and say where it went wrong."""
+    """Refuse a gradient on the CPU that is not finite, and say where it went wrong.
+
+    Not so on a GPU. ``torch._assert_async`` would not wait, but when it fails, nothing more runs there until the
+    program is started again. λ takes the NaN to the loss instead, which ``fit`` looks at.
+    """
     if gradient is None:
         raise ValueError("refine: the ELBO does not depend on λ")
-    if gradient.isfinite().all():
+    if gradient.device.type != "cpu" or gradient.isfinite().all():
         return
     bad = (~gradient.isfinite().all(1)).nonzero()[:, 0].tolist()
     names = [name for name, term in terms.items() if not term[bad].isfinite().all()]

@@ -12,12 +12,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .checks import whole
+from .checks import moved, whole
 
 LOG_STD = (-4.5, 1.5)  # what `Refiner` keeps log σ in: σ from 0.011 to 4.5
 
@@ -99,8 +98,10 @@ class Refiner(nn.Module):
     def forward(self, lam: Tensor, gradient: Tensor, features: Tensor | None = None) -> Tensor:
         """The next λ, (B, 2 d); features (B, F), if f reads them."""
         check_features(self.inputs, features)
-        unit, norms = unit_gradient(gradient)
-        known: dict[str, Any] = {"lam": lam, "unit": unit, "norms": norms, "gradient": gradient, "features": features}
+        known = {"lam": lam, "gradient": gradient} | ({} if features is None else {"features": features})
+        known = moved(known, self)
+        lam, (unit, norms) = known["lam"], unit_gradient(known["gradient"])
+        known |= {"unit": unit, "norms": norms}
         change = self.net(torch.cat([known[name] for name in self.inputs], 1))  # (B, 2 d)
         lam = lam + change if self.step is None else lam + self.step * unit + change  # (B, 2 d)
         mean, log_std = lam.chunk(2, 1)

@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .checks import check_batch, whole
+from .checks import check_batch, moved, whole
 
 Batch = Mapping[str, Tensor]
 
@@ -38,12 +38,13 @@ class FromModality(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """λ₀, (B, 2 d)."""
         check_batch("FromModality", batch, [self.modality])
-        lam: Tensor = self.encoder(batch[self.modality])  # (B, 2 d)
+        x = moved({"x": batch[self.modality]}, self)["x"]
+        lam: Tensor = self.encoder(x)  # (B, 2 d)
         return lam
 
 
 class FromPrior(nn.Module):
-    """A start that sees nothing: λ₀ is that of the prior N(0, I), all 0.
+    """A start that sees nothing: λ₀ is that of the prior N(0, I), all 0, on the batch's device.
 
     Args:
         latent: d.

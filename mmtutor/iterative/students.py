@@ -14,8 +14,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_finite, check_names, kind, named
-from .elbo import check_shapes, divergence, mean_and_std, posterior
+from .checks import check_batch, check_finite, check_names, kind, moved, named
+from .elbo import check_shapes, divergence, mean_and_std, on_device, posterior
 
 Batch = Mapping[str, Tensor]
 TEACHER = "teacher_posterior"  # what a batch may have instead of a teacher
@@ -46,6 +46,7 @@ class Students(nn.Module):
     def posteriors(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
         """qᵢ(z|xᵢ) of the named modalities, or of all that are in the batch."""
         names = check_students(self.encoders, batch, modalities)
+        batch = moved({m: batch[m] for m in names}, self)
         return {m: posterior(self.encoders[m](batch[m])) for m in names}
 
     def encode(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> Independent[Normal]:
@@ -60,7 +61,7 @@ def product_of_students(posteriors: Sequence[Distribution]) -> Independent[Norma
 
     Exact where each qᵢ is p(z|xᵢ) and modalities are independent given z. In a linear-Gaussian world no posterior is
     wider than the prior. Learned students may be, so the product's precision τ is kept at 1 or more. One student is
-    left as is.
+    left as is. The product is on the device of the first.
 
     Raises:
         TypeError: one of them is no Normal and no Independent(Normal).
@@ -91,8 +92,9 @@ def summed(posteriors: Sequence[Distribution]) -> tuple[Tensor, Tensor]:
     """Σ τᵢ and Σ τᵢ μᵢ, (..., d) each."""
     pairs = [mean_and_std(q) for q in posteriors]
     check_product([mean for mean, _ in pairs])
-    mean = torch.stack([mean for mean, _ in pairs])  # (M, ..., d)
-    precision = torch.stack([std.pow(-2) for _, std in pairs])  # (M, ..., d)
+    device = pairs[0][0].device
+    mean = torch.stack([mean.to(device) for mean, _ in pairs])  # (M, ..., d)
+    precision = torch.stack([std.to(device).pow(-2) for _, std in pairs])  # (M, ..., d)
     return precision.sum(0), (precision * mean).sum(0)
 
 
@@ -116,12 +118,12 @@ class Distillation(nn.Module):
     narrow.
 
     All modalities that have a student and are in the batch must be present in each example; a False in a mask is
-    refused.
+    refused, if the mask is on the CPU.
 
     Args:
-        teacher: from a batch to a normal distribution with independent numbers, on the batch's device, such as
-            ``teacher.encode`` of an `IterativeVAE` or of a VAE with a joint encoder. None: the teacher's posterior of
-            each example was inferred before, and is in the batch as ``"teacher_posterior"``, λ (B, 2 d).
+        teacher: from a batch to a normal distribution with independent numbers, such as ``teacher.encode`` of an
+            `IterativeVAE` or of a VAE with a joint encoder, on any device. None: the teacher's posterior of each
+            example was inferred before, and is in the batch as ``"teacher_posterior"``, λ (B, 2 d).
         students: `Students`.
         kl: from the teacher's posterior and a student's to their divergence (B,): `forward_kl`, `reverse_kl` or your
             own.
@@ -155,6 +157,7 @@ class Distillation(nn.Module):
         with torch.no_grad():
             target = posterior(batch[TEACHER]) if self.teacher is None else self.teacher(batch)  # (B, d)
         students = self.students.posteriors(batch, names)
+        target = on_device(target, students[names[0]].mean.device)
         terms = {m: self.kl(target, q).mean() for m, q in students.items()}
         return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
@@ -178,7 +181,8 @@ def check_students(
     if modalities is not None and (missing := [m for m in asked if m not in names]):
         raise ValueError(f"{who}: the batch has no {missing[0]!r}, only {', '.join(batch)}")
     for m in names:
-        if (present := batch.get(f"{m}_present")) is not None and not present.all():
+        present = batch.get(f"{m}_present")
+        if present is not None and present.device.type == "cpu" and not present.all():
             row = int(present.int().argmin())
             raise ValueError(f"{who}: {m!r} is missing for some examples, first in example {row}; leave these out")
     return names

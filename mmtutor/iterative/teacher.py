@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributions import Independent, Normal
 
-from .checks import NO_MODALITY, check_batch, whole
+from .checks import NO_MODALITY, check_batch, moved, whole
 from .elbo import Elbo, posterior, without_missing
 from .refinement import check_gradient, elbo_gradient, next_lam, refinements, total_elbo
 
@@ -79,7 +79,7 @@ class IterativeVAE(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``"loss"``; −ELBO at λ₀, ``"start"``, and at λ_T, ``"end"``; each negative term at λ_T. Batch means, nats."""
-        batch = checked_batch(self.elbo, batch)
+        batch = checked_batch(self, batch)
         textbook = not self.one_pass or any(x.requires_grad for x in batch.values())
         loss, bounds, terms = self._textbook(batch) if textbook and torch.is_grad_enabled() else _one_pass(self, batch)
         check_term_names(terms)
@@ -99,7 +99,7 @@ class IterativeVAE(nn.Module):
                 gradient = elbo_gradient(terms, lam, t, retain_graph=True)  # (B, 2 d)
                 lam = next_lam(self.refiner, lam, gradient, *features)  # (B, 2 d)
         bounds = torch.stack(elbos)  # (T + 1, B)
-        loss = -(bounds.new_tensor(self.shares()) * bounds.mean(1)).sum()  # ()
+        loss = -torch.stack([a * mean for a, mean in zip(self.shares(), bounds.mean(1), strict=True)]).sum()  # ()
         return loss, bounds, terms
 
     def shares(self) -> list[float]:
@@ -115,7 +115,7 @@ class IterativeVAE(nn.Module):
 
     def refinements(self, batch: Batch, steps: int | None = None) -> Iterator[Tensor]:
         """λ₀, …, λ_T, (B, 2 d) each, without a graph; ``steps`` may be another T than in training."""
-        batch = checked_batch(self.elbo, batch)
+        batch = checked_batch(self, batch)
         with torch.no_grad():
             lam, features = self.start(batch), self.read_features(batch)
         return refinements(
@@ -135,7 +135,7 @@ class IterativeVAE(nn.Module):
 
     def bounds(self, batch: Batch, steps: int | None = None) -> Tensor:
         """The ELBO at λ₀, …, λ_T, (T + 1, B), in nats."""
-        batch = checked_batch(self.elbo, batch)
+        batch = checked_batch(self, batch)
         with torch.no_grad():
             return torch.stack([total_elbo(self.elbo(lam, batch), lam) for lam in self.refinements(batch, steps)])
 
@@ -188,7 +188,7 @@ def _one_pass(model: IterativeVAE, batch: Batch) -> tuple[Tensor, Tensor, Mappin
         if t < model.steps:
             lam = next_lam(model.refiner, lam, gradient, *features)  # (B, 2 d)
     bounds = torch.stack(elbos)  # (T + 1, B)
-    loss = -(bounds.new_tensor(shares) * bounds.mean(1)).sum()  # ()
+    loss = -torch.stack([a * mean for a, mean in zip(shares, bounds.mean(1), strict=True)]).sum()  # ()
     loss = _Known.apply(loss, [*learned, *slopes], *parameters, *path)  # type: ignore[no-untyped-call]
     return loss, bounds, terms
 
@@ -219,18 +219,18 @@ def check_parts(parts: Mapping[str, object], over: str) -> None:
             raise TypeError(f"IterativeVAE: {name} must be a torch module, so that it can learn, got {part!r}")
 
 
-def checked_batch(elbo: nn.Module, batch: Batch) -> Batch:
-    """The batch with 0 in place of missing values, its modalities checked.
+def checked_batch(model: IterativeVAE, batch: Batch) -> Batch:
+    """The batch on the model's device, its modalities checked, with 0 in place of missing values.
 
     These are the modalities of an `Elbo`. Another bound does not say which it reads; then all but labels and masks.
     """
     known: Iterable[str] = ()
-    if isinstance(elbo, Elbo):
-        known = elbo.likelihoods
+    if isinstance(model.elbo, Elbo):
+        known = model.elbo.likelihoods
     elif isinstance(batch, Mapping):
         known = [k for k in batch if k not in NO_MODALITY and not k.endswith(("_present", "_label"))]
     check_batch("IterativeVAE", batch, known)
-    return without_missing(batch)
+    return without_missing(moved(batch, model))
 
 
 def check_term_names(terms: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from mmtutor.data import COLOURS, MultimodalDataset, Scenes, Vocabulary
+from mmtutor.data.arrays import to_array
 from mmtutor.data.scene import RELATIONS, SIZES, holds
 from mmtutor.data.word import WORDS
 
@@ -145,7 +146,7 @@ def pointing(captions: Sequence[str], alpha: Tensor, data: Scenes) -> dict[str, 
         ValueError: the shapes do not fit.
     """
     touch = _touched("pointing", captions, alpha, data)
-    weights = np.asarray(alpha.detach().cpu().double().numpy())
+    weights = to_array(alpha, float)
     found: dict[str, list[tuple[bool, float, float]]] = {"digit": [], "colour": [], "size": []}
     for k, (sentence, things) in enumerate(zip(captions, data.objects, strict=True)):
         for m in mentions(sentence):
@@ -187,7 +188,7 @@ def attention_shift(
     if at not in ("digit", "article"):
         raise ValueError(f"attention_shift: at must be 'digit' or 'article', got {at!r}")
     touch = _touched("attention_shift", captions, alpha, data)
-    weights = np.asarray(alpha.detach().cpu().double().numpy())
+    weights = to_array(alpha, float)
     rows = []
     for k, (sentence, things) in enumerate(zip(captions, data.objects, strict=True)):
         digits, length = [thing.digit for thing in things], len(sentence.split())
@@ -249,7 +250,7 @@ def generate_captions(
 
     Args:
         model: a captioner.
-        data: the images.
+        data: the images, on any device.
         vocabulary: of the words.
         decode: `mmtutor.captioning.greedy`, `sample` or `beam_search`.
         length: the largest number of words, the end included.
@@ -259,11 +260,10 @@ def generate_captions(
     Returns:
         The captions, and the attention weights at each word (n, T, L) on the CPU, or None without attention.
     """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
     captions, alphas = [], []
     for batch in data.loader(batch_size):
-        tokens, _, alpha = decode(model, {k: v.to(device) for k, v in batch.items()}, length, **settings)
-        captions += [vocabulary.decode(row) for row in tokens]
+        tokens, _, alpha = decode(model, batch, length, **settings)
+        captions += [vocabulary.decode(row) for row in tokens.cpu()]
         if alpha is not None:
             alphas.append(nn.functional.pad(alpha.cpu(), (0, 0, 0, length - alpha.shape[1])))
     return captions, torch.cat(alphas) if alphas else None
@@ -284,7 +284,7 @@ def evenness(captions: Sequence[str], alpha: Tensor, data: Scenes) -> float:
         ValueError: the shapes do not fit, or no scene has two objects.
     """
     touch = _touched("evenness", captions, alpha, data)
-    weights = np.asarray(alpha.detach().cpu().double().numpy())
+    weights = to_array(alpha, float)
     shares = []
     for k, (sentence, things) in enumerate(zip(captions, data.objects, strict=True)):
         if len(things) > 1:
@@ -303,7 +303,7 @@ def _check_captions(who: str, captions: Sequence[str], data: Scenes) -> None:
 def _touched(who: str, captions: Sequence[str], alpha: Tensor, data: Scenes) -> NDArray[np.bool_]:
     """Which regions of the grid touch which object, (n, objects, L)."""
     _check_captions(who, captions, data)
-    owner = data.tensors["owner_label"]
+    owner = data.tensors["owner_label"].cpu()
     side = round(alpha.shape[-1] ** 0.5) if alpha.ndim == 3 else 0
     longest = max(len(sentence.split()) for sentence in captions)
     if not side or len(alpha) != len(data) or side**2 != alpha.shape[2] or owner.shape[1] % side:

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 from mmtutor.data import MultimodalDataset
+from mmtutor.data.arrays import to_array
 from mmtutor.metrics.reading import predict
 
 EvaluationClassifier = Callable[[dict[str, Tensor]], Tensor]
@@ -226,14 +227,10 @@ def _scores(what: str, classifier: EvaluationClassifier, modality: str, generate
     return scores
 
 
-def _array(value: ArrayLike) -> NDArray[np.generic]:
-    return np.asarray(value.detach().cpu().numpy() if isinstance(value, Tensor) else value)
-
-
 def _whole(what: str, name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
     """Whole numbers (n,), or an error that names them."""
     try:
-        array = _array(value)
+        array = to_array(value)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what}: {name} must be {n} whole numbers, got {value!r}") from error
     if array.shape != (n,) or array.dtype.kind not in "iu":
@@ -244,7 +241,7 @@ def _whole(what: str, name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
 def _matrix(what: str, name: str, value: ArrayLike, least: int) -> NDArray[np.float64]:
     """Finite numbers (n, d) with n at least ``least``, or an error that names them."""
     try:
-        array = _array(value).astype(np.float64)
+        array = to_array(value).astype(np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{what}: {name} must be numbers (n, d), got {value!r}") from error
     if array.ndim != 2 or len(array) < least or not array.shape[1]:

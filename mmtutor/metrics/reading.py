@@ -11,6 +11,7 @@ from scipy import stats
 from torch import Tensor, nn
 
 from mmtutor.data import MultimodalDataset
+from mmtutor.data.arrays import to_array
 from mmtutor.training.loss import modes_restored
 
 
@@ -30,7 +31,7 @@ def predict(model: nn.Module, data: MultimodalDataset, batch_size: int = 512) ->
 
     Args:
         model: a module from a batch (a dict of tensors) to scores (B, classes).
-        data: N examples.
+        data: N examples, on any device; a batch is moved to that of the model's parameters.
         batch_size: how many at a time; it does not change the result.
 
     Returns:
@@ -40,7 +41,7 @@ def predict(model: nn.Module, data: MultimodalDataset, batch_size: int = 512) ->
     with modes_restored(model), torch.no_grad():
         model.eval()
         batches = data.loader(batch_size)
-        return torch.cat([model({k: v.to(device) for k, v in b.items()}).cpu() for b in batches])
+        return torch.cat([model({k: v.to(device) for k, v in b.items()}) for b in batches]).cpu()
 
 
 def correct(model: nn.Module, data: MultimodalDataset) -> NDArray[np.bool_]:
@@ -62,7 +63,7 @@ def _rows(what: str, **values: ArrayLike) -> list[NDArray[np.float64]]:
     rows = []
     for name, value in values.items():
         try:
-            row = np.asarray(value, float)
+            row = to_array(value, float)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{what}: {name} must be a row of numbers, got {value!r}") from error
         if row.ndim != 1 or not np.isfinite(row).all():
@@ -120,7 +121,7 @@ def paired_interval(
     for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"paired_interval: {name} must be an int of at least {least}, got {value!r}")
-    member = np.arange(len(x)) if groups is None else np.asarray(groups)
+    member = np.arange(len(x)) if groups is None else to_array(groups)
     if member.shape != x.shape:
         raise ValueError(f"paired_interval: groups must be of shape {x.shape} like a and b, got {member.shape}")
     _, member = np.unique(member, return_inverse=True)

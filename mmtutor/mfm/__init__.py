@@ -37,7 +37,8 @@ Which factors there are says which model it is. The released code calls the pape
 | MFM | MFM | F_y | F_y, F_aᵢ | a factor | one a modality | given |
 
 A batch is a dict of tensors. A modality that is missing in some examples comes with ``"<modality>_present"``, bool
-(B,); what stands in its place is not read, and may be NaN.
+(B,); what stands in its place is not read, and may be NaN. A batch may be on any device: a model moves it to its own,
+and what it returns is there.
 
 | file | what is in it |
 | --- | --- |

@@ -8,6 +8,7 @@ import warnings
 import torch
 from torch import Tensor
 
+from .checks import moved
 from .model import MFM, Batch, check_modalities, check_one, observed
 
 
@@ -17,13 +18,15 @@ def sensitivity(model: MFM, latents: Batch, modality: str, *, times_input: bool 
 
     Args:
         model: reconstructs ``modality`` from F_y.
-        latents: latent codes, from `MFM.infer`.
+        latents: latent codes, from `MFM.infer`, on any device.
         modality: a sequence.
         times_input: False: the norm of the whole gradient, ‖∂x̂ᵗ/∂F_y‖. True: of its product with the factor,
             ‖(∂x̂ᵗ/∂F_y) F_y‖, how much of x̂ᵗ depends on the value that F_y has now.
 
     Returns:
-        (B, T), float64.
+        (B, T), on the device of the model: float64 on the CPU, elsewhere of the type of the model's parameters. It is
+        computed on the CPU in any case, in float64, which Apple's GPUs do not have, and with an LSTM that has a forward
+        gradient, which the fast ones of float32 and of GPUs have not.
 
     Examples:
         >>> from mmtutor.mfm import sequence_mfm
@@ -32,8 +35,9 @@ def sensitivity(model: MFM, latents: Batch, modality: str, *, times_input: bool 
         torch.Size([5, 4])
     """
     check_reconstructs(model, modality)
-    exact = copy.deepcopy(model).double().eval()  # the fast LSTM of float32 has no forward gradient
-    factors = exact.factors({name: z.double() for name, z in latents.items()})
+    like = next(model.parameters())
+    exact = copy.deepcopy(model).cpu().double().eval()
+    factors = exact.factors({name: z.cpu().double() for name, z in latents.items()})
     rest = [factors[name] for name in ("style", modality) if name in factors]
     fy = factors["label"]  # (B, f)
 
@@ -41,14 +45,15 @@ def sensitivity(model: MFM, latents: Batch, modality: str, *, times_input: bool 
         x: Tensor = exact.decoders[modality](torch.cat([fy, *rest], 1))
         return x
 
-    total = torch.zeros((), dtype=torch.float64, device=fy.device)
-    unit = torch.eye(fy.shape[1], dtype=torch.float64, device=fy.device)  # (f, f)
+    total = torch.zeros((), dtype=torch.float64)
+    unit = torch.eye(fy.shape[1], dtype=torch.float64)  # (f, f)
     for direction in [fy] if times_input else [one.expand_as(fy) for one in unit]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", DeprecationWarning)  # torch's own, at its first gradient of this kind
             change = torch.func.jvp(decoder, (fy,), (direction,))[1]  # (B, T, d)
         total = total + change.square().sum(2)  # (B, T)
-    return total.sqrt()  # (B, T)
+    norm = total.sqrt()  # (B, T)
+    return norm if like.device.type == "cpu" else norm.float().to(like)
 
 
 def saliency(model: MFM, batch: Batch, modality: str, *, times_input: bool = False) -> Tensor:
@@ -64,7 +69,7 @@ def saliency(model: MFM, batch: Batch, modality: str, *, times_input: bool = Fal
             |∂ log p/∂xᵗ · xᵗ|, what step t adds to log p by a first-order estimate.
 
     Returns:
-        (B, T), not below 0; 0 where the modality is missing.
+        (B, T), not below 0, on the device of the model; 0 where the modality is missing.
 
     Examples:
         >>> from mmtutor.mfm import sequence_mfm
@@ -74,9 +79,9 @@ def saliency(model: MFM, batch: Batch, modality: str, *, times_input: bool = Fal
     """
     check_modalities("saliency", batch)
     check_one("saliency", batch, modality)
-    x = observed(batch)[modality].detach().requires_grad_()  # (B, T, d)
+    x = observed(moved(batch, model))[modality].detach().requires_grad_()  # (B, T, d)
     exact = copy.deepcopy(model).eval()
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has a gradient in training only
         log_p = exact({**batch, modality: x}).log_softmax(1)  # (B, classes)
         (gradient,) = torch.autograd.grad(log_p.amax(1).sum(), x)
     return (gradient * x.detach()).sum(2).abs() if times_input else gradient.norm(dim=2)

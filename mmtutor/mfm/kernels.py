@@ -33,6 +33,7 @@ def mmd(z: Tensor, width: float | None = None) -> Tensor:
     check_latents(z)
     B, d = z.shape
     h = check_width(d if width is None else width)
+    z = z.to(torch.promote_types(z.dtype, torch.float32))  # bfloat16 has too few digits for differences of distances
     norm = z.square().sum(1)  # (B,)
     distance = (norm.unsqueeze(1) + norm - 2 * z @ z.T).clamp_min(0)  # (B, B)
     same = torch.eye(B, dtype=torch.bool, device=z.device)  # (B, B)
@@ -52,6 +53,9 @@ def hsic(a: Tensor, b: Tensor) -> Tensor:
         a: (n, …), at least two rows; each row is one observation.
         b: (n, …).
 
+    Returns:
+        A scalar, on the device of ``a``.
+
     Examples:
         >>> x, noise = torch.randn(2, 200, 3)
         >>> hsic(x, x.square()) > 3 * hsic(x, noise)
@@ -59,9 +63,10 @@ def hsic(a: Tensor, b: Tensor) -> Tensor:
     """
     check_rows(a, b)
     centred = []
-    for x in (a, b):
+    i, j = torch.triu_indices(len(a), len(a), 1, device=a.device)
+    for x in (a, b.to(a.device)):
         distance = torch.cdist(x.flatten(1), x.flatten(1)).square()  # (n, n)
-        among = distance[torch.triu(torch.ones_like(distance, dtype=torch.bool), 1)]
+        among = distance[i, j]
         kernel = (-distance / (2 * among.median().clamp_min(1e-12))).exp()  # (n, n)
         centred.append(kernel - kernel.mean(0) - kernel.mean(1, keepdim=True) + kernel.mean())
     return (centred[0] * centred[1]).sum() / (len(a) - 1) ** 2

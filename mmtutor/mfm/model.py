@@ -11,7 +11,18 @@ from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
 from torch.nn import functional as F
 
-from .checks import NO_MODALITY, check_batch, check_finite, check_label, check_names, check_present, kind, named, whole
+from .checks import (
+    NO_MODALITY,
+    check_batch,
+    check_finite,
+    check_label,
+    check_names,
+    check_present,
+    kind,
+    moved,
+    named,
+    whole,
+)
 from .kernels import mmd
 
 Batch = Mapping[str, Tensor]  # a name to (B, ...)
@@ -52,7 +63,8 @@ class Factor(nn.Module):
 
     def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The latent code (B, z), and what describes Q(Z|X), here the same."""
-        h: Tensor = self.encoder(batch)  # (B, h)
+        check_input(self, batch)
+        h: Tensor = self.encoder(moved(batch, self))  # (B, h)
         check_encoding(self, h)
         z = self.to_latent(h)  # (B, z)
         return z, z
@@ -79,7 +91,8 @@ class VariationalFactor(Factor):
 
     def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The latent code (B, z), and μ and log σ side by side (B, 2 z)."""
-        h: Tensor = self.encoder(batch)  # (B, h)
+        check_input(self, batch)
+        h: Tensor = self.encoder(moved(batch, self))  # (B, h)
         check_encoding(self, h)
         q = self.to_latent(h)  # (B, 2 z)
         posterior = self.posterior(q)  # (B, z)
@@ -88,11 +101,12 @@ class VariationalFactor(Factor):
     def posterior(self, q: Tensor) -> Normal:
         """Q(Z|X)."""
         mean, log_std = q.chunk(2, 1)
-        return Normal(mean, log_std.exp())
+        return Normal(mean, log_std.exp(), validate_args=False)
 
     def penalty(self, q: Tensor) -> Tensor:
         """KL(Q(Z|X) ‖ N(0, I)) in nats, the mean over examples, times the weight; a scalar."""
-        prior = Normal(torch.zeros_like(q[:, : self.z]), 1.0)  # (B, z)
+        zero = torch.zeros_like(q[:, : self.z])  # (B, z)
+        prior = Normal(zero, torch.ones_like(zero), validate_args=False)  # (B, z)
         return self.weight * kl_divergence(self.posterior(q), prior).sum(1).mean()
 
 
@@ -116,33 +130,41 @@ class FromModality(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The encoded modality, (B, size)."""
-        check_one("FromModality", batch, self.modality)
-        h: Tensor = self.encoder(observed(batch)[self.modality])  # (B, h)
+        self.check(batch)
+        h: Tensor = self.encoder(observed(moved(batch, self))[self.modality])  # (B, h)
         return h
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a batch that cannot be read."""
+        check_one("FromModality", batch, self.modality)
 
 
 def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """(x̂ − x)² of each number, both of one shape."""
-    return F.mse_loss(x_hat, x.to(x_hat.dtype), reduction="none")
+    return F.mse_loss(x_hat, x.to(x_hat), reduction="none")
 
 
 def absolute_error(x_hat: Tensor, x: Tensor) -> Tensor:
     """|x̂ − x| of each number, both of one shape."""
-    return F.l1_loss(x_hat, x.to(x_hat.dtype), reduction="none")
+    return F.l1_loss(x_hat, x.to(x_hat), reduction="none")
 
 
 def cross_entropy(scores: Tensor, x: Tensor) -> Tensor:
     """−log softmax(scores)ₓ of each class x, in nats, (B, …), from scores (B, …, classes)."""
-    return F.cross_entropy(scores.flatten(0, -2), x.flatten(), reduction="none").view_as(x)
+    return F.cross_entropy(scores.flatten(0, -2), x.flatten().to(scores.device), reduction="none").view_as(x)
 
 
 def observed(batch: Batch) -> dict[str, Tensor]:
-    """The batch with zeros wherever a mask says that something is missing: no NaN there, and no gradient."""
+    """The batch with zeros wherever a mask says that something is missing: no NaN there, and no gradient.
+
+    A mask comes back on the device of what it masks.
+    """
     zeroed = dict(batch)
     for name, x in batch.items():
         if f"{name}_present" in batch:
-            mask = batch[f"{name}_present"].view(-1, *[1] * (x.ndim - 1))
-            zeroed[name] = torch.where(mask, x, torch.zeros_like(x))
+            present = batch[f"{name}_present"].to(x.device, non_blocking=x.device.type not in ("cpu", "mps"))  # (B,)
+            mask = present.view(-1, *[1] * (x.ndim - 1))
+            zeroed[name], zeroed[f"{name}_present"] = torch.where(mask, x, torch.zeros_like(x)), present
     return zeroed
 
 
@@ -236,15 +258,18 @@ class MFM(nn.Module):
     def factors(self, latents: Batch) -> dict[str, Tensor]:
         """F = G(Z) of each latent code, (B, f). Latent codes of different examples may be put together."""
         check_latents(self.parts, latents)
+        latents = moved(latents, self)
         return {name: part.to_factor(latents[name]) for name, part in self.parts.items()}
 
     def classify(self, factors: Batch) -> Tensor:
         """Ŷ = D(F_y): scores of the label, (B, classes)."""
+        factors = moved(factors, self)
         scores: Tensor = self.classifier(torch.cat([factors[name] for name in self.label_from], 1))  # (B, classes)
         return scores
 
     def decode(self, factors: Batch) -> dict[str, Tensor]:
         """X̂ᵢ = Fᵢ(F_y, F_aᵢ) of each modality and, as ``"label"``, Ŷ."""
+        factors = moved(factors, self)
         outputs = {"label": self.classify(factors)}
         for modality, decoder in self.decoders.items():
             own = [factors[name] for name in ("label", "style", modality) if name in factors]
@@ -267,7 +292,7 @@ class MFM(nn.Module):
         for name, part in self.parts.items():
             latents[name], q[name] = part.infer(batch)
         outputs = self.decode(self.factors(latents))
-        targets = check_targets(self.costs, batch, outputs)
+        targets = moved(check_targets(self.costs, batch, outputs), self)
         costs = {name: self.costs[name](outputs[name], x) for name, x in targets.items()}
         terms = {name: masked_mean(cost, self.counted(name, batch)) for name, cost in costs.items()}
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()  # ()
@@ -293,15 +318,23 @@ class MFM(nn.Module):
 
     def counted(self, name: str, batch: Batch) -> Tensor | None:
         """Which numbers of the label or a modality have a cost: bool (B, 1) or (B, T); None: all."""
-        present = batch[f"{name}_present"].unsqueeze(1) if f"{name}_present" in batch else None  # (B, 1)
-        if "length" not in batch or name not in self.decoders or not hasattr(self.decoders[name], "steps"):
+        mask = f"{name}_present"
+        says = moved({key: batch[key] for key in (mask, "length") if key in batch}, self)
+        present = says[mask].unsqueeze(1) if mask in says else None  # (B, 1)
+        if "length" not in says or name not in self.decoders or not hasattr(self.decoders[name], "steps"):
             return present
-        T = batch[name].shape[1]
-        real = torch.arange(T, device=batch[name].device) >= T - batch["length"].unsqueeze(1)  # (B, T)
+        T, length = batch[name].shape[1], says["length"]
+        real = torch.arange(T, device=length.device) >= T - length.unsqueeze(1)  # (B, T)
         return real if present is None else real & present
 
 
 # ---- messages
+
+
+def check_input(reader: nn.Module, batch: Batch) -> None:
+    """Let the encoder of a module check a batch that is about to leave the CPU; then it can no longer see values."""
+    if next(reader.parameters()).device.type != "cpu" and (check := getattr(reader.encoder, "check", None)):
+        check(batch)
 
 
 def check_encoding(factor: Factor, h: Tensor) -> None:
@@ -328,7 +361,7 @@ def check_modalities(who: str, batch: Batch, targets: Iterable[str] = ()) -> Non
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (size,):
             raise ValueError(f"{who}: '{n}_present' must be bool ({size},), got {kind(mask)}")
     modalities = [n for n in tensors if n not in NO_MODALITY and not n.endswith("_label")]
-    if modalities and all(n in masks for n in modalities):
+    if modalities and all(n in masks and masks[n].device.type == "cpu" for n in modalities):
         check_present(who, torch.stack([masks[n] for n in modalities], 1))
 
 
@@ -359,7 +392,7 @@ def check_targets(costs: Mapping[str, Cost], batch: Batch, outputs: Batch) -> di
             x = x.unsqueeze(1)
         if x.shape != shape:
             raise ValueError(f"MFM: {name!r} must be {tuple(shape)}, as the model gives it, got {tuple(x.shape)}")
-        if classes and (x.dtype != torch.int64 or not ((x >= 0) & (x < classes)).all()):
+        if classes and (x.dtype != torch.int64 or (x.device.type == "cpu" and not ((x >= 0) & (x < classes)).all())):
             raise ValueError(f"MFM: {name!r} must be int64 from 0 to {classes - 1}, got {kind(x)}")
         check_finite("MFM", name, x)
         targets[name] = x

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_batch, check_names, kind, whole
+from .checks import check_batch, check_names, kind, moved, whole
 from .model import MFM, Batch, Cost, Factor, check_one, cross_entropy, observed
 
 
@@ -65,8 +65,8 @@ class MFN(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """[h_T; u_T] after the last step, (B, size)."""
-        check_sequences("MFN", batch, self.features)
-        xs, last = real_steps_first(observed(batch), self.features, self.skip_padding)
+        self.check(batch)
+        xs, last = real_steps_first(observed(moved(batch, self)), self.features, self.skip_padding)
         h, c = self.run_lstms(xs)
         before = F.pad(c[:, :-1], (0, 0, 1, 0))  # (B, T, S)
         c_star = torch.cat([before, c], 2)  # (B, T, 2 S)
@@ -74,6 +74,10 @@ class MFN(nn.Module):
         u = self.remember(c_hat)  # (B, T, U)
         rows = torch.arange(len(last), device=last.device)  # (B,)
         return torch.cat([h[rows, last], u[rows, last]], 1)  # (B, S + U)
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a batch that cannot be read."""
+        check_sequences("MFN", batch, self.features)
 
     def run_lstms(self, xs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """All h and c of all modalities after each step, (B, T, S) with S their units together.
@@ -132,10 +136,14 @@ class LSTMEncoder(nn.Module):
 
     def forward(self, batch: Batch) -> Tensor:
         """The last hidden state, (B, hidden)."""
-        check_sequences("LSTMEncoder", batch, {self.modality: self.lstm.input_size}, alone=True)
-        (x,), last = real_steps_first(observed(batch), [self.modality])
+        self.check(batch)
+        (x,), last = real_steps_first(observed(moved(batch, self)), [self.modality])
         h: Tensor = self.lstm(x)[0]  # (B, T, H)
         return h[torch.arange(len(last), device=last.device), last]  # (B, H)
+
+    def check(self, batch: Batch) -> None:
+        """Refuse a batch that cannot be read."""
+        check_sequences("LSTMEncoder", batch, {self.modality: self.lstm.input_size}, alone=True)
 
 
 class LSTMDecoder(nn.Module):
@@ -161,6 +169,7 @@ class LSTMDecoder(nn.Module):
 
     def forward(self, factors: Tensor) -> Tensor:
         """From (B, size) to (B, T, features)."""
+        factors = factors.to(self.output.weight.device)
         repeated = factors.unsqueeze(1).expand(-1, self.steps, -1)  # (B, T, F)
         x: Tensor = self.output(self.lstm(repeated)[0])  # (B, T, d)
         return x.flip(1)  # (B, T, d)
@@ -326,8 +335,7 @@ def check_sequences(who: str, batch: Batch, features: Mapping[str, int], *, alon
         return
     if not isinstance(length, Tensor) or length.shape != (B,) or length.dtype != torch.int64:
         raise ValueError(f'{who}: "length" must be int64 ({B},) with values from 1 to {T}, got {kind(length)}')
-    wrong = ((length < 1) | (length > T)).nonzero()
-    if len(wrong):
+    if length.device.type == "cpu" and len(wrong := ((length < 1) | (length > T)).nonzero()):
         row = int(wrong[0])
         raise ValueError(f'{who}: "length" must be from 1 to {T}, got {int(length[row])} in example {row}')
 

@@ -8,8 +8,8 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from .checks import check_batch, whole
-from .model import MFM, Batch, check_modalities, observed
+from .checks import check_batch, moved, whole
+from .model import MFM, Batch, check_input, check_modalities, observed
 
 
 class Surrogate(nn.Module):
@@ -20,8 +20,8 @@ class Surrogate(nn.Module):
     latent code, without ever modelling it directly. Other styles are inferred by the model itself.
 
     Args:
-        model: a trained `MFM`, used in evaluation mode. It is not a part of this module and does not change; move it to
-            another device yourself.
+        model: a trained `MFM`, used in evaluation mode. It is not a part of this module and does not change, and stays
+            on its device: what it reads is moved there, and what it gives is moved back.
         missing: the modality that is missing.
         encoder: from a batch without it to (B, size).
         size: of the encoder's output.
@@ -48,8 +48,8 @@ class Surrogate(nn.Module):
     def latents(self, batch: Batch) -> dict[str, Tensor]:
         """Φ: the latent codes of the label and the missing modality, (B, z) each, from the other modalities."""
         rest = self.without_missing(batch)
-        check_rest(rest, self.others)
-        h = self.encoder(observed(rest))  # (B, h)
+        check_rest(self, rest)
+        h = self.encoder(observed(moved(rest, self)))  # (B, h)
         return {name: head(h) for name, head in self.heads.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -59,7 +59,7 @@ class Surrogate(nn.Module):
             batch: all modalities, the missing one too.
         """
         with self.model_in_evaluation() as model, torch.no_grad():
-            targets = model.infer(batch)
+            targets = moved(model.infer(batch), self)
         terms = {name: (z - targets[name]).square().sum(1).mean() for name, z in self.latents(batch).items()}
         return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
@@ -67,17 +67,18 @@ class Surrogate(nn.Module):
         """All latent codes for a batch without the modality: those of Φ, and the styles of the other modalities."""
         inferred, rest = self.latents(batch), observed(self.without_missing(batch))
         with self.model_in_evaluation() as model:
-            return {n: inferred[n] if n in inferred else part.infer(rest)[0] for n, part in model.parts.items()}
+            every = {n: inferred[n] if n in inferred else part.infer(rest)[0] for n, part in model.parts.items()}
+        return moved(every, self)
 
     def forward(self, batch: Batch) -> Tensor:
         """Scores of the label without the modality, (B, classes)."""
         with self.model_in_evaluation() as model:
-            return model.classify(model.factors(self.infer(batch)))
+            return moved({"label": model.classify(model.factors(self.infer(batch)))}, self)["label"]
 
     def generate(self, batch: Batch) -> dict[str, Tensor]:
         """The missing modality and the others, reconstructed, and as ``"label"`` the scores of the label."""
         with self.model_in_evaluation() as model:
-            return model.generate(self.infer(batch))
+            return moved(model.generate(self.infer(batch)), self)
 
     def without_missing(self, batch: Batch) -> Batch:
         """The batch without the missing modality and its mask."""
@@ -106,8 +107,9 @@ def check_missing(model: MFM, missing: str) -> list[str]:
     return [m for m in modalities if m != missing]
 
 
-def check_rest(batch: Batch, others: list[str]) -> None:
+def check_rest(surrogate: Surrogate, batch: Batch) -> None:
     """Refuse a batch from which nothing can be inferred."""
     check_modalities("Surrogate", batch)
-    if others:
-        check_batch("Surrogate", batch, others, some=False)
+    if surrogate.others:
+        check_batch("Surrogate", batch, surrogate.others, some=False)
+    check_input(surrogate, observed(batch))

@@ -13,6 +13,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from mmtutor.data import MultimodalDataset, Scenes
+from mmtutor.data.arrays import to_array
 from mmtutor.data.word import read_word
 from mmtutor.plotting.style import COLOURS, STYLE
 
@@ -43,7 +44,7 @@ def world(data: MultimodalDataset, examples: Sequence[int], title: str) -> Figur
         for row, k in zip(axes, examples, strict=True):
             example = data[k]
             for axis, modality in zip(row, modalities, strict=True):
-                _draw(axis, modality, example[modality].numpy())
+                _draw(axis, modality, to_array(example[modality]))
             row[0].set_ylabel(str(int(example["label"])), rotation=0, size=16, labelpad=16, va="center")
         for axis, modality in zip(axes[0], modalities, strict=True):
             axis.set_title(modality, loc="center")
@@ -95,7 +96,7 @@ def captioned(data: Scenes, examples: Sequence[int], captions: Sequence[str], ti
         for axis in axes.flat:
             axis.axis("off")
         for axis, k, caption in zip(axes.flat, examples, captions, strict=False):
-            axis.imshow(data[k]["scene"].permute(1, 2, 0).numpy())
+            axis.imshow(to_array(data[k]["scene"]).transpose(1, 2, 0))
             lines = "\n".join(textwrap.wrap(caption, 26))
             axis.text(0.5, -0.04, lines, ha="center", va="top", size=9, transform=axis.transAxes)
         figure.suptitle(title, x=0.01, ha="left")
@@ -116,7 +117,7 @@ def attention(scene: ArrayLike, words: Sequence[str], alpha: ArrayLike, title: s
     Raises:
         ValueError: the shapes do not fit.
     """
-    picture, weights = np.asarray(scene, float), np.asarray(alpha, float)
+    picture, weights = to_array(scene, float), to_array(alpha, float)
     side = round(weights.shape[-1] ** 0.5) if weights.ndim == 2 else 0
     if picture.ndim != 3 or len(picture) != 3 or not words or len(weights) < len(words) or side**2 != weights.shape[-1]:
         raise ValueError(
@@ -148,7 +149,7 @@ def grid(pictures: ArrayLike, rows: Sequence[str], columns: Sequence[str], title
         columns: what stands over each column; none where it is empty.
         title: the message.
     """
-    values = np.asarray(pictures, float)
+    values = to_array(pictures, float)
     if values.ndim != 5 or len(values) != len(rows) or (columns and values.shape[1] != len(columns)):
         raise ValueError(
             f"grid: pictures must be (rows, columns, C, H, W) for {len(rows)} rows and {len(columns)} columns, "
@@ -188,7 +189,7 @@ def sentence_heatmap(
         size = (0.62 * len(words) + 1.3, 0.5 * len(values) + 1.5)
         figure, axis = plt.subplots(figsize=size)
         for row, (modality, value) in enumerate(values.items()):
-            numbers, framed = np.asarray(value, float), np.asarray(events[modality], bool)
+            numbers, framed = to_array(value, float), to_array(events[modality], bool)
             if numbers.shape != (len(words),) or framed.shape != (len(words),):
                 raise ValueError(
                     f"sentence_heatmap: {modality!r} must have {len(words)} numbers and events, got {numbers.shape}"

@@ -10,8 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 from numpy.typing import ArrayLike, NDArray
-from torch import Tensor
 
+from mmtutor.data.arrays import to_array
 from mmtutor.plotting.style import COLOURS, MARKERS, STYLE, TEN_COLOURS
 from mmtutor.training import History
 
@@ -52,12 +52,13 @@ def bars(values: Mapping[str, float], title: str, unit: str, chance: float | Non
     Raises:
         ValueError: there is no number, or one is not finite.
     """
-    if not values or not np.isfinite(list(values.values())).all():
+    numbers = to_array(list(values.values()))
+    if not values or not np.isfinite(numbers).all():
         raise ValueError(f"bars: values must be finite, at least one, got {dict(values)}")
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6, 0.36 * len(values) + 1.1))
         names = list(values)[::-1]
-        drawn = axis.barh(names, [values[n] for n in names], color=COLOURS[0])
+        drawn = axis.barh(names, numbers[::-1], color=COLOURS[0])
         axis.bar_label(drawn, fmt="%.3f", padding=3)
         if chance is not None:
             axis.axvline(chance, linestyle="--", color="0.4", linewidth=1)
@@ -120,9 +121,9 @@ def scatter(points: Mapping[str, tuple[float, float]], title: str, xlabel: str, 
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(6.4, 4.2))
         axis.plot(*values.T, "o", color=COLOURS[0])
-        for k, name in enumerate(sorted(points, key=lambda name: points[name])):  # names of neighbours to either side
+        for k, row in enumerate(np.lexsort(values.T[::-1])):  # names of neighbours to either side
             side = {"xytext": (5, 5), "ha": "left"} if k % 2 else {"xytext": (-5, -11), "ha": "right"}
-            axis.annotate(name, points[name], textcoords="offset points", size=9, **side)
+            axis.annotate([*points][row], values[row], textcoords="offset points", size=9, **side)
         axis.margins(0.25, 0.15)
         axis.set(xlabel=xlabel, ylabel=ylabel)
         axis.set_title(title)
@@ -142,10 +143,10 @@ def moments(shifts: Mapping[str, Mapping[str, ArrayLike]], title: str) -> Figure
         figure, axes = plt.subplots(1, len(shifts), figsize=(4.5 * len(shifts), 3), sharey=True, squeeze=False)
         for axis, (name, shift) in zip(axes.flat, shifts.items(), strict=True):
             for k, (label, key) in enumerate((("object to be named", "named"), ("object named before", "before"))):
-                values = np.asarray(shift[key], float)
+                values = to_array(shift[key], float)
                 x = np.arange(len(values)) - len(values) // 2
                 axis.plot(x, values, "os"[k] + "-", color=COLOURS[k], label=label)
-            axis.plot(x, np.asarray(shift["chance"], float), ":", color="0.4", label="chance")
+            axis.plot(x, to_array(shift["chance"], float), ":", color="0.4", label="chance")
             axis.axvline(0, linestyle="--", color="0.4", linewidth=1)
             axis.set(title=name, xlabel="words after the object's digit")
         axes[0, 0].set_ylabel("attention on the object")
@@ -169,7 +170,7 @@ def latents(z: ArrayLike, labels: ArrayLike, title: str) -> Figure:
     Raises:
         ValueError: the shapes do not fit, a number is not finite, or a label is no digit.
     """
-    points, digits = _numbers("latents: z", z), _array(labels)
+    points, digits = _numbers("latents: z", z), to_array(labels)
     if points.ndim != 2 or min(points.shape) < 2:
         raise ValueError(f"latents: z must be (n, d), n and d at least 2, got {points.shape}")
     fits = digits.shape == points.shape[:1] and digits.dtype.kind in "iu"
@@ -253,14 +254,10 @@ def _ellipse(name: str, mean: ArrayLike, covariance: ArrayLike) -> tuple[NDArray
     return middle, np.linalg.cholesky(spread) @ np.stack([np.cos(angle), np.sin(angle)])
 
 
-def _array(value: ArrayLike) -> NDArray[Any]:
-    return np.asarray(value.detach().cpu() if isinstance(value, Tensor) else value)
-
-
 def _numbers(who: str, value: ArrayLike) -> NDArray[np.float64]:
     """Finite numbers of any shape, or an error that names them."""
     try:
-        array = _array(value).astype(float)
+        array = to_array(value, float)
     except (TypeError, ValueError) as error:
         raise ValueError(f"{who} must be numbers, got {value!r}") from error
     if not np.isfinite(array).all():

@@ -12,6 +12,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
+from mmtutor.data.arrays import to_array
+
 
 def show(figure: Figure, alt: str) -> None:
     """Display a figure in a notebook with a text that says what it shows, and close it.
@@ -52,7 +54,7 @@ def sound(wave: ArrayLike, rate: int, alt: str) -> None:
     from IPython.display import display
 
     try:
-        x = np.asarray(wave, float)
+        x = to_array(wave, float)
     except (TypeError, ValueError) as error:
         raise TypeError(f"sound: wave must be a row of numbers, got {wave!r}") from error
     if x.ndim != 1 or not len(x) or not np.abs(x).max() <= 1:

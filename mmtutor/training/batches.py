@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
@@ -15,6 +16,7 @@ from mmtutor.training.seeds import ORDER, mix, private_rng
 
 Batch = dict[str, Tensor]
 Data = Dataset[Any] | DataLoader[Any]
+LARGE = 2**31  # bytes; a larger dataset in memory is moved to the device batch by batch
 
 
 class Examples:
@@ -35,6 +37,7 @@ class Examples:
         if len(self.dataset) == 0:
             raise ValueError(f"{name} has no examples")
         self.name, self.batch_size, self.seed, self.shuffle = name, batch_size, seed, shuffle
+        self.moved: tuple[torch.device, bool, MultimodalDataset] | None = None
         self.count = sum(map(len, self.plan(0)))
         if self.count == 0:
             raise ValueError(f"{name} makes no batches (does its DataLoader drop the only one?)")
@@ -59,11 +62,14 @@ class Examples:
             raise TypeError(f"{self.name}: its DataLoader must make batches, not single examples")
         return [list(batch) for batch in plan]
 
-    def batches(self, plan: list[list[int]], epoch: int, device: torch.device) -> Iterator[Batch]:
-        """The batches of a plan, on the device."""
+    def batches(
+        self, plan: list[list[int]], epoch: int, device: torch.device, *, masks: bool = True
+    ) -> Iterator[Batch]:
+        """The batches of a plan, on the device; with ``masks=False`` masks stay on the CPU."""
         loaded: Iterable[Any]
         if isinstance(self.dataset, MultimodalDataset):
-            loaded = (self.dataset[torch.tensor(index)] for index in plan)
+            dataset = self.on(device, masks)
+            loaded = (dataset[torch.tensor(index)] for index in plan)
         else:
             # Its own generator, or starting to load would draw from the stream that the model draws from.
             generator = torch.Generator().manual_seed(mix(self.seed, ORDER, epoch))
@@ -76,4 +82,23 @@ class Examples:
         for batch in loaded:
             if not (isinstance(batch, Mapping) and all(isinstance(value, Tensor) for value in batch.values())):
                 raise TypeError(f"{self.name}: a batch must be a dict of tensors, got {reprlib.repr(batch)}")
-            yield {name: value.to(device, non_blocking=True) for name, value in batch.items()}
+            yield to_device(batch, device, masks)
+
+    def on(self, device: torch.device, masks: bool) -> MultimodalDataset:
+        """The dataset in memory with its tensors on the device, moved once: batches are gathered there."""
+        data: MultimodalDataset = self.dataset
+        if device.type == "cpu" or sum(x.nbytes for x in data.tensors.values()) > LARGE:
+            return data
+        if self.moved is None or self.moved[:2] != (device, masks):
+            data = copy.copy(data)
+            data.tensors = to_device(data.tensors, device, masks)
+            self.moved = (device, masks, data)
+        return self.moved[2]
+
+
+def to_device(batch: Mapping[str, Tensor], device: torch.device, masks: bool = True) -> Batch:
+    """The batch on the device; its masks only if they are to move."""
+    stay = [name for name in batch if name.endswith("_present") and not masks]
+    # Copied while the program goes on; to the CPU what is read may not be there yet, and on MPS it may be gone.
+    non_blocking = device.type not in ("cpu", "mps")
+    return {name: x if name in stay else x.to(device, non_blocking=non_blocking) for name, x in batch.items()}

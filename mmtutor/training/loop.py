@@ -20,11 +20,13 @@ from mmtutor.training.loss import (
     check_finite,
     check_model,
     check_weights,
+    masks_move,
     mean_terms,
     modes_restored,
     try_loss,
 )
 from mmtutor.training.processes import Share, own_accelerator
+from mmtutor.training.readings import EVERY, Readings
 from mmtutor.training.seeds import (
     CALLBACK,
     NOISE,
@@ -40,6 +42,7 @@ from mmtutor.training.state import History, Run
 Resume = Literal["auto", "never", "must"]
 Schedule = Literal["constant", "one-cycle"]
 Callback = Callable[[int, nn.Module, History], object]
+NORM = "norm of the gradient"  # read with the terms of a step, to see whether it is finite
 
 
 def fit(
@@ -192,6 +195,15 @@ def fit(
         # accelerate's step looks for a package on the disk each time; only gradients scaled for fp16 need it.
         step = stepper.step if accelerator.scaler is None else prepared.step
 
+        readings = Readings(share, 1 if accelerator.device.type == "cpu" else EVERY)
+        masks = masks_move(model)
+
+        def read() -> None:
+            for where, size, means in readings.read():
+                check_finite(means, where, path)
+                now.add({name: value for name, value in means.items() if name != NORM}, size)
+                bar.set_postfix_str(f"epoch {now.epoch + 1}, loss {means['loss']:.4g}", refresh=False)
+
         def save(where: str) -> None:
             check_weights(model, where, path)
             if path is not None:
@@ -211,29 +223,31 @@ def fit(
                 if len(plan) != steps:
                     raise ValueError(f"{where} has {len(plan)} batches, the first one had {steps}")
                 model.train()
-                for size, weight, batch in share.batches(examples, plan[now.step :], now.epoch):
+                left = plan[now.step :]
+                for size, weight, batch in share.batches(examples, left, now.epoch, accelerator.device, masks=masks):
                     stepper.zero_grad()
                     terms: dict[str, Tensor] = wrapped(batch)
                     # Averaged over the processes, this is the gradient of the mean over the batch's examples.
                     accelerator.backward(terms["loss"] * (weight * share.count))
-                    means = share.mean(terms, weight)
-                    here = f"{where}, step {now.step + 1} of {steps}"
-                    check_finite(means, here, path)
                     if clip_norm is not None:
                         norm = accelerator.clip_grad_norm_(weights, clip_norm)
                         if accelerator.scaler is None:  # which leaves out such a step
-                            check_finite({"norm of the gradient": float(norm)}, here, path)
+                            terms = {**terms, NORM: norm.to(terms["loss"].dtype)}
+                    readings.add(terms, f"{where}, step {now.step + 1} of {steps}", size, weight)
+                    if readings.due:
+                        read()
                     step()
                     if scheduler is not None:
                         scheduler.step()
-                    now.add(means, size)
+                    now.step += 1
                     now.elapsed = time.perf_counter() - started
-                    bar.set_postfix_str(f"epoch {now.epoch + 1}, loss {means['loss']:.4g}", refresh=False)
                     bar.update()
                     taken = now.epoch * steps + now.step
                     if checkpoint_every and now.step < steps and taken % checkpoint_every == 0:
+                        read()
                         save(where)
 
+                read()
                 measured = {}
                 share.same_buffers(model)
                 if held_out is not None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from mmtutor.training.batches import Batch, Examples
 from mmtutor.training.processes import Share
+from mmtutor.training.readings import Readings
 from mmtutor.training.seeds import private_rng
 
 
@@ -24,6 +25,11 @@ def check_model(model: object, *, trains: bool = True) -> None:
         raise TypeError(f"model must have a method loss(batch), but {type(model).__name__} has none")
     if trains and not any(p.requires_grad for p in model.parameters()):
         raise ValueError(f"{type(model).__name__} has no parameter to train (requires_grad=True)")
+
+
+def masks_move(model: nn.Module) -> bool:
+    """Whether a batch's masks go to the device: not to a model that has ``masks_on_cpu = True``."""
+    return not getattr(model, "masks_on_cpu", False)
 
 
 class Loss(nn.Module):
@@ -62,11 +68,14 @@ def mean_terms(model: nn.Module, examples: Examples, share: Share, seed: int) ->
     """Mean of each term over all examples, in evaluation mode and with noise of its own."""
     sums: dict[str, float] = {}
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    readings = Readings(share, len(examples.plan(0)))
     # Not inference_mode: a model may take gradients inside its loss, as iterative inference does.
     with modes_restored(model), private_rng(seed), torch.no_grad():
         model.eval()
-        for size, weight, batch in share.batches(examples, examples.plan(0), 0, device):
-            add_means(sums, share.mean(terms_of(model, batch), weight), size)
+        for size, weight, batch in share.batches(examples, examples.plan(0), 0, device, masks=masks_move(model)):
+            readings.add(terms_of(model, batch), "", size, weight)
+    for reading in readings.read():
+        add_means(sums, reading.means, reading.size)
     return {name: value / examples.count for name, value in sums.items()}
 
 
@@ -80,11 +89,12 @@ def add_means(sums: dict[str, float], means: Mapping[str, float], size: int) -> 
 
 def try_loss(model: nn.Module, examples: Examples, held_out: Examples | None, share: Share) -> tuple[str, ...]:
     """Take one batch of each kind through the loss, to see what is wrong before training; the names of its terms."""
+    device = share.accelerator.device
     buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
     for data, training in ((examples, True), (held_out, False)):
         if data is None:
             continue
-        _, _, batch = next(share.batches(data, data.plan(0)[:1], 0))
+        _, _, batch = next(share.batches(data, data.plan(0)[:1], 0, device, masks=masks_move(model)))
         with private_rng(0), torch.set_grad_enabled(training):
             model.train(training)
             try:
@@ -110,11 +120,9 @@ def check_finite(values: Mapping[str, float], where: str, path: Path | None) -> 
 
 def check_weights(model: nn.Module, where: str, path: Path | None) -> None:
     """A finite loss can have a gradient that is not; such weights must not get into a checkpoint."""
-    check_finite(
-        {f"weight {name}": 0.0 if bool(p.isfinite().all()) else math.nan for name, p in model.named_parameters()},
-        where,
-        path,
-    )
+    named = dict(model.named_parameters())
+    finite = torch.stack([p.isfinite().all() for p in named.values()]).tolist()  # all of them are read at once
+    check_finite({f"weight {n}": 0.0 if f else math.nan for n, f in zip(named, finite, strict=True)}, where, path)
 
 
 @contextmanager

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from mmtutor.training.batches import Batch, Examples
 
@@ -50,7 +50,7 @@ class Share:
         self.main = self.rank == 0
 
     def batches(
-        self, examples: Examples, plan: list[list[int]], epoch: int, device: torch.device | None = None
+        self, examples: Examples, plan: list[list[int]], epoch: int, device: torch.device, *, masks: bool = True
     ) -> Iterator[tuple[int, float, Batch]]:
         """Size of the whole batch, the part of it that is ours (0 to 1), and our part."""
         parts, weights = [], []
@@ -62,18 +62,18 @@ class Share:
             # Fewer examples than processes: take one along with weight 0, since all must step together.
             weights.append(len(mine) / len(index) if self.rank < len(index) else 0.0)
             parts.append(mine or index[-1:])
-        loaded = examples.batches(parts, epoch, device or self.accelerator.device)
+        loaded = examples.batches(parts, epoch, device, masks=masks)
         for index, weight, batch in zip(plan, weights, loaded, strict=True):
             yield len(index), weight, batch
 
-    def mean(self, terms: Mapping[str, Tensor], weight: float) -> dict[str, float]:
-        """Each term's mean over the whole batch, the same on every process."""
-        values = torch.stack([value.detach() for value in terms.values()]).tolist()
-        if self.count > 1:
-            # A share without weight adds nothing, not even a NaN.
-            parts = torch.tensor([weight * v if weight else 0.0 for v in values], dtype=torch.float64)
-            values = self.accelerator.reduce(parts.to(self.accelerator.device), "sum").tolist()
-        return dict(zip(terms, values, strict=True))
+    def means(self, values: list[list[float]], weights: list[float]) -> list[list[float]]:
+        """The values of some steps, each a mean over our share of a batch, as means over the whole batches."""
+        if self.count == 1:
+            return values
+        # A share without weight adds nothing, not even a NaN.
+        parts = [[w * v if w else 0.0 for v in row] for row, w in zip(values, weights, strict=True)]
+        whole = [torch.tensor(row, dtype=torch.float64) for row in parts]
+        return [self.accelerator.reduce(row.to(self.accelerator.device), "sum").tolist() for row in whole]
 
     def gather(self, value: T) -> list[T]:
         """What each process has, in the order of the processes."""

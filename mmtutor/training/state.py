@@ -57,7 +57,6 @@ class Progress:
     def add(self, means: Mapping[str, float], size: int) -> None:
         """Count a batch by its number of examples."""
         add_means(self.sums, means, size)
-        self.step += 1
 
     def finish(self, measured: Mapping[str, float], count: int, monitor: str = "loss") -> bool:
         """Close the epoch; true if its validation loss, or another term of it, is the lowest so far."""

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_names, check_present, named, whole
-from .gaussian import from_network, log_prob, standard
+from .checks import check_batch, check_names, check_present, moved, named, whole
+from .gaussian import from_network, log_prob, on_device, standard
 from .likelihoods import Likelihood, mean_of
 
 Batch = Mapping[str, Tensor]
@@ -31,6 +31,10 @@ class MultimodalVAE(nn.Module, ABC):
     missing for some examples comes with a mask ``"<modality>_present"``, bool (B,); where that is False the values are
     never read, and may be NaN. Other keys are not read.
 
+    A batch and z may be on any device; all methods compute, and return, on that of the parameters. Masks alone belong
+    on the CPU, as they say which rows the networks get: then no step waits for the device. One on another device is
+    copied to the CPU at each call, which waits. Sets that are drawn at random are drawn with the CPU's generator.
+
     Args:
         encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ(z|xᵢ).
         decoders: for each modality a network from (N, latent) to what its likelihood reads.
@@ -44,6 +48,8 @@ class MultimodalVAE(nn.Module, ABC):
         ValueError: the modalities of two arguments differ, or a number is out of range. In the methods: a batch does
             not fit (the modality and the example are named), or a network's output does not.
     """
+
+    masks_on_cpu = True  # asks `mmtutor.training.fit` to leave masks there: rows are chosen without a wait for a GPU
 
     def __init__(
         self,
@@ -91,8 +97,8 @@ class MultimodalVAE(nn.Module, ABC):
         """qᵢ(z|xᵢ) of the named modalities, or of all in the batch.
 
         Returns:
-            The M modalities' names, qᵢ of batch shape (M, B), and which examples have which modality, bool (M, B).
-            Where a modality is missing qᵢ is the prior N(0, I), whose divergence is 0.
+            The M modalities' names, qᵢ of batch shape (M, B), and which examples have which modality, bool (M, B), on
+            the CPU. Where a modality is missing qᵢ is the prior N(0, I), whose divergence is 0.
         """
         names, present, outputs = self.encoder_outputs(batch, modalities)
         return names, from_network(outputs), present
@@ -104,12 +110,13 @@ class MultimodalVAE(nn.Module, ABC):
         counts nothing there. The others get 0: mean 0 and log σ 0, the prior.
         """
         names, present = self._check_batch(batch, modalities)
-        outputs = []
+        outputs, like = [], next(self.parameters())
         for name, there in zip(names, present, strict=True):
             rows = there.nonzero()[:, 0]  # (n_m,)
-            output = next(self.parameters()).new_zeros(0, self.output_size)  # (0, O)
+            output = like.new_zeros(0, self.output_size)  # (0, O)
             if len(rows):
-                output = self.encoders[name](take(batch[name], rows))  # (n_m, O)
+                x = on_device(take(batch[name], rows), like.device)  # (n_m, ...)
+                output = self.encoders[name](x)  # (n_m, O)
                 self._check_encoder(f"of {name!r}", output, len(rows))
             outputs.append(put(output, rows, len(there)))
         return names, present, torch.stack(outputs)
@@ -121,10 +128,10 @@ class MultimodalVAE(nn.Module, ABC):
         only those z for which its modality is asked.
 
         Args:
-            z: (..., B, d).
+            z: (..., B, d), on the device of the parameters.
             batch: the modalities.
             names: M of them.
-            asked: bool (M, ...), for each modality what broadcasts to (..., B).
+            asked: bool (M, ...), for each modality what broadcasts to (..., B); on the CPU.
 
         Returns:
             (M, ..., B).
@@ -136,7 +143,8 @@ class MultimodalVAE(nn.Module, ABC):
             value = flat[:0, 0]  # (0,)
             if len(rows):
                 p = self.likelihoods[name](self.decoders[name](take(flat, rows)))  # (n_m, ...)
-                x = take(batch[name], rows) if len(flat) == size else batch[name][rows % size]  # (n_m, ...)
+                x = on_device(batch[name], z.device)  # (B, ...)
+                x = take(x, rows) if len(flat) == size else x[on_device(rows % size, z.device)]  # (n_m, ...)
                 self._check_decoder(name, p, x)
                 value = log_prob(p, x)  # (n_m,)
             log_p.append(put(value, rows, len(flat)).view(z.shape[:-1]))
@@ -152,6 +160,7 @@ class MultimodalVAE(nn.Module, ABC):
     def decode(self, z: Tensor, modalities: Names = None) -> dict[str, Distribution]:
         """pᵢ(xᵢ|z) of the named modalities or of all, for z (N, d)."""
         self._check_latent(z)
+        z = on_device(z, next(self.parameters()).device)
         return {name: self.likelihoods[name](self.decoders[name](z)) for name in self._named(modalities)}
 
     @torch.no_grad()
@@ -190,6 +199,7 @@ class MultimodalVAE(nn.Module, ABC):
         """
         k, q = whole(type(self).__name__, "k", k), self.encode(batch, modalities)
         names, present = self._check_batch(batch)
+        batch = moved({name: batch[name] for name in names}, self)  # once for all draws
         log_w = []
         step = max(1, chunk // present.shape[1])
         for start in range(0, k, step):
@@ -205,7 +215,7 @@ class MultimodalVAE(nn.Module, ABC):
         return named(type(self).__name__, modalities, self.encoders)
 
     def _check_batch(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Tensor]:
-        """The named modalities, or all in the batch, and which examples have which, bool (M, B); see ``checks.py``."""
+        """The named modalities, or all in the batch, and which examples have which, bool (M, B), on the CPU."""
         who = type(self).__name__
         there = check_batch(who, batch, self.encoders)
         names = there if modalities is None else self._named(modalities)
@@ -213,9 +223,8 @@ class MultimodalVAE(nn.Module, ABC):
             raise ValueError(f"{who}: the batch has no {absent[0]!r}, only {', '.join(there)}")
         if not names:
             raise ValueError(f"{who}: modalities must name at least one of {', '.join(there)}, got none")
-        first = batch[names[0]]
-        everyone = torch.ones(len(first), dtype=torch.bool, device=first.device)  # (B,)
-        present = torch.stack([batch.get(f"{name}_present", everyone) for name in names])  # (M, B)
+        everyone = torch.ones(len(batch[names[0]]), dtype=torch.bool)  # (B,)
+        present = torch.stack([batch.get(f"{name}_present", everyone).cpu() for name in names])  # (M, B)
         check_present(f"{who}, from {', '.join(names)}", present.T)
         return names, present
 
@@ -261,18 +270,19 @@ class MultimodalVAE(nn.Module, ABC):
 
 def take(x: Tensor, rows: Tensor) -> Tensor:
     """The rows of x, in their order, (n, ...); without a copy where they are all of x."""
-    return x if len(rows) == len(x) else x[rows]
+    return x if len(rows) == len(x) else x[on_device(rows, x.device)]
 
 
 def put(values: Tensor, rows: Tensor, size: int) -> Tensor:
     """The inverse of `take`: (size, ...) with the values (n, ...) in these rows, and 0 in the others."""
     if len(rows) == size:
         return values
-    return values.new_zeros(size, *values.shape[1:]).index_put((rows,), values)
+    return values.new_zeros(size, *values.shape[1:]).index_put((on_device(rows, values.device),), values)
 
 
 def mean_where(values: Tensor, counted: Tensor) -> Tensor:
     """The mean over those of K modalities, or of K sets of them, that an example has: (..., B) from (..., K, B)."""
+    counted = on_device(counted, values.device)  # (K, B)
     return (values * counted).sum(-2) / counted.sum(0)  # (..., B)
 
 

@@ -1,6 +1,9 @@
-"""What a batch must be, and what is said where it is not.
+"""What a batch must be, what is said where it is not, and on which device it is read.
 
 This file is the same in every folder of models, so that each folder can be copied alone; a test holds them equal.
+
+Names, types and shapes are always checked. Values (NaN, labels, masks) are checked in tensors on the CPU alone: to read
+them back from a GPU, a program must wait for it. So a batch is checked before it is moved.
 """
 
 from __future__ import annotations
@@ -10,7 +13,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 NO_MODALITY = ("label", "length")  # what a batch may have besides its modalities, masks and further labels
 
@@ -57,13 +60,30 @@ def check_batch(
             raise ValueError(f"{who}: '{m}_present' must be bool ({size},), got {kind(mask)}")
     for m in names:
         check_finite(who, m, batch[m], masks.get(m))
-    if some and len(masks) == len(names):
+    if some and len(masks) == len(names) and all(mask.device.type == "cpu" for mask in masks.values()):
         check_present(who, torch.stack([*masks.values()], 1))
     return names
 
 
+def moved(batch: Mapping[str, Tensor], model: nn.Module, *, masks: bool = True) -> dict[str, Tensor]:
+    """The batch on the device of the model's parameters, wherever it came from.
+
+    Args:
+        batch: a dict of tensors, checked.
+        model: whose parameters say where to; without parameters nothing moves.
+        masks: whether ``"<modality>_present"`` moves too. On the CPU it tells without a wait which examples it names.
+    """
+    device = next((p.device for p in model.parameters()), None)
+    move = [n for n, x in batch.items() if isinstance(x, Tensor) and (masks or not n.endswith("_present"))]
+    # Copied while the program goes on; to the CPU what is read may not be there yet, and on MPS it may be gone.
+    non_blocking = device is not None and device.type not in ("cpu", "mps")
+    return {n: x.to(device, non_blocking=non_blocking) if device and n in move else x for n, x in batch.items()}
+
+
 def check_finite(who: str, name: str, x: Tensor, mask: Tensor | None = None) -> None:
     """Refuse NaN and infinite values; where the mask (B,) is False anything may stand."""
+    if x.device.type != "cpu" or (mask is not None and mask.device.type != "cpu"):
+        return
     there = x if mask is None else torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros_like(x))
     # A sum is quick, and finite only if all terms are; finite terms seldom overflow it, then the long way decides.
     if there.is_floating_point() and not math.isfinite(there.detach().sum().item()):
@@ -74,6 +94,8 @@ def check_finite(who: str, name: str, x: Tensor, mask: Tensor | None = None) -> 
 
 def check_present(who: str, present: Tensor) -> None:
     """Refuse an example in which every modality is missing; ``present`` is bool (B, M)."""
+    if present.device.type != "cpu":
+        return
     nothing = (~present.any(1)).nonzero()
     if len(nothing):
         raise ValueError(f"{who}: every modality is missing in example {int(nothing[0])}; leave it out")
@@ -88,8 +110,7 @@ def check_label(who: str, batch: Mapping[str, Tensor], classes: int, size: int) 
         raise TypeError(f"{who}: label must be int64 (B,), got {kind(label)}")
     if len(label) != size:
         raise ValueError(f"{who}: needs {size} labels, got {len(label)}")
-    wrong = ((label < 0) | (label >= classes)).nonzero()
-    if len(wrong):
+    if label.device.type == "cpu" and len(wrong := ((label < 0) | (label >= classes)).nonzero()):
         row = int(wrong[0])
         raise ValueError(f"{who}: needs labels from 0 to {classes - 1}, got {int(label[row])} in example {row}")
     return label
@@ -102,7 +123,7 @@ def check_names(who: str, names: Iterable[str], taken: Iterable[str] = ()) -> No
             raise TypeError(f"{who}: a modality's name must be a string, got {m!r}")
         if m in (*NO_MODALITY, *taken, "loss") or m.endswith(("_present", "_label")):
             raise ValueError(f"{who}: a modality cannot be called {m!r}, which means something else")
-        if not m or "." in m or hasattr(torch.nn.ModuleDict, m):
+        if not m or "." in m or hasattr(nn.ModuleDict, m):
             raise ValueError(f"{who}: a modality cannot be called {m!r}, which torch does not allow")
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names, check_at_least_0
-from .gaussian import divergence, normal, product_of_posteriors, symmetric_kl
+from .gaussian import divergence, normal, on_device, product_of_posteriors, symmetric_kl
 from .likelihoods import Likelihood
 
 Distance = Callable[[Independent[Normal], Independent[Normal]], Tensor]
@@ -75,7 +75,7 @@ class Coordinated(MultimodalVAE):
     def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """From one modality by its encoder, from several as ``combine`` says."""
         _, posteriors, present = self.experts(batch, modalities)
-        return self.combine(posteriors, present)  # (B, d)
+        return self.combine(posteriors, on_device(present, posteriors.mean.device))  # (B, d)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """See the class; ``"distance"`` and ``"cross_generation"`` are the sums without λ and γ.
@@ -84,9 +84,10 @@ class Coordinated(MultimodalVAE):
         """
         names, q, present = self.experts(batch)
         z = q.rsample()  # (M, B, d)
-        own = torch.eye(len(names), dtype=torch.bool, device=z.device).unsqueeze(2)  # (M, M, 1)
+        own = torch.eye(len(names), dtype=torch.bool).unsqueeze(2)  # (M, M, 1)
         asked = present.unsqueeze(1) & present & (own | (self.cross_weight > 0))  # (M, M, B)
         log_p = self.log_probs(z, batch, names, asked)  # (M, M, B)
+        own = on_device(own, z.device)
         own_log_p = (log_p * own).sum(1)  # (M, B)
         cross = -self.weighted(names, (log_p * ~own).sum(1))  # (B,)
         kl = divergence(q).sum(0)  # (B,)
@@ -101,5 +102,6 @@ class Coordinated(MultimodalVAE):
         shape = (len(present), *q.mean.shape)
         left = normal(q.mean.unsqueeze(1).expand(shape), q.stddev.unsqueeze(1).expand(shape))  # (M, M, B, d)
         right = normal(q.mean.expand(shape), q.stddev.expand(shape))  # (M, M, B, d)
-        pairs = self.distance(left, right) * (present.unsqueeze(1) & present)  # (M, M, B)
+        there = on_device(present.unsqueeze(1) & present, q.mean.device)  # (M, M, B)
+        pairs = self.distance(left, right) * there  # (M, M, B)
         return pairs.sum((0, 1)) / 2  # (B,)

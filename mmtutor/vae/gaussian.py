@@ -1,8 +1,9 @@
 """Normal distributions with independent numbers: their products, mixtures, divergences and distances.
 
 Experts are stacked: one distribution of batch shape (M, B) and event shape (d,) holds those of M modalities for B
-examples. Which of them take part is a mask, bool (..., M, B), and all masks are computed at once. Shape comments of a
-distribution name its batch shape and its event shape, one after the other.
+examples. Which of them take part is a mask, bool (..., M, B), and all masks are computed at once. A mask may be on
+another device, as on the CPU a program knows without a wait what it says. Shape comments of a distribution name its
+batch shape and its event shape, one after the other.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def normal(mean: Tensor, std: Tensor) -> Independent[Normal]:
 
 def from_network(output: Tensor) -> Independent[Normal]:
     """The distribution whose parameters are an encoder's output (..., 2 d): its mean, then log σ."""
-    mean, log_std = output.chunk(2, -1)
+    mean, log_std = full_precision(output).chunk(2, -1)
     return normal(mean, log_std.exp())  # (..., d)
 
 
@@ -89,8 +90,8 @@ def product_of_posteriors(posteriors: Independent[Normal], among: Tensor | None 
         tensor([[0.1429]])
     """
     precision, weighted = _precisions(posteriors, among)
-    all_of_them = torch.ones_like(posteriors.mean[..., 0], dtype=torch.bool)  # (M, B)
-    count = (all_of_them if among is None else among).sum(-2).unsqueeze(-1)  # (..., B, 1)
+    among = torch.ones_like(posteriors.mean[..., 0], dtype=torch.bool) if among is None else among  # (..., M, B)
+    count = on_device(among, precision.device).sum(-2).unsqueeze(-1)  # (..., B, 1)
     total = torch.where(count == 1, precision, (precision - count + 1).clamp_min(1))  # (..., B, d)
     return normal(weighted / total, total.rsqrt())  # (..., B, d)
 
@@ -99,7 +100,7 @@ def _precisions(experts: Independent[Normal], among: Tensor | None) -> tuple[Ten
     """Σ τᵢ and Σ τᵢ μᵢ over the experts that take part."""
     mean, precision = experts.mean, experts.stddev.pow(-2)
     if among is not None:
-        precision = among.unsqueeze(-1).to(mean.dtype) * precision  # (..., M, B, d)
+        precision = on_device(among, mean.device).unsqueeze(-1).to(mean.dtype) * precision  # (..., M, B, d)
     return precision.sum(-3), (precision * mean).sum(-3)
 
 
@@ -118,9 +119,12 @@ def average(posteriors: Independent[Normal], among: Tensor | None = None) -> Ind
         >>> average(posteriors).mean, average(posteriors).stddev
         (tensor([[2.]]), tensor([[1.5000]]))
     """
-    weight = torch.ones_like(posteriors.mean) if among is None else among.unsqueeze(-1).to(posteriors.mean.dtype)
+    mean, std = posteriors.mean, posteriors.stddev
+    weight = torch.ones_like(mean)
+    if among is not None:
+        weight = on_device(among, mean.device).unsqueeze(-1).to(mean.dtype)  # (M, B, 1)
     weight = weight / weight.sum(0)
-    return normal((weight * posteriors.mean).sum(0), (weight * posteriors.stddev).sum(0))  # (B, d)
+    return normal((weight * mean).sum(0), (weight * std).sum(0))  # (B, d)
 
 
 def mixture(components: Independent[Normal], among: Tensor | None = None) -> MixtureSameFamily:
@@ -142,7 +146,7 @@ def mixture(components: Independent[Normal], among: Tensor | None = None) -> Mix
     std = components.stddev.transpose(0, 1)  # (B, K, d)
     logits = mean.new_zeros(mean.shape[:2])  # (B, K)
     if among is not None:
-        logits = logits.masked_fill(~among.T, -torch.inf)
+        logits = logits.masked_fill(~on_device(among, mean.device).T, -torch.inf)
     weights = Categorical(logits=logits, validate_args=False)
     return MixtureSameFamily(weights, normal(mean, std), validate_args=False)  # (B, d)
 
@@ -150,14 +154,18 @@ def mixture(components: Independent[Normal], among: Tensor | None = None) -> Mix
 def choose(components: Independent[Normal], among: Tensor | None = None) -> Independent[Normal]:
     """One component for each example, drawn by itself with equal chances: from batch shape (K, B) to (B,).
 
+    It is drawn on the CPU: `torch.multinomial` looks at the chances, and would wait for the device.
+
     Examples:
         >>> components = normal(torch.arange(2.0).view(2, 1, 1).expand(2, 5, 3), torch.ones(2, 5, 3))
         >>> choose(components, torch.tensor([[False], [True]]).expand(2, 5)).mean.unique()
         tensor([1.])
     """
     mean, std = components.mean, components.stddev
-    chances = mean.new_ones(mean.shape[1], len(mean)) if among is None else among.T.to(mean.dtype)  # (B, K)
-    drawn = torch.multinomial(chances, 1).T.unsqueeze(-1).expand(1, *mean.shape[1:])  # (1, B, d)
+    B, K = mean.shape[1], len(mean)
+    chances = torch.ones(B, K, dtype=mean.dtype) if among is None else among.cpu().T.to(mean.dtype)  # (B, K)
+    drawn = on_device(torch.multinomial(chances, 1), mean.device)  # (B, 1)
+    drawn = drawn.T.unsqueeze(-1).expand(1, *mean.shape[1:])  # (1, B, d)
     return normal(mean.gather(0, drawn)[0], std.gather(0, drawn)[0])  # (B, d)
 
 
@@ -208,7 +216,7 @@ def row(experts: Independent[Normal], i: int) -> Independent[Normal]:
 
 def where(condition: Tensor, a: Independent[Normal], b: Independent[Normal]) -> Independent[Normal]:
     """For each example a where the condition (B,) holds, else b."""
-    c = condition.unsqueeze(-1)  # (B, 1)
+    c = on_device(condition, a.mean.device).unsqueeze(-1)  # (B, 1)
     return normal(torch.where(c, a.mean, b.mean), torch.where(c, a.stddev, b.stddev))  # (B, d)
 
 
@@ -216,3 +224,21 @@ def log_prob(q: Distribution, z: Tensor) -> Tensor:
     """The log-density of z, typed: torch's is not."""
     value: Tensor = q.log_prob(z)
     return value
+
+
+# ---- devices and number formats
+
+
+def on_device(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; the program goes on while it is copied to a GPU.
+
+    Not to the CPU, where it would go on with numbers that are not there yet, nor to Apple's GPU (MPS), where the copy
+    may be made after the memory of x is freed (PyTorch issue 189690).
+    """
+    return x.to(device, non_blocking=device.type not in ("cpu", "mps"))
+
+
+def full_precision(output: Tensor) -> Tensor:
+    """A network's output, in float32 where autocast made it half precision: in bfloat16 a loss has three digits."""
+    half = output.dtype in (torch.bfloat16, torch.float16)
+    return output.float() if half and torch.is_autocast_enabled(output.device.type) else output

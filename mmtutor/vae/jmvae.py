@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names, check_at_least_0, put, take
-from .gaussian import divergence, from_network, product_of_posteriors, where
+from .gaussian import divergence, from_network, on_device, product_of_posteriors, where
 from .likelihoods import Likelihood
 
 
@@ -57,9 +57,11 @@ class JointVAE(MultimodalVAE):
     def joint_posterior(self, batch: Batch, complete: Tensor) -> Independent[Normal]:
         """The joint encoder's q(z|X) of the examples that are complete; of others N(0, I)."""
         rows = complete.nonzero()[:, 0]  # (n,)
-        output = next(self.parameters()).new_zeros(0, self.output_size)  # (0, O)
+        like = next(self.parameters())
+        output = like.new_zeros(0, self.output_size)  # (0, O)
         if len(rows):
-            output = self.joint({name: take(batch[name], rows) for name in self.encoders})  # (n, O)
+            complete_rows = {name: on_device(take(batch[name], rows), like.device) for name in self.encoders}
+            output = self.joint(complete_rows)  # (n, O)
             self._check_encoder("of all modalities", output, len(rows))
         return from_network(put(output, rows, len(complete)))  # (B, d)
 

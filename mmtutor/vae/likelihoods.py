@@ -21,24 +21,26 @@ from torch import Tensor
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, OneHotCategorical
 from torch.nn import functional as F
 
+from .gaussian import full_precision
+
 Likelihood = Callable[[Tensor], Distribution]
 
 
 def gaussian(scale: float) -> Likelihood:
     """N(output, scale²) for each number. With scale 1 its −log is the half squared error and a constant."""
     _above_0("gaussian", scale)
-    return lambda output: Spherical(output, scale)
+    return lambda output: Spherical(full_precision(output), scale)
 
 
 def laplace(scale: float) -> Likelihood:
     """Laplace(output, scale) for each number; its −log is the absolute error over scale, and a constant."""
     _above_0("laplace", scale)
-    return lambda output: _each(Laplace(output, scale, validate_args=False))
+    return lambda output: _each(Laplace(*_with_scale(full_precision(output), scale), validate_args=False))
 
 
 def bernoulli() -> Likelihood:
     """For each number 0 or 1, the output its logit. A number between 0 and 1 counts as its share of both."""
-    return lambda output: _each(Bernoulli(logits=output, validate_args=False))
+    return lambda output: _each(Bernoulli(logits=full_precision(output), validate_args=False))
 
 
 def categorical(one_hot: bool = False) -> Likelihood:
@@ -50,14 +52,14 @@ def categorical(one_hot: bool = False) -> Likelihood:
     """
     if one_hot:
         return OneHot
-    return lambda output: _each(Categorical(logits=output, validate_args=False))
+    return lambda output: _each(Categorical(logits=full_precision(output), validate_args=False))
 
 
 class Spherical(Independent[Normal]):
     """N(mean, scale² I) with one scale for all numbers, which torch would first make as large as a picture."""
 
     def __init__(self, mean: Tensor, scale: float) -> None:
-        super().__init__(Normal(mean, scale, validate_args=False), mean.ndim - 1, validate_args=False)
+        super().__init__(Normal(*_with_scale(mean, scale), validate_args=False), mean.ndim - 1, validate_args=False)
         self.scale = scale
 
     def log_prob(self, x: Tensor) -> Tensor:
@@ -71,8 +73,7 @@ class OneHot(Independent[OneHotCategorical]):
     """Classes, each x one-hot: torch would look for the one."""
 
     def __init__(self, scores: Tensor) -> None:
-        base = OneHotCategorical(logits=scores, validate_args=False)
-        super().__init__(base, scores.ndim - 2, validate_args=False)
+        super().__init__(UncheckedOneHot(full_precision(scores)), scores.ndim - 2, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Σ x log p."""
@@ -81,11 +82,24 @@ class OneHot(Independent[OneHotCategorical]):
         return _sum(x * log_p, len(self.event_shape))
 
 
+class UncheckedOneHot(OneHotCategorical):
+    """Torch's own checks its logits even with ``validate_args=False``, and waits for the device."""
+
+    def __init__(self, logits: Tensor) -> None:
+        self._categorical = Categorical(logits=logits, validate_args=False)
+        Distribution.__init__(self, logits.shape[:-1], logits.shape[-1:], validate_args=False)
+
+
 def mean_of(p: Distribution) -> Tensor:
     """The mean of a likelihood; of a class, the probabilities."""
     base = p.base_dist if isinstance(p, Independent) else p
     mean: Tensor = base.probs if isinstance(base, Categorical) else p.mean
     return mean
+
+
+def _with_scale(output: Tensor, scale: float) -> tuple[Tensor, Tensor]:
+    """Both as tensors: torch would copy a number to the device, and wait for that."""
+    return output, output.new_full((), scale)
 
 
 def _sum(x: Tensor, axes: int) -> Tensor:

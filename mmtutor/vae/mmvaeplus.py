@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal
 
 from .base import Batch, MultimodalVAE, Names, mean_where
-from .checks import whole
-from .gaussian import from_network, log_prob, mixture, row, standard
+from .checks import moved, whole
+from .gaussian import from_network, log_prob, mixture, on_device, row, standard
 from .likelihoods import Likelihood, mean_of
 from .mmvae import iwae
 
@@ -135,9 +135,10 @@ class MMVAEPlus(MultimodalVAE):
         names, given = self._named(modalities), private or {}
         self._check_latent(z)
         self._check_private(given, len(z))
+        z = on_device(z, next(self.parameters()).device)
         decoded = {}
         for name in names:
-            w = given[name] if name in given else self._standard_normal(z)  # (N, P)
+            w = on_device(given[name], z.device) if name in given else self._standard_normal(z)  # (N, P)
             decoded[name] = self.likelihoods[name](self.decoders[name](torch.cat([z, w], 1)))
         return decoded
 
@@ -153,7 +154,8 @@ class MMVAEPlus(MultimodalVAE):
         for name in [name for name in names if name in known]:
             i = known.index(name)
             w = row(privates, i).sample((n,))  # (n, B, P)
-            private[name] = torch.where(present[i].unsqueeze(1), w, private[name])
+            there = on_device(present[i], z.device)  # (B,)
+            private[name] = torch.where(there.unsqueeze(1), w, private[name])
         decoded = self.decode(z.flatten(0, 1), names, {name: w.flatten(0, 1) for name, w in private.items()})
         means = {name: mean_of(p) for name, p in decoded.items()}
         return {name: x.view(*z.shape[:2], *x.shape[1:]) for name, x in means.items()}
@@ -163,6 +165,7 @@ class MMVAEPlus(MultimodalVAE):
         """As for all models; the w of modalities that z is inferred from are inferred, all others come from p(w)."""
         k, q_z, q_w = whole("MMVAEPlus", "k", k), self.encode(batch, modalities), self.encode_private(batch, modalities)
         names, present = self._check_batch(batch)
+        batch = moved({name: batch[name] for name in names}, self)  # once for all draws
         log_ws = []
         step = max(1, chunk // present.shape[1])
         for start in range(0, k, step):

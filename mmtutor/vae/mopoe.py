@@ -67,9 +67,7 @@ class MoPoE(MultimodalVAE):
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
         members = subsets(len(encoders)) if sets is None else self._members(sets)  # (S, M)
-        self.members: Tensor
-        self.register_buffer("members", members, persistent=False)
-        self.prior = prior
+        self.members, self.prior = members, prior  # no buffer: it stays on the CPU, with the masks
 
     def encode(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
         """The mixture over all sets of the modalities."""
@@ -90,7 +88,7 @@ class MoPoE(MultimodalVAE):
     ) -> tuple[list[str], Independent[Normal], Tensor, Tensor]:
         """The names, q(z|x_S) of batch shape (S, B), which sets each example has whole, and which modalities."""
         names, experts, present = self.experts(batch, modalities)
-        given = torch.tensor([name in names for name in self.encoders], device=present.device)  # one for each encoder
+        given = torch.tensor([name in names for name in self.encoders])  # one for each encoder
         possible = ~(self.members & ~given).any(1)  # which sets are of given modalities alone
         inside = self.members[possible][:, given].unsqueeze(2)  # (S, M, 1)
         there = (present | ~inside).all(1)  # (S, B)

@@ -82,15 +82,15 @@ class MVAE(MultimodalVAE):
         return {"loss": loss, **dict(zip(names, -log_p, strict=True)), "kl": kl}
 
     def _sets(self, present: Tensor) -> Tensor:
-        """Which modalities of each example are in each set, bool (S, M, B).
+        """Which modalities of each example are in each set, bool (S, M, B), on the CPU.
 
         A set may be empty. Then its product is the prior, and its ELBO is 0.
         """
         M, B = present.shape
         sets = [present.unsqueeze(0)]
         if self.single and M > 1:
-            own = torch.eye(M, dtype=torch.bool, device=present.device).unsqueeze(2)  # (M, M, 1)
+            own = torch.eye(M, dtype=torch.bool).unsqueeze(2)  # (M, M, 1)
             sets.append(own & present & (present.sum(0) > 1))  # else it is the set of all
         if self.drawn:
-            sets.append(present * (torch.rand(self.drawn, M, B, device=present.device) < 0.5))
+            sets.append(present * (torch.rand(self.drawn, M, B) < 0.5))
         return torch.cat(sets)  # (S, M, B)

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names
-from .gaussian import divergence, product
+from .gaussian import divergence, on_device, product
 from .likelihoods import Likelihood
 
 
@@ -72,8 +72,9 @@ class MVTCAE(MultimodalVAE):
         z = q.rsample()  # (B, d)
         log_p = self.log_probs(z, batch, names, present)  # (M, B)
         kl = divergence(q)  # (B,)
-        expert_kl = (divergence(q, experts) * present).sum(0)  # (B,)
-        share = self.alpha / present.sum(0).to(z.dtype)  # (B,)
+        there = on_device(present, z.device)  # (M, B)
+        expert_kl = (divergence(q, experts) * there).sum(0)  # (B,)
+        share = self.alpha / there.sum(0).to(z.dtype)  # (B,)
         loss = -(1 - share) * self.weighted(names, log_p) + self.beta * ((1 - self.alpha) * kl + share * expert_kl)
         return {"loss": loss, **dict(zip(names, -log_p, strict=True)), "kl": kl, "expert_kl": expert_kl}
 

@@ -38,7 +38,7 @@ class TELBO(JointVAE):
         names, surrogates, present = self.experts(batch)
         complete = self.complete(names, present)  # (B,)
         q = surrogates
-        own = torch.eye(len(names), dtype=torch.bool, device=present.device).unsqueeze(2)  # (M, M, 1)
+        own = torch.eye(len(names), dtype=torch.bool).unsqueeze(2)  # (M, M, 1)
         asked = own & present  # (M, M, B)
         if complete.any():  # one posterior more, which is asked for all modalities
             joint = self.joint_posterior(batch, complete)  # (B, d)

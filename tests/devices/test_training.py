@@ -1,0 +1,131 @@
+"""`fit` and `evaluate` on the pretend accelerator: the same numbers as on the CPU, and hardly any wait for it."""
+
+import contextlib
+from unittest import mock
+
+import pretend_device as pretend
+import pytest
+import torch
+from torch import nn
+from torch.utils.data import DataLoader, Dataset
+
+from mmtutor.data import MultimodalDataset
+from mmtutor.fusion import Concat, LateFusion
+from mmtutor.training import evaluate, fit, loop, seed_everything
+
+STEPS, SIZE = 20, 4  # of an epoch
+
+
+@pytest.fixture(params=[True, False], ids=["float64", "no float64"])
+def device(request, monkeypatch):
+    """The accelerator, chosen by `fit`; one without float64 too, as Apple's."""
+    monkeypatch.setattr(pretend, "FLOAT64", request.param)
+    pretend.SYNCS.clear()
+    real = loop.own_accelerator
+
+    @contextlib.contextmanager
+    def own_accelerator():
+        with real() as found, mock.patch.object(type(found), "device", pretend.DEVICE):
+            yield found
+
+    with pretend.Mode():
+        monkeypatch.setattr(loop, "own_accelerator", own_accelerator)
+        yield pretend.DEVICE
+
+
+def data(n=STEPS * SIZE):
+    g = torch.Generator().manual_seed(0)
+    image, sound = torch.randn(n, 6, generator=g), torch.randn(n, 4, generator=g)
+    present = torch.rand(n, generator=g) > 0.2
+    label = (image[:, 0] > 0).long()
+    return MultimodalDataset({"image": image, "sound": sound, "sound_present": present, "label": label})
+
+
+class Plain(Dataset):
+    """Not in memory as tensors."""
+
+    def __init__(self, data):
+        self.data = data
+
+    def __len__(self):
+        return len(self.data)
+
+    def __getitem__(self, index):
+        return self.data[index]
+
+
+def model():
+    seed_everything(0)
+    return LateFusion({"image": nn.Linear(6, 5), "sound": nn.Linear(4, 5)}, 2, Concat([5, 5]), hidden=8)
+
+
+OPTIONS = {"epochs": 2, "batch_size": SIZE, "lr": 1e-2, "clip_norm": 1.0, "schedule": "one-cycle", "progress": False}
+
+
+@pytest.mark.parametrize("kind", ["tensors", "large tensors", "dataset", "loader"])
+def test_fit_ends_where_it_ends_on_the_cpu(kind, device, monkeypatch):
+    train = {"dataset": Plain, "loader": lambda d: DataLoader(Plain(d), SIZE)}.get(kind, lambda d: d)
+    if kind == "large tensors":
+        monkeypatch.setattr("mmtutor.training.batches.LARGE", 10)
+    expected = model()
+    with monkeypatch.context() as undo:
+        undo.setattr(pretend, "DEVICE", torch.device("cpu"))
+        history = fit(expected, train(data()), data(50), **OPTIONS)
+    ours = model()
+    found = fit(ours, train(data()), data(50), **OPTIONS)
+    assert next(ours.parameters()).device == device
+    assert found.train["loss"] == pytest.approx(history.train["loss"], rel=1e-5)
+    assert found.valid["loss"] == pytest.approx(history.valid["loss"], rel=1e-5)
+    for p, q in zip(ours.parameters(), expected.parameters(), strict=True):
+        torch.testing.assert_close(p.cpu(), q, rtol=1e-4, atol=1e-6)
+    with pretend.Mode():
+        assert evaluate(ours, data(50))["loss"] == pytest.approx(found.valid["loss"][-1], rel=1e-5)
+
+
+def waits(steps, **options):
+    pretend.SYNCS.clear()
+    fit(model(), data(steps * SIZE), **{**OPTIONS, "epochs": 1}, **options)
+    return sum(pretend.SYNCS.values())
+
+
+@pytest.mark.parametrize("device", [True], indirect=True)
+def test_at_most_one_step_in_twenty_waits(device):
+    more, few = waits(160), waits(60)
+    assert more - few <= 100 / 20, pretend.SYNCS
+    assert more > few  # it does read what it measured
+
+
+@pytest.mark.parametrize("device", [True], indirect=True)
+def test_validation_waits_once(device):
+    counts = []
+    for n in (4, 100):
+        pretend.SYNCS.clear()
+        fit(model(), data(8), data(n), epochs=1, batch_size=SIZE, progress=False)
+        counts.append(sum(pretend.SYNCS.values()))
+    assert counts[0] == counts[1]
+
+
+def test_a_loss_that_is_not_finite_is_named_with_its_step_and_never_stored(device, tmp_path):
+    class Bad(LateFusion):
+        def loss(self, batch):
+            terms = super().loss(batch)
+            self.steps = getattr(self, "steps", 0) + 1
+            return {"loss": terms["loss"] * (torch.nan if self.steps == 8 else 1.0)}
+
+    seed_everything(0)
+    bad = Bad({"image": nn.Linear(6, 5)}, 2, Concat([5]))
+    path = tmp_path / "run.safetensors"
+    with pytest.raises(FloatingPointError, match=r"step 7 of 20: the term 'loss' is nan"):  # one loss is tried before
+        fit(bad, data(), epochs=1, batch_size=SIZE, progress=False, checkpoint=path, checkpoint_every=10)
+    assert not path.exists()
+
+
+def test_a_run_goes_on_from_its_checkpoint(device, tmp_path):
+    path, whole, parts = tmp_path / "run.safetensors", model(), model()
+    options = {"batch_size": SIZE, "progress": False}
+    fit(whole, data(40), epochs=2, **options)
+    fit(parts, data(40), epochs=1, checkpoint=path, **options)
+    again = model()
+    fit(again, data(40), epochs=2, checkpoint=path, **options)
+    for p, q in zip(again.parameters(), whole.parameters(), strict=True):
+        torch.testing.assert_close(p.cpu(), q.cpu(), rtol=1e-5, atol=1e-7)

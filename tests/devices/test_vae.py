@@ -1,0 +1,329 @@
+"""Multimodal VAEs and the linear-Gaussian world on the pretend accelerator: the numbers of the CPU, and no waits."""
+
+from functools import partial
+
+import pretend_device as pretend
+import pytest
+import torch
+from torch import nn
+from torch.distributions import Independent, MultivariateNormal, Normal
+
+from mmtutor.lineargaussian import LinearGaussian
+from mmtutor.vae import (
+    JMVAE,
+    MMVAE,
+    MVAE,
+    MVTCAE,
+    TELBO,
+    Coordinated,
+    MMVAEPlus,
+    MoPoE,
+    average,
+    bernoulli,
+    categorical,
+    gaussian,
+    laplace,
+    mean_of,
+    mixture,
+    normal,
+    product,
+    product_of_posteriors,
+    wasserstein,
+)
+from mmtutor.vae.gaussian import choose, where
+
+LATENT, PRIVATE, SIZE = 2, 1, 6
+MODELS = {
+    "Coordinated": partial(Coordinated),
+    "Coordinated, crossing": partial(Coordinated, distance=wasserstein, cross_weight=0.3, combine=average),
+    "JMVAE": partial(JMVAE),
+    "TELBO": partial(TELBO),
+    "MVAE": partial(MVAE, drawn=2),
+    "MMVAE": partial(MMVAE, k=3),
+    "MMVAE, dreg": partial(MMVAE, k=3, objective="dreg"),
+    "MoPoE": partial(MoPoE),
+    "MoPoE, sets": partial(MoPoE, sets=["image", "sound", ("sound", "word"), "bits", "kind"], prior=True),
+    "MVTCAE": partial(MVTCAE),
+    "MMVAEPlus": partial(MMVAEPlus, k=2),
+}
+LIKELIHOODS = {
+    "image": gaussian(0.5),
+    "sound": laplace(0.5),
+    "bits": bernoulli(),
+    "word": categorical(one_hot=True),
+    "kind": categorical(),
+}
+every_model = pytest.mark.parametrize("name", MODELS)
+
+
+def count_copies(func, args, kwargs, run=pretend.run):
+    """Counts as waits, too, what CUDA waits for: a copy from the CPU that is not non_blocking, and an index on it."""
+    to = kwargs.get("device")
+    if func is torch.ops.aten._to_copy.default and to is not None and torch.device(to).type == "pretend":
+        here = not isinstance(args[0], pretend.PretendTensor)
+        pretend.SYNCS["blocking copy"] += here and not kwargs.get("non_blocking")
+    if str(func) in pretend.INDEXING and isinstance(args[0], pretend.PretendTensor):
+        indices = [i for i in args[1] if i is not None]
+        pretend.SYNCS["index on the CPU"] += any(not isinstance(i, pretend.PretendTensor) for i in indices)
+    return run(func, args, kwargs)
+
+
+def count_numbers(*args, make=torch.tensor, **kwargs):
+    """Counts as a wait a number that is made on the CPU and copied to the device."""
+    pretend.SYNCS["number copied"] += str(kwargs.get("device")).startswith("pretend")
+    return make(*args, **kwargs)
+
+
+@pytest.fixture(params=[True, False], ids=["float64", "no float64"])
+def device(request, monkeypatch):
+    """The accelerator; one without float64 too, as Apple's."""
+    monkeypatch.setattr(pretend, "FLOAT64", request.param)
+    monkeypatch.setattr(pretend, "run", count_copies)
+    monkeypatch.setattr(torch, "tensor", count_numbers)
+    pretend.SYNCS.clear()
+    with pretend.Mode():
+        yield pretend.DEVICE
+    pretend.SYNCS.clear()
+
+
+class Joint(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.net = nn.Linear(6 + 5 + 4 + 6 + 1, 2 * LATENT)
+
+    def forward(self, batch):
+        return self.net(torch.cat([batch[s].flatten(1).float() if s != "kind" else batch[s].float().unsqueeze(1)
+                                   for s in LIKELIHOODS], 1))  # fmt: skip
+
+
+def model_of(name):
+    torch.manual_seed(0)
+    made, private = MODELS[name], PRIVATE if name == "MMVAEPlus" else 0
+    out, d = 2 * (LATENT + private), LATENT + private
+    encoders = {
+        "image": nn.Linear(6, out),
+        "sound": nn.Linear(5, out),
+        "bits": nn.Linear(4, out),
+        "word": nn.Sequential(nn.Flatten(), nn.Linear(6, out)),
+        "kind": nn.Embedding(3, out),
+    }
+    decoders = {
+        "image": nn.Linear(d, 6),
+        "sound": nn.Linear(d, 5),
+        "bits": nn.Linear(d, 4),
+        "word": nn.Sequential(nn.Linear(d, 6), nn.Unflatten(1, (2, 3))),
+        "kind": nn.Linear(d, 3),
+    }
+    first = [Joint()] if name in ("JMVAE", "TELBO") else []
+    last = [PRIVATE] if private else []
+    return made(*first, encoders, decoders, LIKELIHOODS, LATENT, *last)
+
+
+def batch_of(masks):
+    """Six examples; with masks the first is complete, and each modality is missing somewhere."""
+    g = torch.Generator().manual_seed(1)
+    kind = torch.randint(3, (SIZE,), generator=g)
+    batch = {
+        "image": torch.rand(SIZE, 6, generator=g),
+        "sound": torch.rand(SIZE, 5, generator=g),
+        "bits": (torch.rand(SIZE, 4, generator=g) > 0.5).float(),
+        "word": torch.eye(3)[torch.randint(3, (SIZE, 2), generator=g)],
+        "kind": kind,
+    }
+    if masks:
+        there = torch.tensor([[1, 0, 0, 1, 1, 1], [1, 1, 1, 0, 0, 0], [1, 0, 1, 1, 0, 1], [1, 0, 0, 1, 0, 1],
+                              [1, 1, 0, 0, 1, 1]]).bool()  # fmt: skip
+        batch |= {f"{s}_present": there[i] for i, s in enumerate(list(batch))}
+    return batch
+
+
+def on(batch, device, masks):
+    """The batch on a device, with its masks or without them."""
+    return {k: v.to(device) if masks or not k.endswith("_present") else v for k, v in batch.items()}
+
+
+def all_answers(model, batch, complete):
+    """What every public method returns, for the same seed."""
+    z = torch.rand(SIZE, LATENT, generator=torch.Generator().manual_seed(2))
+    here = next(model.parameters()).device
+    torch.manual_seed(3)
+    model.zero_grad()
+    loss = model.loss(complete if isinstance(model, JMVAE) else batch)
+    loss["loss"].backward()
+    answers = {**loss, **{f"slope of {k}": p.grad for k, p in model.named_parameters() if p.grad is not None}}
+    for modalities, given in ((None, batch), ("image", complete), (["sound", "image"], complete)):
+        q = model.encode(given, modalities)
+        answers |= {f"{modalities}, mean": q.mean, f"{modalities}, density": q.log_prob(z.to(here))}
+        answers[f"{modalities}, sample"] = q.sample((2,))
+    _, experts, _ = model.experts(batch)
+    answers |= {"experts": experts.mean, "experts, σ": experts.stddev}
+    answers |= {f"decoded {k}": mean_of(p) for k, p in model.decode(z).items()}
+    if isinstance(model, MMVAEPlus):
+        w = {"image": torch.ones(SIZE, PRIVATE)}
+        answers |= {f"decoded {k}, w given": mean_of(p) for k, p in model.decode(z, "image", private=w).items()}
+        answers |= {f"w of {k}": q.mean for k, q in model.encode_private(batch).items()}
+    answers |= {f"generated {k}": v for k, v in model.generate(batch, n=2).items()}
+    answers |= {f"generated {k}, from nothing": v for k, v in model.generate(n=2).items()}
+    answers["log p"] = model.log_likelihood(batch, k=5, chunk=12)
+    return answers
+
+
+def equal(expected, got):
+    assert expected.keys() == got.keys()
+    for key, value in expected.items():
+        assert got[key].device == pretend.DEVICE, key
+        assert got[key].dtype == value.dtype, key
+        torch.testing.assert_close(got[key].detach().cpu(), value.detach(), rtol=1e-5, atol=1e-5, msg=key)
+
+
+@every_model
+def test_every_method_gives_the_cpus_answer_on_the_device_wherever_the_batch_is(device, name):
+    model, complete, masked = model_of(name), batch_of(False), batch_of(True)
+    expected = all_answers(model, masked, complete)
+    model.to(device)
+    for batch_on, masks_too in (("cpu", False), (device, False), (device, True)):
+        equal(expected, all_answers(model, *(on(batch, batch_on, masks_too) for batch in (masked, complete))))
+
+
+@every_model
+def test_a_loss_and_its_gradient_never_wait_for_the_device(device, name):
+    model = model_of(name).to(device)
+    for masks in (False, name != "JMVAE"):
+        batch = on(batch_of(masks), device, masks=False)
+        pretend.SYNCS.clear()
+        model.loss(batch)["loss"].backward()
+        assert not +pretend.SYNCS, pretend.SYNCS
+
+
+def test_masks_on_the_device_are_what_waits(device):
+    model, batch = model_of("MVAE").to(device), on(batch_of(True), device, masks=True)
+    pretend.SYNCS.clear()
+    model.loss(batch)["loss"].backward()
+    assert dict(+pretend.SYNCS) == {"copy to the CPU": len(LIKELIHOODS)}
+
+
+def test_a_function_that_combines_posteriors_gets_masks_on_their_device(device):
+    def first(q, present):
+        weight = (present & (present.cumsum(0) == 1)).unsqueeze(-1)
+        return normal((q.mean * weight).sum(0), (q.stddev * weight).sum(0))
+
+    model, batch = model_of("Coordinated"), batch_of(True)
+    model.combine = first
+    expected = model.encode(batch).mean
+    equal({"mean": expected}, {"mean": model.to(device).encode(batch).mean})
+
+
+def test_a_model_on_the_cpu_reads_a_batch_from_the_device(device):
+    model, batch = model_of("MoPoE"), batch_of(True)
+    torch.manual_seed(0)
+    expected = model.loss(batch)["loss"]
+    torch.manual_seed(0)
+    got = model.loss(on(batch, device, masks=True))["loss"]
+    assert got.device.type == "cpu"
+    assert got == expected
+
+
+@every_model
+def test_values_of_a_batch_on_the_cpu_are_checked_before_it_is_moved(device, name):
+    model, batch = model_of(name).to(device), batch_of(False)
+    batch["sound"][4, 2] = torch.nan
+    with pytest.raises(ValueError, match="'sound' holds NaN or infinite values, first in example 4"):
+        model.loss(batch)
+    nobody = {f"{s}_present": torch.arange(SIZE) != 3 for s in LIKELIHOODS}
+    batch = {**batch_of(False), **nobody}
+    for given in (batch, on(batch, device, masks=False), on(batch, device, masks=True)):
+        with pytest.raises(ValueError, match="every modality is missing in example 3"):
+            model.loss(given)
+
+
+@every_model
+def test_a_step_in_bfloat16_is_near_that_in_float32(name):
+    model, batch = model_of(name), batch_of(name != "JMVAE")
+    torch.manual_seed(4)
+    expected = model.loss(batch)
+    torch.manual_seed(4)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        terms = model.loss(batch)
+    terms["loss"].backward()
+    for key, value in terms.items():
+        assert value.dtype == torch.float32
+        torch.testing.assert_close(value, expected[key], rtol=5e-2, atol=5e-2, msg=key)
+    slopes = [p.grad for p in model.parameters() if p.grad is not None]
+    assert slopes
+    assert all(slope.isfinite().all() and slope.dtype == torch.float32 for slope in slopes)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert model.encode(batch).mean.dtype == torch.float32
+        for p in model.decode(torch.zeros(2, LATENT)).values():
+            assert mean_of(p).dtype == torch.float32
+
+
+def test_masks_on_the_cpu_meet_distributions_on_the_device(device):
+    g = torch.Generator().manual_seed(0)
+    mean, std = torch.randn(3, 5, LATENT, generator=g), torch.rand(3, 5, LATENT, generator=g) / 2 + 0.1
+    among = torch.rand(3, 5, generator=g) > 0.4
+    among[0] = True
+    for combine in (product, product_of_posteriors, average, mixture, choose):
+        for mask in (None, among):
+            torch.manual_seed(0)
+            expected = combine(normal(mean, std), mask)
+            pretend.SYNCS.clear()
+            torch.manual_seed(0)
+            got = combine(normal(mean.to(device, non_blocking=True), std.to(device, non_blocking=True)), mask)
+            assert not +pretend.SYNCS, combine
+            equal({"mean": expected.mean, "σ": expected.stddev}, {"mean": got.mean, "σ": got.stddev})
+    a, b = normal(mean[0], std[0]), normal(mean[1], std[1])
+    got = where(among[1], *(normal(q.mean.to(device), q.stddev.to(device)) for q in (a, b)))
+    equal({"mean": where(among[1], a, b).mean}, {"mean": got.mean})
+
+
+# ------------------------------------------------------------------------------------------ the linear-Gaussian world
+
+
+def world_answers(world, batch, q):
+    means = {
+        "posterior": world.posterior(batch).mean,
+        "left": world.posterior(batch, "left").mean,
+        "predicted": world.predict(batch, "right", "left").mean,
+        "mean field": world.mean_field(batch).mean,
+        "reverse student": world.reverse_student(batch, "left").mean,
+        "naive product": world.naive_product(batch).mean,
+    }
+    values = {"log p": world.log_prob(batch), "ELBO": world.elbo(batch, q), "gap": world.gap(batch, q)}
+    of_the_world = {"precision": world.precision(), "marginal": world.marginal().covariance_matrix}
+    numbers = [world.mean_field_floor(), world.missing_information("left"), world.naive_product_gap()]
+    return {**means, **values, **of_the_world, "numbers": torch.tensor(numbers, dtype=torch.float64)}
+
+
+def some_q(mean, device="cpu"):
+    mean, std = mean.to(device), torch.full_like(mean, 0.5).to(device)
+    cov = MultivariateNormal(mean, scale_tril=torch.diag_embed(std), validate_args=False)
+    base = Normal(mean, std, validate_args=False)
+    return base, Independent(base, 1, validate_args=False), cov
+
+
+def test_a_world_in_float64_on_the_cpu_answers_about_a_batch_on_the_device(device):
+    world = LinearGaussian.random({"left": 3, "right": 2}, latent=2, noise=0.7, seed=0)
+    batch = {modality: x.float() for modality, x in world.sample(5, seed=1)[1].items()}
+    mean = torch.zeros(5, 2) + 0.1
+    there = {modality: x.to(device) for modality, x in batch.items()}
+    for here, q in zip(some_q(mean), some_q(mean, device), strict=True):
+        expected, got = world_answers(world, batch, here), world_answers(world, there, q)
+        for key, value in expected.items():
+            assert got[key].device.type == "cpu", key
+            assert got[key].dtype == torch.float64, key
+            torch.testing.assert_close(got[key], value, rtol=1e-12, atol=1e-12, msg=key)
+    there["left"] = there["left"] * torch.nan
+    with pytest.raises(ValueError, match="'left' has NaN or infinite values"):
+        world.posterior(there)
+
+
+def test_a_world_in_float32_on_the_device_answers_there(device):
+    weights = LinearGaussian.random({"left": 3, "right": 2}, latent=2, noise=0.7, seed=0).weights
+    world = LinearGaussian({modality: w.float() for modality, w in weights.items()}, 0.7)
+    on_the_device = LinearGaussian({modality: w.float().to(device) for modality, w in weights.items()}, 0.7)
+    z, batch = world.sample(5, seed=1)
+    equal({"z": z, **batch}, {"z": on_the_device.sample(5, seed=1)[0], **on_the_device.sample(5, seed=1)[1]})
+    expected = world_answers(world, batch, some_q(torch.zeros(5, 2))[0])
+    got = world_answers(on_the_device, batch, some_q(torch.zeros(5, 2))[0])
+    torch.testing.assert_close(got.pop("numbers"), expected.pop("numbers"), rtol=1e-5, atol=1e-6)
+    equal(expected, got)
