@@ -75,9 +75,16 @@ def moved(batch: Mapping[str, Tensor], model: nn.Module, *, masks: bool = True) 
     """
     device = next((p.device for p in model.parameters()), None)
     move = [n for n, x in batch.items() if isinstance(x, Tensor) and (masks or not n.endswith("_present"))]
-    # Copied while the program goes on; to the CPU what is read may not be there yet, and on MPS it may be gone.
-    non_blocking = device is not None and device.type not in ("cpu", "mps")
-    return {n: x.to(device, non_blocking=non_blocking) if device and n in move else x for n, x in batch.items()}
+    return {n: on_device(x, device) if device and n in move else x for n, x in batch.items()}
+
+
+def on_device(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; the program goes on while it is copied to a GPU.
+
+    Not to the CPU, where it would go on with numbers that are not there yet, nor to Apple's GPU (MPS), where the copy
+    may be made after the memory of x is freed (PyTorch issue 189690).
+    """
+    return x.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
 
 def check_finite(who: str, name: str, x: Tensor, mask: Tensor | None = None) -> None:

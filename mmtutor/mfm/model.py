@@ -21,6 +21,7 @@ from .checks import (
     kind,
     moved,
     named,
+    on_device,
     whole,
 )
 from .kernels import mmd
@@ -162,7 +163,7 @@ def observed(batch: Batch) -> dict[str, Tensor]:
     zeroed = dict(batch)
     for name, x in batch.items():
         if f"{name}_present" in batch:
-            present = batch[f"{name}_present"].to(x.device, non_blocking=x.device.type not in ("cpu", "mps"))  # (B,)
+            present = on_device(batch[f"{name}_present"], x.device)  # (B,)
             mask = present.view(-1, *[1] * (x.ndim - 1))
             zeroed[name], zeroed[f"{name}_present"] = torch.where(mask, x, torch.zeros_like(x)), present
     return zeroed

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_names, check_present, moved, named, whole
-from .gaussian import from_network, log_prob, on_device, standard
+from .checks import check_batch, check_names, check_present, moved, named, on_device, whole
+from .gaussian import from_network, log_prob, standard
 from .likelihoods import Likelihood, mean_of
 
 Batch = Mapping[str, Tensor]

@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names, check_at_least_0
-from .gaussian import divergence, normal, on_device, product_of_posteriors, symmetric_kl
+from .checks import on_device
+from .gaussian import divergence, normal, product_of_posteriors, symmetric_kl
 from .likelihoods import Likelihood
 
 Distance = Callable[[Independent[Normal], Independent[Normal]], Tensor]

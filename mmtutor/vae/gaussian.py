@@ -14,6 +14,8 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
+from .checks import on_device
+
 
 class Gaussian(Independent[Normal]):
     """Independent normal numbers, in few passes: torch's own takes σ as the root of σ², and makes all of σ's size."""
@@ -224,18 +226,6 @@ def log_prob(q: Distribution, z: Tensor) -> Tensor:
     """The log-density of z, typed: torch's is not."""
     value: Tensor = q.log_prob(z)
     return value
-
-
-# ---- devices and number formats
-
-
-def on_device(x: Tensor, device: torch.device) -> Tensor:
-    """A tensor on the device; the program goes on while it is copied to a GPU.
-
-    Not to the CPU, where it would go on with numbers that are not there yet, nor to Apple's GPU (MPS), where the copy
-    may be made after the memory of x is freed (PyTorch issue 189690).
-    """
-    return x.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
 
 def full_precision(output: Tensor) -> Tensor:

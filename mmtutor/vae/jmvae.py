@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names, check_at_least_0, put, take
-from .gaussian import divergence, from_network, on_device, product_of_posteriors, where
+from .checks import on_device
+from .gaussian import divergence, from_network, product_of_posteriors, where
 from .likelihoods import Likelihood
 
 

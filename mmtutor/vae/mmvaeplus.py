@@ -9,8 +9,8 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal
 
 from .base import Batch, MultimodalVAE, Names, mean_where
-from .checks import moved, whole
-from .gaussian import from_network, log_prob, mixture, on_device, row, standard
+from .checks import moved, on_device, whole
+from .gaussian import from_network, log_prob, mixture, row, standard
 from .likelihoods import Likelihood, mean_of
 from .mmvae import iwae
 

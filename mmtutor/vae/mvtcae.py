@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names
-from .gaussian import divergence, on_device, product
+from .checks import on_device
+from .gaussian import divergence, product
 from .likelihoods import Likelihood
 
 
