@@ -40,7 +40,9 @@ class ImageDecoder(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Decode vectors, float (B, dim), on any device; the image is where the parameters are."""
-        image: Tensor = self.layers(x.to(next(self.parameters()).device))  # (B, channels, size, size)
+        device = next(self.parameters()).device
+        x = x.to(device, non_blocking=device.type not in ("cpu", "mps"))  # (B, dim)
+        image: Tensor = self.layers(x)  # (B, channels, size, size)
         return image
 
 

@@ -53,7 +53,8 @@ class LinearGaussian:
     in the batch, or of the world where there is no batch. ``()`` is the empty set: nothing is observed, the posterior
     is the prior, and the batch gives the number of examples alone. A batch and a q may be on any device and of any
     float dtype: they are moved to the device of the weights, then converted to their dtype, and there the answer is.
-    Gradients flow through all three. A world in float64 stays on the CPU where the device has no float64.
+    Gradients flow through all three. A world in float64 stays on the CPU where the device has no float64; `to` makes
+    one like it elsewhere. Values on a GPU are not looked at: the program would have to wait for it.
 
     Args:
         weights: Wᵢ of each modality, float (Dᵢ, d), all of one d, dtype and device.
@@ -85,7 +86,8 @@ class LinearGaussian:
         self.weights = dict(weights)
         self.noise = {modality: float(noise[modality]) for modality in weights}
         self.latent = W.shape[1]
-        self.prior = MultivariateNormal(W.new_zeros(self.latent), torch.eye(self.latent).to(W))
+        self.prior = _normal(W.new_zeros(self.latent), scale_tril=torch.eye(self.latent).to(W))
+        self._elsewhere: dict[tuple[torch.device, torch.dtype], LinearGaussian] = {}
 
     @classmethod
     def random(
@@ -111,6 +113,20 @@ class LinearGaussian:
         dice = torch.Generator().manual_seed(seed)
         drawn = {m: torch.randn(D, latent, generator=dice, dtype=torch.float64) for m, D in sizes.items()}
         return cls({modality: w / math.sqrt(latent) for modality, w in drawn.items()}, noise)
+
+    def to(self, like: Tensor) -> LinearGaussian:
+        """The same world on the device and in the dtype of a tensor, to be a part of a model that trains there.
+
+        Examples:
+            >>> world = LinearGaussian.random({"a": 3, "b": 4}, latent=2)
+            >>> world.to(torch.zeros(1, dtype=torch.float32)).weights["a"].dtype
+            torch.float32
+        """
+        place = like.device, like.dtype
+        if place not in self._elsewhere:
+            weights = {modality: W.to(like.device, like.dtype) for modality, W in self.weights.items()}
+            self._elsewhere[place] = LinearGaussian(weights, self.noise)
+        return self._elsewhere[place]
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Latent codes z (n, d) and a batch generated from them, (n, Dᵢ) of each modality; the same on every device."""
@@ -290,7 +306,7 @@ class LinearGaussian:
             if x.shape != (*size, D):
                 same = f" with B = {size[0]} as {there[0]!r} has" if modality != there[0] else ""
                 raise ValueError(f"LinearGaussian: {modality!r} must be (B, {D}){same}, got {tuple(x.shape)}")
-            if not x.isfinite().all():
+            if not _finite(x if x.device.type == "cpu" else batch[modality]):
                 raise ValueError(f"LinearGaussian: {modality!r} has NaN or infinite values")
         named = there if modalities is None else self._named(modalities)
         if absent := [modality for modality in named if modality not in batch]:
@@ -310,9 +326,19 @@ class LinearGaussian:
         scale = self._here(base.stddev).diag_embed() if isinstance(base, Normal) else self._here(base.scale_tril)
         if mean.shape != (size, self.latent):
             raise ValueError(f"LinearGaussian: q must have mean {(size, self.latent)}, got {tuple(mean.shape)}")
-        if not (mean.isfinite().all() and scale.isfinite().all()):
+        if not (_finite(mean) and _finite(scale)):
             raise ValueError("LinearGaussian: q has NaN or infinite values")
-        return MultivariateNormal(mean, scale_tril=scale)
+        return _normal(mean, scale_tril=scale)
+
+
+def _normal(mean: Tensor, **covariance: Tensor) -> MultivariateNormal:
+    """A normal distribution that torch does not check: it would wait for a GPU."""
+    return MultivariateNormal(mean, **covariance, validate_args=False)
+
+
+def _finite(x: Tensor) -> bool:
+    """Whether no value is NaN or infinite; of a tensor on a GPU nobody asks."""
+    return x.device.type != "cpu" or bool(x.isfinite().all())
 
 
 def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> None:
@@ -326,7 +352,7 @@ def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> N
             raise ValueError(f"{name} must be float (Dᵢ, d), got {w.dtype} {tuple(w.shape)}")
         if (got := (w.shape[1], w.dtype, w.device)) != (same := (W.shape[1], W.dtype, W.device)):
             raise ValueError(f"{name} must have d, dtype and device of {first!r}, {same}, got {got}")
-        if not w.isfinite().all():
+        if not _finite(w):
             raise ValueError(f"{name} has NaN or infinite values")
     if noise.keys() != weights.keys():
         raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {', '.join(noise)}")

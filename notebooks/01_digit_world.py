@@ -106,7 +106,7 @@ encoders = {
     "word": TextEncoder(27),
     "shape": TabularEncoder(16),
 }
-n, epochs = budget(quick=(4000, 6), full=(20000, 20))
+n, epochs, batch_size, lr = budget(quick=(4000, 6, 64, 2e-3), full=(20000, 20, 256, 4e-3))
 world_of = dict(street_difficulty=1.0, seed=0)
 train = digits(*encoders, split="train", n=n, **world_of)
 test = digits(*encoders, split="test", n=1000, **world_of)
@@ -115,7 +115,7 @@ test = digits(*encoders, split="test", n=1000, **world_of)
 models = {}
 for modality, encoder in encoders.items():
     models[modality] = LateFusion({modality: encoder}, classes=10, merge=Concat([64]))
-    fit(models[modality], train, epochs=epochs, lr=2e-3, schedule="one-cycle", clip_norm=1.0)
+    fit(models[modality], train, epochs=epochs, batch_size=batch_size, lr=lr, schedule="one-cycle", clip_norm=1.0)
 accuracy = {modality: correct(model, test).mean() for modality, model in models.items()}
 show(
     bars(accuracy, "Alone, some modalities tell much more than others", "accuracy on the test set", chance=0.1),

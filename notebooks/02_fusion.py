@@ -109,7 +109,7 @@ from mmtutor.encoders import AudioEncoder, ImageEncoder, SequenceEncoder, Tabula
 from mmtutor.fusion import CrossModalFusion, DecisionFusion, EarlyFusion, LateFusion, MeanRule, ProductRule
 from mmtutor.metrics import correct, paired_interval
 
-n, epochs = budget(quick=(4000, 6), full=(20000, 20))
+n, epochs, batch_size, lr = budget(quick=(4000, 6, 64, 2e-3), full=(20000, 20, 256, 4e-3))
 modalities = ("street", "spoken", "shape")
 train = digits(*modalities, split="train", n=n, street_difficulty=1.0)
 test = digits(*modalities, split="test", n=1000, street_difficulty=1.0)
@@ -131,7 +131,7 @@ def encoders(*names):
 
 
 def trained(model, data, epochs=epochs):
-    fit(model, data, epochs=epochs, lr=2e-3, schedule="one-cycle", clip_norm=1.0)
+    fit(model, data, epochs=epochs, batch_size=batch_size, lr=lr, schedule="one-cycle", clip_norm=1.0)
     return model
 
 

@@ -14,7 +14,7 @@ from mmtutor.metrics import attention_shift, bleu, caption_facts, mentions
 from mmtutor.plotting import attention, bars, captioned, moments, show
 from mmtutor.training import budget, claim, fit, seed_everything
 
-n, encoder_epochs, epochs = budget(quick=(5000, 4, 2), full=(24000, 6, 6))
+n, encoder_epochs, epochs, batch_size = budget(quick=(5000, 4, 2, 64), full=(24000, 6, 6, 256))
 never = [("red", 7), ("green", 2), ("blue", 5), ("purple", 9)]
 train, test = scenes("train", n=n, never=never), scenes("test", n=1000, never=never)
 
@@ -135,7 +135,7 @@ class ObjectClassifier(nn.Module):
         return self.encoder(batch["scene"])
 
     def loss(self, batch):
-        middle = self(batch)[:, [5, 6, 9, 10]].mean(1)  # the middle of 4 by 4 regions
+        middle = self(batch).unflatten(1, (4, 4))[:, 1:3, 1:3].mean((1, 2))  # of 4 by 4 regions
         digit = nn.functional.cross_entropy(self.digit(middle), batch["digit_label"])
         return {"loss": digit + nn.functional.cross_entropy(self.colour(middle), batch["colour_label"])}
 
@@ -143,7 +143,8 @@ class ObjectClassifier(nn.Module):
 # %% tags=["nbval-ignore-output"]
 seed_everything(0)
 classifier = ObjectClassifier()
-past = fit(classifier, train.crops(), test.crops(), epochs=encoder_epochs, lr=3e-3, schedule="one-cycle")
+settings = dict(epochs=encoder_epochs, batch_size=batch_size, lr=3e-3, schedule="one-cycle")
+past = fit(classifier, train.crops(), test.crops(), **settings)
 print(f"loss on crops of the test scenes {past.valid['loss'][-1]:.2f} nats")
 
 # %% [markdown]
@@ -166,7 +167,7 @@ pairs = Pairs({"regions": predict(classifier, train), "caption": train.tensors["
 def train_captioner(kind, epochs=epochs, lr=8e-3, **settings):
     seed_everything(0)
     model = kind(nn.Identity(), 66, Tokens(len(vocabulary)), image="regions", **settings)
-    fit(model, pairs, epochs=epochs, lr=lr, schedule="one-cycle", clip_norm=20.0)
+    fit(model, pairs, epochs=epochs, batch_size=batch_size, lr=lr, schedule="one-cycle", clip_norm=20.0)
     return model
 
 

@@ -13,7 +13,8 @@ from mmtutor.data import digits
 from mmtutor.plotting import bars, grid, history, show
 from mmtutor.training import budget, claim, fit, seed_everything
 
-n, epochs = budget(quick=(4000, 8), full=(20000, 20))
+n, epochs, batch_size, lr = budget(quick=(4000, 8, 64, 3e-3), full=(20000, 20, 256, 6e-3))
+recipe = dict(epochs=epochs, batch_size=batch_size, lr=lr, schedule="one-cycle")
 modalities = {"handwritten": (1, 28), "street": (3, 32)}  # channels and size
 train = digits(*modalities, split="train", n=n)
 test = digits(*modalities, split="test", n=1000)
@@ -149,7 +150,7 @@ models, past = {}, {}
 for name, settings in kinds.items():
     seed_everything(0)
     models[name] = factorised(*settings)
-    past[name] = fit(models[name], train, test, epochs=epochs, lr=3e-3, schedule="one-cycle")
+    past[name] = fit(models[name], train, test, **recipe)
     models[name].eval()
 falls = past["joint MMD"].train["prior"]
 show(
@@ -185,7 +186,7 @@ right = {}
 for name in ("both", *modalities):
     seed_everything(1)
     models[name] = fused(outputs=10) if name == "both" else UnimodalClassifier(name)
-    fit(models[name], train, epochs=epochs, lr=3e-3, schedule="one-cycle")
+    fit(models[name], train, **recipe)
     right[name] = correct(models[name].eval(), test)
 right |= {f"MFM ({name})": correct(models[name], test) for name in kinds}
 accuracy = {name: float(value.mean()) for name, value in right.items()}
@@ -221,7 +222,7 @@ def swap_rows(modality):
     rows = []
     for k in styles:
         mixed = {name: z[[k] * 10] for name, z in latents["KL"].items()} | {"label": mean_labels}
-        rows.append(torch.cat([batch[modality][[k]], models["KL"].generate(mixed)[modality]]))
+        rows.append(torch.cat([batch[modality][[k]], models["KL"].generate(mixed)[modality].cpu()]))
     return same_size(torch.cat(rows)).unflatten(0, (len(styles), 11))
 
 
@@ -254,7 +255,7 @@ for name in kinds:
     with torch.no_grad():
         swapped = models[name].generate(latents[name] | {"label": latents[name]["label"][donor]})
         for m in modalities:
-            predicted, style = models[m](swapped).argmax(1), image_style(swapped[m])
+            predicted, style = models[m](swapped).argmax(1).cpu(), image_style(swapped[m].cpu())
             for whose, of in (("label", donor), ("style", torch.arange(len(test)))):
                 same = (predicted == batch["label"][of])[differs]
                 digit_of[name, m, whose] = float(same.double().mean())
@@ -296,13 +297,13 @@ claim("with an MMD for each latent code, fewer handwritten digits follow the lab
 seed_everything(0)
 model = models["KL"]
 surrogate = Surrogate(model, "street", fused(["handwritten"]), 64)
-fit(surrogate, train, epochs=epochs, lr=3e-3, schedule="one-cycle")
+fit(surrogate, train, **recipe)
 with torch.no_grad():
     by_surrogate = surrogate.eval().generate(batch)
     from_zeros = model.generate(model.infer({**batch, "street": torch.zeros_like(batch["street"])}))
 
 # %% tags=["nbval-ignore-output"]
-rows = [batch["handwritten"], batch["street"], by_surrogate["street"], from_zeros["street"]]
+rows = [batch["handwritten"], batch["street"], by_surrogate["street"].cpu(), from_zeros["street"].cpu()]
 show(
     grid(
         torch.stack([same_size(images[:8]) for images in rows]),
@@ -316,7 +317,7 @@ show(
 
 # %% tags=["nbval-ignore-output"]
 recognised = {
-    name: (models["street"](output).argmax(1) == batch["label"]).double()
+    name: (models["street"](output).argmax(1).cpu() == batch["label"]).double()
     for name, output in (("surrogate", by_surrogate), ("zeros", from_zeros))
 }
 for name, value in recognised.items():

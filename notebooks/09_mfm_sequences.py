@@ -13,7 +13,7 @@ from mmtutor.data import information, monologues
 from mmtutor.plotting import bars, sentence_heatmap, show
 from mmtutor.training import budget, claim, fit, seed_everything
 
-n, epochs = budget(quick=(4000, 9), full=(16000, 20))
+n, epochs, batch_size, lr = budget(quick=(4000, 9, 64, 3e-3), full=(16000, 20, 256, 6e-3))
 features = {"language": 32, "acoustic": 12, "visual": 16}
 train, valid, test = monologues("train", n), monologues("valid", 1000), monologues("test", 2000)
 
@@ -108,7 +108,7 @@ claim("padding that is skipped does not", change["padding skipped"] < 1e-5, str(
 from mmtutor.metrics import correct
 from mmtutor.mfm import LSTMEncoder
 
-recipe = dict(epochs=epochs, lr=3e-3, schedule="one-cycle", clip_norm=1.0, patience=6)
+recipe = dict(epochs=epochs, batch_size=batch_size, lr=lr, schedule="one-cycle", clip_norm=1.0, patience=6)
 
 
 class AdditiveFusion(nn.Module):
@@ -166,8 +166,8 @@ surrogate = Surrogate(model, "language", encoder, encoder.size)
 fit(surrogate, train, valid, **recipe)
 batch = test[:]
 with torch.no_grad():
-    from_zeros = model.eval()(batch | {"language": torch.zeros_like(batch["language"])}).argmax(1)
-    by_surrogate = surrogate.eval()(batch).argmax(1)
+    from_zeros = model.eval()(batch | {"language": torch.zeros_like(batch["language"])}).argmax(1).cpu()
+    by_surrogate = surrogate.eval()(batch).argmax(1).cpu()
 predicted = {"zeros": from_zeros, "surrogate": by_surrogate}
 without = {name: float((label == batch["label"]).double().mean()) for name, label in predicted.items()}
 best = information(["acoustic", "visual"]).accuracy
@@ -187,7 +187,7 @@ with torch.no_grad():
 real = torch.arange(20) >= 20 - batch["length"].unsqueeze(1)
 for modality in features:
     x = batch[modality][real]
-    left = (outputs[modality][real] - x).square().mean() / (x - x.mean(0)).square().mean()
+    left = (outputs[modality].cpu()[real] - x).square().mean() / (x - x.mean(0)).square().mean()
     print(f"{modality:9} {left:.2f} of the variance is not reconstructed")
 
 # %% [markdown]
@@ -234,7 +234,7 @@ methods["size of the input"] = {m: first[m].norm(dim=2) for m in features}
 hits, chance = {}, {}
 for name, method in methods.items():
     for m, g in method.items():
-        event, there = test.events[m][:500], real[:500]
+        g, event, there = g.cpu(), test.events[m][:500], real[:500]
         largest = g.masked_fill(~there, -1).argmax(1)
         hits[name, m] = float(event[torch.arange(500), largest].double().mean())
         chance[m] = float((event.sum(1) / there.sum(1)).mean())

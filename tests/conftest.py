@@ -1,13 +1,62 @@
-"""The built site, made once for all tests that look at it."""
+"""What the tests share: the devices that `fit` trains on, and the built site, made once for all that look at it."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
+from unittest import mock
 
+import pretend_device as pretend  # here, since torch must know of the device before its first backward pass
 import pytest
+import torch
 from filelock import FileLock
 from sample_site import build, site_copy
+
+from mmtutor.training import loop
+
+FIT_DEVICES = ["cpu", "pretend", *(["cuda"] if torch.cuda.is_available() else [])]
+
+
+@pytest.fixture(params=FIT_DEVICES)
+def fit_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where `fit` trains: on the CPU, on the pretend accelerator, and on a CUDA GPU if there is one.
+
+    ``@pytest.mark.parametrize("fit_device", ["cpu"], indirect=True)`` keeps a test to the CPU.
+    """
+    if request.param == "cuda":
+        yield request.param
+        return
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "1")  # other processes that a test starts keep to the CPU, too
+    if request.param == "cpu":
+        yield request.param
+        return
+
+    real = loop.own_accelerator
+
+    @contextlib.contextmanager
+    def own_accelerator() -> Iterator[Any]:
+        with real() as found, mock.patch.object(type(found), "device", pretend.DEVICE):
+            yield found
+
+    monkeypatch.setattr(loop, "own_accelerator", own_accelerator)
+    with pretend.Mode():
+        yield request.param
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
+    """A test that calls `fit` says where it trains: else it would do so on the GPU of whoever has one."""
+    if not {"fit_device", "device"}.isdisjoint(getattr(item, "fixturenames", ())):  # the second one is tests/devices'
+        return (yield)
+
+    def refuse() -> None:
+        pytest.fail("a test that calls fit uses the fixture `fit_device` of tests/conftest.py")
+
+    with mock.patch("mmtutor.training.loop.own_accelerator", refuse):
+        return (yield)
 
 
 @pytest.fixture(scope="session")

@@ -1,9 +1,8 @@
 """A pretend accelerator, to see without a GPU whether code is right about devices.
 
 Its tensors say ``device='pretend:0'``, compute on the CPU, and refuse to meet CPU tensors just as CUDA tensors do (a
-CPU tensor without dimensions may meet them, and a CPU index may index them).
-``.numpy()`` is refused until ``.cpu()``. With
-``FLOAT64 = False`` it refuses float64 as Apple's MPS does.
+CPU tensor without dimensions may meet them, and a CPU index may index them). ``.numpy()`` is refused until ``.cpu()``.
+With ``FLOAT64 = False`` it refuses float64 as Apple's MPS does.
 
     import pretend_device as pretend
     with pretend.Mode():
@@ -12,9 +11,9 @@ CPU tensor without dimensions may meet them, and a CPU index may index them).
 Tried with torch 2.13 on the CPU. It rests on an experimental function of torch, so it belongs into tests only.
 ``SYNCS`` counts what makes a CUDA program wait for the device (``.item()``, ``bool(tensor)``, a boolean index,
 ``nonzero``, ``equal``, a copy to the CPU), by kind. ``UPLOADS`` counts copies of CPU memory to the device that are not
-``non_blocking``, by kind: CUDA waits there, too, also for ``torch.tensor(0.5, device=…)``, ``x.new_tensor([…])`` and
-``Normal(x, 0.5)``. What it cannot see: speed, memory, mixed precision by CUDA's rules, kernels that
-differ. On a real GPU (H200) exactly the cells failed that fail here.
+``non_blocking``, by kind: CUDA waits there, too, also for ``torch.tensor(0.5, device=…)``, ``x.new_tensor([…])``,
+``Normal(x, 0.5)`` and an index on the CPU. Mixed precision: ``pretend_autocast.py``. What it cannot see: speed, memory,
+kernels that differ. On a real GPU (H200) exactly the cells failed that fail here.
 """
 
 from collections import Counter
@@ -66,6 +65,9 @@ class PretendTensor(torch.Tensor):
     def __repr__(self):
         return f"Pretend({self.inner})"
 
+    def __format__(self, spec):  # torch has numbers for its own class alone
+        return format(self.item(), spec) if self.ndim == 0 else object.__format__(self, spec)
+
     def tolist(self):
         SYNCS["tolist"] += 1
         return self.inner.tolist()
@@ -88,6 +90,7 @@ class Mode(TorchDispatchMode):
 
 
 COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}
+JOINS = {"aten.stack.default", "aten.cat.default"}  # these take no number from the CPU either
 INDEXING = {"aten.index.Tensor", "aten.index_put.default", "aten.index_put_.default", "aten._index_put_impl_.default"}
 
 
@@ -104,9 +107,11 @@ def run(func, args, kwargs):
     tensors = [t for t in tree_flatten((args, kwargs))[0] if isinstance(t, torch.Tensor)]
     pretend = [t for t in tensors if isinstance(t, PretendTensor)]
     if pretend and func not in COPIES:
-        plain = [t for t in tensors if not isinstance(t, PretendTensor) and t.ndim > 0]
+        plain = [t for t in tensors if not isinstance(t, PretendTensor) and (t.ndim > 0 or name in JOINS)]
         if name in INDEXING and isinstance(args[0], PretendTensor):
             index = tree_flatten(args[1])[0]
+            if any(t is i for t in plain for i in index):
+                UPLOADS["index on the CPU"] += 1
             plain = [t for t in plain if not any(t is i for i in index)]
         if plain:
             raise RuntimeError(

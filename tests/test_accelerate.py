@@ -20,6 +20,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     base = tmp_path_factory.mktemp("launched")
     # An accelerate configuration of the user's own must not decide what is tested.
     env = os.environ | {"OMP_NUM_THREADS": "1", "ACCELERATE_USE_CPU": "1", "HF_HOME": str(base)}
+    env["CUDA_VISIBLE_DEVICES"] = ""  # both processes would share the one GPU
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -57,7 +58,7 @@ def test_there_were_two_processes(reports: dict[str, Any]) -> None:
     assert [reports[name]["world"] for name in ("one", "first", "second")] == [1, 2, 2]
 
 
-@pytest.mark.parametrize("name", ["uneven", "single", "unused"])
+@pytest.mark.parametrize("name", ["uneven", "single", "halves", "unused"])
 def test_two_processes_follow_the_curve_of_one(reports: dict[str, Any], name: str) -> None:
     """Float64, a last batch of 3 and of 1 (one process without examples), clipping and a schedule."""
     one, two = reports["one"][name], reports["first"][name]
@@ -66,7 +67,13 @@ def test_two_processes_follow_the_curve_of_one(reports: dict[str, Any], name: st
         assert list(numbers(two[part])) == pytest.approx(list(numbers(one[part])), abs=1e-12, rel=0)
 
 
-@pytest.mark.parametrize("name", ["uneven", "single", "unused", "noisy", "resumed"])
+def test_accumulated_batches_of_two_processes_are_one_large_batch(reports: dict[str, Any]) -> None:
+    for part in ("train", "valid", "weights"):
+        halves, whole = reports["first"]["halves"][part], reports["first"]["uneven"][part]
+        assert list(numbers(halves)) == pytest.approx(list(numbers(whole)), abs=1e-12, rel=0)
+
+
+@pytest.mark.parametrize("name", ["uneven", "single", "halves", "unused", "noisy", "resumed"])
 def test_both_processes_end_with_the_same_bits(reports: dict[str, Any], name: str) -> None:
     """Running means of batch normalisation too, and although the first weights differed."""
     assert reports["first"][name] == reports["second"][name]

@@ -25,7 +25,7 @@ def parts(tmp_path):
     return {s: photos(s, captions=listing, images=tmp_path, size=32) for s in ("train", "valid", "test")}
 
 
-def test_the_recipe_runs_and_is_not_repeated(parts, tmp_path):
+def test_the_recipe_runs_and_is_not_repeated(parts, tmp_path, fit_device):
     torch.manual_seed(0)
     resnet = TinyResNet()
     before = {name: p.clone() for name, p in resnet.named_parameters()}
@@ -33,7 +33,7 @@ def test_the_recipe_runs_and_is_not_repeated(parts, tmp_path):
     scores = train_and_test(parts, resnet, tmp_path / "out", **settings)
     assert list(scores) == ["BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4"]
     assert all(0 <= value <= 1 for value in scores.values())
-    moved = {name.split(".")[0] for name, p in resnet.named_parameters() if not p.equal(before[name])}
+    moved = {name.split(".")[0] for name, p in resnet.named_parameters() if not p.cpu().equal(before[name])}
     assert moved == {"layer2", "layer3", "layer4"}
     files = {"vocabulary.json", "frozen.safetensors", "fine-tuned.safetensors", "scores.json"}
     assert files <= {path.name for path in (tmp_path / "out").iterdir()}

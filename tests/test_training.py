@@ -2,12 +2,16 @@
 
 import copy
 import dataclasses
+import doctest
 import functools
+import importlib
 import itertools
 import json
 import math
+import os
 import pickle
 import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -30,6 +34,11 @@ from mmtutor.training import ClaimError, History, budget, claim, evaluate, fit, 
 from mmtutor.training.checkpoint import read_checkpoint, write_checkpoint
 
 SGD = torch.optim.SGD
+pytestmark = pytest.mark.usefixtures("fit_device")  # each test runs on each device, unless it says otherwise
+
+# Two runs end with the same bits: so it is on the CPU, whose kernels the pretend device has. A GPU promises less.
+same_bits = pytest.mark.parametrize("fit_device", ["cpu", "pretend"], indirect=True)
+on_the_cpu = pytest.mark.parametrize("fit_device", ["cpu"], indirect=True)
 
 
 class Mean(nn.Module):
@@ -75,7 +84,7 @@ class Noisy(nn.Module):
             if self.steps == self.stop_at:
                 raise KeyboardInterrupt
         logits = self.net(batch["x"]) + self.frozen(batch["x"])
-        noise = random.random() + float(np.random.rand()) + torch.rand(())  # noqa: NPY002
+        noise = random.random() + float(np.random.rand()) + torch.rand((), device=logits.device)  # noqa: NPY002
         loss = nn.functional.cross_entropy(logits, batch["label"])
         return {"loss": loss + noise * self.net[0].weight.square().mean(), "noise": noise}
 
@@ -91,7 +100,8 @@ def numbers(*values: float) -> MultimodalDataset:
 
 
 def state(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in model.state_dict().items()}
+    """A copy of the weights and buffers, on the CPU."""
+    return {name: value.cpu().clone() for name, value in model.state_dict().items()}
 
 
 def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
@@ -229,6 +239,7 @@ def test_the_global_generators_are_left_as_they_were() -> None:
     assert draw() == expected
 
 
+@same_bits
 def test_validation_and_callbacks_change_nothing() -> None:
     """Dropout, noise and running means: with and without them, the weights have the same bits."""
 
@@ -331,6 +342,25 @@ def test_any_map_style_dataset_is_shuffled_like_modalities() -> None:
     assert batches_seen(5, Plain()) == batches_seen(5)
 
 
+@pytest.mark.parametrize("options", [{}, {"clip_norm": 0.3}, {"schedule": "one-cycle"}, {"loader": True}], ids=str)
+def test_accumulated_batches_are_one_large_batch(options: dict[str, Any]) -> None:
+    """Steps of 24, 24 and 2 examples, in batches of 8; the same batches without accumulation are another run."""
+
+    def trained(batch_size: int, accumulate: int, loader: bool = False, **options: Any) -> dict[str, Any]:
+        seed_everything(0)
+        model = nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 2)).double()
+        model.loss = lambda batch: {"loss": nn.functional.cross_entropy(model(batch["x"].double()), batch["label"])}
+        data: Any = modalities(50)
+        if loader:
+            data = DataLoader(data, batch_size, shuffle=True, generator=torch.Generator())
+        history = fit(model, data, epochs=3, lr=0.05, batch_size=batch_size, accumulate=accumulate, **options)
+        return {"loss": torch.tensor(history.train["loss"], dtype=torch.float64), **state(model)}
+
+    one, several, other = trained(24, 1, **options), trained(8, 3, **options), trained(8, 1, **options)
+    torch.testing.assert_close(several, one, rtol=1e-9, atol=1e-12)
+    assert not torch.allclose(other["loss"], one["loss"], rtol=1e-4)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -389,6 +419,8 @@ def test_other_data_is_refused(data: Callable[[], Any], error: str) -> None:
         ({"lr": math.inf}, ValueError, "lr"),
         ({"lr": "fast"}, TypeError, "lr"),
         ({"batch_size": 0}, ValueError, "batch_size"),
+        ({"accumulate": 0}, ValueError, "accumulate"),
+        ({"accumulate": 2.0}, TypeError, "accumulate"),
         ({"batch_size": None}, TypeError, "batch_size"),
         ({"seed": -1}, ValueError, "seed"),
         ({"seed": 2**32}, ValueError, "seed"),
@@ -423,7 +455,7 @@ def with_loss(loss: Callable[[Any, dict[str, Tensor]], Any]) -> nn.Module:
 @pytest.mark.parametrize(
     ("loss", "error", "words"),
     [
-        (lambda m, b: m(b["x"]).mean(), TypeError, "dict of terms, got Tensor"),
+        (lambda m, b: m(b["x"]).mean(), TypeError, r"dict of terms, got (Pretend)?Tensor"),
         (lambda m, b: {"nll": m(b["x"]).mean()}, ValueError, "'loss'.*nll"),
         (lambda m, b: {"loss": m(b["x"])}, ValueError, r"'loss' must be one real number.*\(22, 4\)"),
         (lambda m, b: {"loss": m(b["x"]).mean(), "kl": 3.0}, TypeError, "'kl' must be a tensor, got float"),
@@ -463,8 +495,8 @@ def test_terms_must_stay_the_same() -> None:
         fit(model, numbers(1, 2, 3), epochs=1, batch_size=1)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
-    """Named are the term, the epoch and the step; weights and checkpoint are those before it."""
+def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, fit_device: str) -> None:
+    """Named are the term, the epoch and the step; the checkpoint is the one before it, and on the CPU the weights."""
 
     class Exploding(Noisy):
         def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -478,8 +510,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
         fit(model, modalities(), epochs=5, batch_size=8, checkpoint=path, checkpoint_every=1)
     tensors, record = read_checkpoint(path)
     assert (record["progress"]["epoch"], record["progress"]["step"]) == (1, 1)
-    trained = [name for name, _ in model.named_parameters()]
-    assert all(torch.equal(tensors[f"model/{name}"], model.get_parameter(name)) for name in trained)
+    if fit_device == "cpu":  # elsewhere the loss is read after the step, so that the step need not wait for it
+        trained = [name for name, _ in model.named_parameters()]
+        assert all(torch.equal(tensors[f"model/{name}"], model.get_parameter(name)) for name in trained)
 
 
 @pytest.mark.parametrize("every", [None, 1])
@@ -487,9 +520,9 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
     ("clip", "named"), [(None, "'weight w' is nan"), (1.0, "step 1 of 1: the term 'norm of the gradient' is nan")]
 )
 def test_a_gradient_that_is_not_finite_never_gets_into_a_checkpoint(
-    tmp_path: Path, every: int | None, clip: float | None, named: str
+    tmp_path: Path, fit_device: str, every: int | None, clip: float | None, named: str
 ) -> None:
-    """√(w²) at 0 is a finite loss whose gradient is 0/0. Where it is clipped it never gets into a weight either."""
+    """√(w²) at 0 is a finite loss whose gradient is 0/0. On the CPU a clipped one never gets into a weight either."""
 
     class Root(Mean):
         def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -499,7 +532,7 @@ def test_a_gradient_that_is_not_finite_never_gets_into_a_checkpoint(
     with pytest.raises(FloatingPointError, match=named):
         fit(model, numbers(1, 2), epochs=1, batch_size=2, clip_norm=clip, checkpoint=path, checkpoint_every=every)
     assert not path.exists()
-    assert bool(model.w.isfinite()) == (clip is not None)
+    assert bool(model.w.isfinite()) == (clip is not None and fit_device == "cpu")  # elsewhere it is read after the step
 
 
 def test_a_validation_loss_that_is_not_finite_is_named() -> None:
@@ -530,6 +563,7 @@ def train(model: Noisy, path: Path | None, **options: Any) -> History:
     )
 
 
+@same_bits
 @pytest.mark.parametrize(
     "options",
     [
@@ -541,13 +575,14 @@ def train(model: Noisy, path: Path | None, **options: Any) -> History:
             "optimizer": functools.partial(torch.optim.AdamW, amsgrad=True),
             "train": modalities().loader(8, shuffle=True),
         },
+        {"checkpoint_every": 1, "accumulate": 2, "clip_norm": 0.1},
     ],
-    ids=["each step", "one-cycle", "momentum", "stateless", "loader"],
+    ids=["each step", "one-cycle", "momentum", "stateless", "loader", "accumulated"],
 )
-def test_resuming_from_any_step_gives_the_same_bits(tmp_path: Path, options: dict[str, Any]) -> None:
+def test_resuming_from_any_step_gives_the_same_bits(tmp_path: Path, fit_device: str, options: dict[str, Any]) -> None:
     whole = Noisy()
     expected = train(whole, None if "checkpoint_every" not in options else tmp_path / "whole", **options)
-    for stop in range(1, EPOCHS * STEPS + 1):
+    for stop in range(1, EPOCHS * STEPS + 1, 1 if fit_device == "cpu" else 4):  # the pretend device takes its time
         path = tmp_path / f"{stop}.safetensors"
         model = Noisy()
         model.stop_at = 1 + stop  # the first pass is the trial before training
@@ -581,6 +616,7 @@ def test_a_dataset_that_draws_noise_is_resumed_exactly(tmp_path: Path) -> None:
     assert stopped.w.item() == whole.w.item()
 
 
+@same_bits
 def test_a_finished_run_is_loaded_and_more_epochs_continue_it(tmp_path: Path) -> None:
     path = tmp_path / "run"
     model, again, longer, whole = Noisy(), Noisy(), Noisy(), Noisy()
@@ -623,6 +659,7 @@ class Wider(Noisy):
     [
         (Noisy, {"epochs": 2}, "epochs 3, this call has 2"),
         (Noisy, {"batch_size": 7}, "batch_size"),
+        (Noisy, {"accumulate": 2}, "accumulate"),
         (Noisy, {"seed": 1}, "seed 0, this call has 1"),
         (Noisy, {"lr": 0.1}, "lr|optimizer"),
         (Noisy, {"schedule": "one-cycle"}, "schedule|optimizer"),
@@ -707,8 +744,6 @@ def test_a_write_that_fails_keeps_the_previous_file(tmp_path: Path, monkeypatch:
 
 
 def test_the_file_is_flushed_before_it_takes_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    import os
-
     calls: list[str] = []
     for name in ("fsync", "replace"):
         real = getattr(os, name)
@@ -748,10 +783,12 @@ def test_what_is_written_is_read(
     assert read == record
 
 
+@on_the_cpu  # with many processes
 def test_thirty_kills_at_random_moments(tmp_path: Path) -> None:
     script = Path(__file__).parent / "scripts" / "killed_fit.py"
     command = [sys.executable, str(script), str(tmp_path), "30", "0"]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    env = os.environ | {"CUDA_VISIBLE_DEVICES": ""}  # a process that has used CUDA cannot be forked and use it again
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=400)
     assert done.returncode == 0, done.stderr[-3000:]
     report = json.loads(done.stdout)
     assert report["kills"] >= 30
@@ -763,6 +800,18 @@ def test_thirty_kills_at_random_moments(tmp_path: Path) -> None:
 
 
 # --- the rest ----------------------------------------------------------------------------------------------
+
+
+def test_examples_that_train_hold_on_each_device() -> None:
+    """Those of all docstrings; pytest runs them where `accelerate` chooses."""
+    root = Path(__file__).resolve().parents[1]
+    files = [path for path in (root / "mmtutor").rglob("*.py") if re.search(r">>> .*\bfit\(", path.read_text())]
+    assert root / "mmtutor/training/loop.py" in files
+    for path in files:
+        module = importlib.import_module(".".join(path.relative_to(root).with_suffix("").parts))
+        found = doctest.testmod(module, optionflags=doctest.NORMALIZE_WHITESPACE | doctest.ELLIPSIS)
+        assert found.attempted > 0
+        assert found.failed == 0
 
 
 def test_history_is_plain_data() -> None:
@@ -833,6 +882,7 @@ def test_bad_seeds(seed: Any) -> None:
         seed_everything(seed)
 
 
+@on_the_cpu  # where torch is imported, it is all the same
 def test_importing_costs_no_accelerate() -> None:
     code = "import sys, mmtutor; assert 'torch' not in sys.modules; import mmtutor.training as t; "
     code += "assert 'accelerate' not in sys.modules"

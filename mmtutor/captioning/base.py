@@ -125,6 +125,10 @@ class Captioner(nn.Module, ABC):
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Named terms of the loss, ``"loss"`` and ``"words"`` among them, each the mean over captions, in nats."""
 
+    def check_batch(self, batch: Mapping[str, Tensor]) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
+        check_captions(self, batch)
+
 
 # ---- messages
 

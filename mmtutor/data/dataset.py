@@ -63,7 +63,7 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> dict[str, Tensor]:
         if isinstance(index, tuple):  # for a tensor, a tuple is one index along each of several axes
             index = list(index)
-        return {name: value[index] for name, value in self.tensors.items()}
+        return {name: take(value, index) for name, value in self.tensors.items()}
 
     def loader(self, batch_size: int, *, shuffle: bool = False, seed: int = 0) -> DataLoader[dict[str, Tensor]]:
         """Batches as dicts of tensors; the last one may be smaller.
@@ -81,3 +81,10 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
             RandomSampler(self, generator=torch.Generator().manual_seed(seed)) if shuffle else SequentialSampler(self)
         )
         return DataLoader(self, sampler=BatchSampler(order, batch_size, drop_last=False), batch_size=None)
+
+
+def take(x: Tensor, index: int | slice | Sequence[int] | Tensor) -> Tensor:
+    """The rows of x; indices are copied to its device while the program goes on."""
+    if isinstance(index, Tensor) and index.device != x.device:
+        index = index.to(x.device, non_blocking=x.device.type not in ("cpu", "mps"))
+    return x[index]

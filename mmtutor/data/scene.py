@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from .dataset import MultimodalDataset
+from .dataset import MultimodalDataset, take
 from .handwritten import handwritten
 from .items import Source, check_split, example_rng, rows_by_digit
 from .vocabulary import Vocabulary
@@ -154,7 +154,7 @@ class Pairs(MultimodalDataset):
         references = self.tensors["caption"].shape[1]
         own = ("caption", "about_label")  # of each reference
         return {
-            name: value[pair // references, pair % references] if name in own else value[pair // references]
+            name: take(value.flatten(0, 1), pair) if name in own else take(value, pair // references)
             for name, value in self.tensors.items()
         }
 

@@ -72,6 +72,11 @@ class Classifier(nn.Module, ABC):
             masks.append(batch.get(f"{m}_present", everywhere) if m in here else ~everywhere)
         return features, torch.stack(masks, 1)
 
+    def check_batch(self, batch: Mapping[str, Tensor]) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
+        here = check_batch(type(self).__name__, batch, self.encoders)
+        check_label(type(self).__name__, batch, self.classes, len(batch[here[0]]))
+
 
 class EarlyFusion(Classifier):
     """Early fusion: the modalities are concatenated as they come, and one learner reads them all.

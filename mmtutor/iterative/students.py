@@ -161,6 +161,10 @@ class Distillation(nn.Module):
         terms = {m: self.kl(target, q).mean() for m, q in students.items()}
         return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
+    def check_batch(self, batch: Batch) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
+        check_distillation(self.students.encoders, batch, self.teacher is None)
+
 
 # ---- messages
 

@@ -139,6 +139,18 @@ class IterativeVAE(nn.Module):
         with torch.no_grad():
             return torch.stack([total_elbo(self.elbo(lam, batch), lam) for lam in self.refinements(batch, steps)])
 
+    def check_batch(self, batch: Batch) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU.
+
+        These are the modalities of an `Elbo`. Another bound does not say which it reads: all but labels and masks.
+        """
+        known: Iterable[str] = ()
+        if isinstance(self.elbo, Elbo):
+            known = self.elbo.likelihoods
+        elif isinstance(batch, Mapping):
+            known = [k for k in batch if k not in NO_MODALITY and not k.endswith(("_present", "_label"))]
+        check_batch("IterativeVAE", batch, known)
+
 
 # ---- the same loss in less memory
 
@@ -220,16 +232,8 @@ def check_parts(parts: Mapping[str, object], over: str) -> None:
 
 
 def checked_batch(model: IterativeVAE, batch: Batch) -> Batch:
-    """The batch on the model's device, its modalities checked, with 0 in place of missing values.
-
-    These are the modalities of an `Elbo`. Another bound does not say which it reads; then all but labels and masks.
-    """
-    known: Iterable[str] = ()
-    if isinstance(model.elbo, Elbo):
-        known = model.elbo.likelihoods
-    elif isinstance(batch, Mapping):
-        known = [k for k in batch if k not in NO_MODALITY and not k.endswith(("_present", "_label"))]
-    check_batch("IterativeVAE", batch, known)
+    """The batch on the model's device, checked, with 0 in place of missing values."""
+    model.check_batch(batch)
     return without_missing(moved(batch, model))
 
 

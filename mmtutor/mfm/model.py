@@ -245,9 +245,9 @@ class MFM(nn.Module):
         check_costs(self.costs, self.weights, self.decoders)
         self.prior = check_weight("MFM", "the weight of 'prior'", prior)
         self.label_from = list(factors) if label is None else ["label"]
-        size = sum(factors[name].f for name in self.label_from)
+        size, self.classes = sum(factors[name].f for name in self.label_from), whole("MFM", "classes", classes)
         self.classifier = nn.Sequential(
-            nn.Linear(size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, whole("MFM", "classes", classes))
+            nn.Linear(size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, self.classes)
         )
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
@@ -328,14 +328,32 @@ class MFM(nn.Module):
         real = torch.arange(T, device=length.device) >= T - length.unsqueeze(1)  # (B, T)
         return real if present is None else real & present
 
+    def check_batch(self, batch: Batch) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
+        check_modalities("MFM", batch, self.decoders)
+        batch = observed(batch)
+        for part in self.parts.values():
+            check_for(part.encoder, batch)
+        size = len(next(iter(batch.values())))
+        if self.costs["label"] is cross_entropy:
+            check_label("MFM", batch, self.classes, size)
+        for name in self.decoders:
+            check_finite("MFM", name, batch[name])
+
 
 # ---- messages
 
 
+def check_for(encoder: object, batch: Batch) -> None:
+    """Let an encoder with a method ``check`` say what it cannot read."""
+    if check := getattr(encoder, "check", None):
+        check(batch)
+
+
 def check_input(reader: nn.Module, batch: Batch) -> None:
     """Let the encoder of a module check a batch that is about to leave the CPU; then it can no longer see values."""
-    if next(reader.parameters()).device.type != "cpu" and (check := getattr(reader.encoder, "check", None)):
-        check(batch)
+    if next(reader.parameters()).device.type != "cpu":
+        check_for(reader.encoder, batch)
 
 
 def check_encoding(factor: Factor, h: Tensor) -> None:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_batch, moved, whole
-from .model import MFM, Batch, check_input, check_modalities, observed
+from .model import MFM, Batch, check_for, check_input, check_modalities, observed
 
 
 class Surrogate(nn.Module):
@@ -94,6 +94,14 @@ class Surrogate(nn.Module):
         finally:
             for module, training in before:
                 module.training = training
+
+    def check_batch(self, batch: Batch) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
+        (model,) = self._model
+        check_modalities("MFM", batch)
+        for part in model.parts.values():
+            check_for(part.encoder, observed(batch))
+        check_rest(self, self.without_missing(batch))
 
 
 # ---- messages

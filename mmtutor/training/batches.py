@@ -5,10 +5,10 @@ from __future__ import annotations
 import copy
 import reprlib
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmtutor.data import MultimodalDataset
@@ -17,6 +17,7 @@ from mmtutor.training.seeds import ORDER, mix, private_rng
 Batch = dict[str, Tensor]
 Data = Dataset[Any] | DataLoader[Any]
 LARGE = 2**31  # bytes; a larger dataset in memory is moved to the device batch by batch
+CHUNK = 4096  # examples of a dataset in memory that are checked at a time
 
 
 class Examples:
@@ -37,7 +38,7 @@ class Examples:
         if len(self.dataset) == 0:
             raise ValueError(f"{name} has no examples")
         self.name, self.batch_size, self.seed, self.shuffle = name, batch_size, seed, shuffle
-        self.moved: tuple[torch.device, bool, MultimodalDataset] | None = None
+        self.moved: tuple[Border, MultimodalDataset] | None = None
         self.count = sum(map(len, self.plan(0)))
         if self.count == 0:
             raise ValueError(f"{name} makes no batches (does its DataLoader drop the only one?)")
@@ -62,14 +63,20 @@ class Examples:
             raise TypeError(f"{self.name}: its DataLoader must make batches, not single examples")
         return [list(batch) for batch in plan]
 
-    def batches(
-        self, plan: list[list[int]], epoch: int, device: torch.device, *, masks: bool = True
-    ) -> Iterator[Batch]:
-        """The batches of a plan, on the device; with ``masks=False`` masks stay on the CPU."""
+    def steps(self, epoch: int, accumulate: int) -> list[list[list[int]]]:
+        """The indices of each batch of each step."""
+        plan = self.plan(epoch)
+        return [plan[i : i + accumulate] for i in range(0, len(plan), accumulate)]
+
+    def batches(self, plan: list[list[int]], epoch: int, device: torch.device, model: nn.Module) -> Iterator[Batch]:
+        """The batches of a plan on the device of a model, which checks them before they leave the CPU."""
         loaded: Iterable[Any]
+        border = Border(model, device)
         if isinstance(self.dataset, MultimodalDataset):
-            dataset = self.on(device, masks)
-            loaded = (dataset[torch.tensor(index)] for index in plan)
+            if border.crossed(self.dataset.tensors) and sum(x.nbytes for x in self.dataset.tensors.values()) <= LARGE:
+                yield from (self.on(border)[torch.tensor(index)] for index in plan)
+                return
+            loaded = (self.dataset[torch.tensor(index)] for index in plan)
         else:
             # Its own generator, or starting to load would draw from the stream that the model draws from.
             generator = torch.Generator().manual_seed(mix(self.seed, ORDER, epoch))
@@ -82,23 +89,47 @@ class Examples:
         for batch in loaded:
             if not (isinstance(batch, Mapping) and all(isinstance(value, Tensor) for value in batch.values())):
                 raise TypeError(f"{self.name}: a batch must be a dict of tensors, got {reprlib.repr(batch)}")
-            yield to_device(batch, device, masks)
+            yield border.move(border.check(dict(batch)))
 
-    def on(self, device: torch.device, masks: bool) -> MultimodalDataset:
-        """The dataset in memory with its tensors on the device, moved once: batches are gathered there."""
-        data: MultimodalDataset = self.dataset
-        if device.type == "cpu" or sum(x.nbytes for x in data.tensors.values()) > LARGE:
-            return data
-        if self.moved is None or self.moved[:2] != (device, masks):
+    def on(self, border: Border) -> MultimodalDataset:
+        """The dataset in memory with its tensors on the device, checked and moved once: batches are gathered there."""
+        if self.moved is None or self.moved[0] != border:
+            data: MultimodalDataset = self.dataset
+            for start in range(0, len(data), CHUNK):
+                try:
+                    border.check(data[torch.arange(start, min(start + CHUNK, len(data)))])
+                except (TypeError, ValueError) as error:
+                    raise type(error)(f"{self.name}, counted from example {start}: {error}") from error
             data = copy.copy(data)
-            data.tensors = to_device(data.tensors, device, masks)
-            self.moved = (device, masks, data)
-        return self.moved[2]
+            data.tensors = border.move(data.tensors)
+            self.moved = (border, data)
+        return self.moved[1]
 
 
-def to_device(batch: Mapping[str, Tensor], device: torch.device, masks: bool = True) -> Batch:
-    """The batch on the device; its masks only if they are to move."""
-    stay = [name for name in batch if name.endswith("_present") and not masks]
-    # Copied while the program goes on; to the CPU what is read may not be there yet, and on MPS it may be gone.
-    non_blocking = device.type not in ("cpu", "mps")
-    return {name: x if name in stay else x.to(device, non_blocking=non_blocking) for name, x in batch.items()}
+class Border(NamedTuple):
+    """Between the data and a model on a device.
+
+    A model may have a method ``check_batch``, which refuses what its loss cannot take. Once values are on a GPU nobody
+    looks at them: to read them back, a program must wait for it. On the CPU the loss itself checks each batch. A model
+    with ``masks_on_cpu = True`` wants masks on the CPU, where it chooses rows by them.
+    """
+
+    model: nn.Module
+    device: torch.device
+
+    def crossed(self, batch: Mapping[str, Tensor]) -> bool:
+        """Whether values leave the CPU."""
+        return self.device.type != "cpu" and any(x.device.type == "cpu" for x in batch.values())
+
+    def check(self, batch: Batch) -> Batch:
+        """The batch, checked if it leaves the CPU."""
+        if self.crossed(batch) and (check := getattr(self.model, "check_batch", None)):
+            check(batch)
+        return batch
+
+    def move(self, batch: Mapping[str, Tensor]) -> Batch:
+        """The batch on the device."""
+        stay = [name for name in batch if name.endswith("_present") and getattr(self.model, "masks_on_cpu", False)]
+        # Copied while the program goes on; to the CPU what is read may not be there yet, and on MPS it may be gone.
+        non_blocking = self.device.type not in ("cpu", "mps")
+        return {n: x if n in stay else x.to(self.device, non_blocking=non_blocking) for n, x in batch.items()}

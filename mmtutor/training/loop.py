@@ -6,6 +6,8 @@ import math
 import os
 import time
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -20,7 +22,6 @@ from mmtutor.training.loss import (
     check_finite,
     check_model,
     check_weights,
-    masks_move,
     mean_terms,
     modes_restored,
     try_loss,
@@ -53,6 +54,7 @@ def fit(
     epochs: int,
     lr: float = 1e-3,
     batch_size: int = 64,
+    accumulate: int = 1,
     seed: int = 0,
     optimizer: Callable[..., torch.optim.Optimizer] = torch.optim.Adam,
     schedule: Schedule = "constant",
@@ -87,7 +89,9 @@ def fit(
         valid: the same, in its own order; the mean terms are measured after every epoch.
         epochs: passes over the training examples, at least 1.
         lr: learning rate; the highest one when the schedule is ``"one-cycle"``.
-        batch_size: examples per step, over all processes together; the last batch may be smaller.
+        batch_size: examples per batch, over all processes together; the last batch may be smaller.
+        accumulate: batches per step, whose gradients are added up. For a loss that is a mean over examples, a step is
+            that of one batch ``accumulate`` times as large, up to rounding, in the memory of a small one.
         seed: of the order of the examples and of all noise, 0 to 2³² - 1.
         optimizer: called as ``optimizer(parameters, lr=lr)``; use `functools.partial` for other settings.
         schedule: ``"constant"``, or ``"one-cycle"`` (warm-up and decay, Smith & Topin, arXiv:1708.07120).
@@ -129,7 +133,7 @@ def fit(
         2.000 0.667
     """
     check_model(model)
-    for name, number in (("epochs", epochs), ("batch_size", batch_size)):
+    for name, number in (("epochs", epochs), ("batch_size", batch_size), ("accumulate", accumulate)):
         _check_count(name, number)
     for name, optional in (("patience", patience), ("checkpoint_every", checkpoint_every)):
         if optional is not None:
@@ -156,7 +160,7 @@ def fit(
     with own_accelerator() as accelerator, modes_restored(model), private_rng(seed):
         share = Share(accelerator)
         noise = mix(seed, NOISE, share.rank)
-        steps = len(examples.plan(0))
+        steps = len(examples.steps(0, accumulate))
         model.to(accelerator.device)
         _check_choice("monitor", monitor, try_loss(model, examples, held_out, share))
         weights = [p for p in model.parameters() if p.requires_grad]
@@ -169,6 +173,7 @@ def fit(
             "examples": [examples.count, held_out.count if held_out else None],
             "epochs": epochs,
             "batch_size": batch_size,
+            "accumulate": accumulate,
             "steps": steps,
             "seed": seed,
             "lr": lr,
@@ -196,7 +201,6 @@ def fit(
         step = stepper.step if accelerator.scaler is None else prepared.step
 
         readings = Readings(share, 1 if accelerator.device.type == "cpu" else EVERY)
-        masks = masks_move(model)
 
         def read() -> None:
             for where, size, means in readings.read():
@@ -219,21 +223,26 @@ def fit(
             while now.epoch < epochs and not now.out_of(patience):
                 where = f"fit: epoch {now.epoch + 1} of {epochs}"
                 started = time.perf_counter() - now.elapsed
-                plan = examples.plan(now.epoch)
+                plan = examples.steps(now.epoch, accumulate)
                 if len(plan) != steps:
-                    raise ValueError(f"{where} has {len(plan)} batches, the first one had {steps}")
+                    raise ValueError(f"{where} has {len(plan)} steps, the first one had {steps}")
                 model.train()
                 left = plan[now.step :]
-                for size, weight, batch in share.batches(examples, left, now.epoch, accelerator.device, masks=masks):
+                loaded = share.batches(examples, [*chain(*left)], now.epoch, accelerator.device, model)
+                for batches in left:
                     stepper.zero_grad()
-                    terms: dict[str, Tensor] = wrapped(batch)
-                    # Averaged over the processes, this is the gradient of the mean over the batch's examples.
-                    accelerator.backward(terms["loss"] * (weight * share.count))
-                    if clip_norm is not None:
-                        norm = accelerator.clip_grad_norm_(weights, clip_norm)
-                        if accelerator.scaler is None:  # which leaves out such a step
-                            terms = {**terms, NORM: norm.to(terms["loss"].dtype)}
-                    readings.add(terms, f"{where}, step {now.step + 1} of {steps}", size, weight)
+                    whole = sum(map(len, batches))
+                    for k, (size, weight, batch) in enumerate(islice(loaded, len(batches)), 1):
+                        # Processes wait for each other's gradients once a step.
+                        with nullcontext() if k == len(batches) else accelerator.no_sync(wrapped):
+                            terms: dict[str, Tensor] = wrapped(batch)
+                            # Averaged over the processes, this is the gradient of the mean over the step's examples.
+                            accelerator.backward(terms["loss"] * (weight * share.count * (size / whole)))
+                        if k == len(batches) and clip_norm is not None:
+                            norm = accelerator.clip_grad_norm_(weights, clip_norm)
+                            if accelerator.scaler is None:  # which leaves out such a step
+                                terms = {**terms, NORM: norm.to(terms["loss"].dtype)}
+                        readings.add(terms, f"{where}, step {now.step + 1} of {steps}", size, weight)
                     if readings.due:
                         read()
                     step()
@@ -255,7 +264,8 @@ def fit(
                         measured = mean_terms(model, held_out, share, mix(seed, VALID, share.rank))
                     check_finite(measured, f"{where}, validation", path)
                 now.elapsed = time.perf_counter() - started
-                if now.finish(measured, sum(map(len, plan)), monitor) and patience is not None:
+                better = now.finish(measured, sum(map(len, chain(*plan))), monitor)
+                if better and patience is not None:
                     run.best = {name: value.detach().clone() for name, value in model.state_dict().items()}
                 for callback in callbacks:
                     with private_rng(mix(seed, CALLBACK, share.rank, now.epoch)):

@@ -27,11 +27,6 @@ def check_model(model: object, *, trains: bool = True) -> None:
         raise ValueError(f"{type(model).__name__} has no parameter to train (requires_grad=True)")
 
 
-def masks_move(model: nn.Module) -> bool:
-    """Whether a batch's masks go to the device: not to a model that has ``masks_on_cpu = True``."""
-    return not getattr(model, "masks_on_cpu", False)
-
-
 class Loss(nn.Module):
     """A model whose ``forward`` is its ``loss``."""
 
@@ -72,7 +67,7 @@ def mean_terms(model: nn.Module, examples: Examples, share: Share, seed: int) ->
     # Not inference_mode: a model may take gradients inside its loss, as iterative inference does.
     with modes_restored(model), private_rng(seed), torch.no_grad():
         model.eval()
-        for size, weight, batch in share.batches(examples, examples.plan(0), 0, device, masks=masks_move(model)):
+        for size, weight, batch in share.batches(examples, examples.plan(0), 0, device, model):
             readings.add(terms_of(model, batch), "", size, weight)
     for reading in readings.read():
         add_means(sums, reading.means, reading.size)
@@ -94,7 +89,7 @@ def try_loss(model: nn.Module, examples: Examples, held_out: Examples | None, sh
     for data, training in ((examples, True), (held_out, False)):
         if data is None:
             continue
-        _, _, batch = next(share.batches(data, data.plan(0)[:1], 0, device, masks=masks_move(model)))
+        _, _, batch = next(share.batches(data, data.plan(0)[:1], 0, device, model))
         with private_rng(0), torch.set_grad_enabled(training):
             model.train(training)
             try:

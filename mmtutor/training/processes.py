@@ -32,7 +32,7 @@ def own_accelerator() -> Iterator[Any]:
         if kind != "NO" and not kind.startswith("MULTI_"):
             raise ValueError(f"fit: accelerate is configured for {kind}; fit knows one process or data parallelism")
         if accelerator.gradient_accumulation_steps != 1:
-            raise ValueError("fit: accelerate is configured to accumulate gradients; use a larger batch_size")
+            raise ValueError("fit: accelerate is configured to accumulate gradients; use accumulate=... instead")
         yield accelerator
     finally:
         for cls, state in shared:
@@ -50,7 +50,7 @@ class Share:
         self.main = self.rank == 0
 
     def batches(
-        self, examples: Examples, plan: list[list[int]], epoch: int, device: torch.device, *, masks: bool = True
+        self, examples: Examples, plan: list[list[int]], epoch: int, device: torch.device, model: nn.Module
     ) -> Iterator[tuple[int, float, Batch]]:
         """Size of the whole batch, the part of it that is ours (0 to 1), and our part."""
         parts, weights = [], []
@@ -62,7 +62,7 @@ class Share:
             # Fewer examples than processes: take one along with weight 0, since all must step together.
             weights.append(len(mine) / len(index) if self.rank < len(index) else 0.0)
             parts.append(mine or index[-1:])
-        loaded = examples.batches(parts, epoch, device, masks=masks)
+        loaded = examples.batches(parts, epoch, device, model)
         for index, weight, batch in zip(plan, weights, loaded, strict=True):
             yield len(index), weight, batch
 

@@ -39,7 +39,8 @@ class Readings:
 
     def add(self, terms: Mapping[str, Tensor], where: str, size: int, weight: float) -> None:
         """Keep the terms of a step, scalars on the device, each a mean over ``weight`` of a batch of that size."""
-        values = torch.stack([value.detach() for value in terms.values()])  # (n,)
+        device = next(iter(terms.values())).device
+        values = torch.stack([value.detach().to(device) for value in terms.values()])  # (n,)
         self.waiting.append((where, size, weight, tuple(terms), values))
 
     @property

@@ -121,9 +121,9 @@ class Run:
         saved, ours = record["settings"], _jsonable(self.settings)
         for name, value in ours.items():
             longer = name == "epochs" and ours["schedule"] == "constant" and saved[name] <= value
-            if saved[name] != value and not longer:
+            if saved.get(name) != value and not longer:
                 raise ValueError(
-                    f"fit: the checkpoint {path} was made with {name} {reprlib.repr(saved[name])}, "
+                    f"fit: the checkpoint {path} was made with {name} {reprlib.repr(saved.get(name))}, "
                     f"this call has {reprlib.repr(value)}; give the same settings or another path, or "
                     "start anew with resume='never'"
                 )

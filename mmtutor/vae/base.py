@@ -210,6 +210,10 @@ class MultimodalVAE(nn.Module, ABC):
 
     # ---- messages
 
+    def check_batch(self, batch: Batch) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
+        self._check_batch(batch)
+
     def _named(self, modalities: Names) -> list[str]:
         """The named modalities in the order of the encoders, or all."""
         return named(type(self).__name__, modalities, self.encoders)

@@ -261,7 +261,7 @@ class Brightness(nn.Module):
         return {"loss": (batch["photo"].mean((1, 2, 3)) - self.level).square().mean()}
 
 
-def test_fit_takes_photos(captions, images):
+def test_fit_takes_photos(captions, images, fit_device):
     train, valid = (
         photos(split, captions=captions, images=images, size=8).tokenised(Vocabulary(["dog"]), 6)
         for split in ("train", "valid")

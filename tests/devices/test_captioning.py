@@ -103,10 +103,11 @@ def test_the_loss_and_its_gradient_are_those_of_the_cpu(name, on_device, device)
     wanted["loss"].backward()
     batch = moved(batch, device) if on_device else batch
     pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
     torch.manual_seed(2)
     terms = there.loss(batch)
     terms["loss"].backward()
-    assert pretend.SYNCS.total() == 0
+    assert not pretend.SYNCS + pretend.UPLOADS
     assert terms.keys() == wanted.keys()
     for term, value in wanted.items():
         same(terms[term], value, device)
@@ -170,16 +171,9 @@ def test_captions_are_checked_before_they_are_moved(device):
 
 
 @every_model
-def test_a_step_in_bfloat16(name):
+def test_captions_in_bfloat16(name):
     model, batch = make(name), examples(name)
-    torch.manual_seed(2)
-    wanted = model.loss(batch)["loss"].item()
-    torch.manual_seed(2)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        loss = model.loss(batch)["loss"]
-        loss.backward()
-        assert loss.item() == pytest.approx(wanted, rel=5e-2)
-        assert all(p.grad.isfinite().all() for p in model.parameters())
         for decode in DECODERS.values():
             found = decode(model, batch, 5)
             assert found.score.dtype == torch.float32
@@ -261,9 +255,10 @@ def test_an_encoder_takes_what_is_on_any_device(name, on_device, device):
     wanted.square().sum().backward()
     x = x.to(device) if on_device else x
     pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
     found = there(x)
     found.square().sum().backward()
-    assert pretend.SYNCS.total() == 0
+    assert not pretend.SYNCS + pretend.UPLOADS
     same(found, wanted, device)
     for p, expected in zip(there.parameters(), part.parameters(), strict=True):
         if expected.grad is not None:

@@ -21,6 +21,7 @@ def device(request, monkeypatch):
     """The accelerator, chosen by `fit`; one without float64 too, as Apple's."""
     monkeypatch.setattr(pretend, "FLOAT64", request.param)
     pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
     real = loop.own_accelerator
 
     @contextlib.contextmanager
@@ -82,16 +83,58 @@ def test_fit_ends_where_it_ends_on_the_cpu(kind, device, monkeypatch):
         assert evaluate(ours, data(50))["loss"] == pytest.approx(found.valid["loss"][-1], rel=1e-5)
 
 
+def spoilt(name, value, at):
+    """Data with one bad value, and what is said about it."""
+    examples = data(70)
+    examples.tensors[name][at] = value
+    return examples
+
+
+BAD = {
+    "NaN": ("image", torch.nan, 66, "'image' holds NaN or infinite values, first in example"),
+    "label": ("label", 5, 66, "needs labels from 0 to 1, got 5 in example"),
+}
+
+
+@pytest.mark.parametrize("kind", ["tensors", "large tensors", "loader"])
+@pytest.mark.parametrize("name", BAD)
+def test_bad_values_are_named_before_they_are_on_the_device(name, kind, device, monkeypatch):
+    *bad, says = BAD[name]
+    if kind == "large tensors":
+        monkeypatch.setattr("mmtutor.training.batches.LARGE", 10)
+    monkeypatch.setattr("mmtutor.training.batches.CHUNK", 40)
+    examples = DataLoader(Plain(spoilt(*bad)), 10) if kind == "loader" else spoilt(*bad)
+    before = {n: p.clone() for n, p in model().state_dict().items()}
+    ours = model()
+    with pytest.raises(ValueError, match=says) as error:
+        fit(ours, examples, epochs=1, batch_size=10, progress=False)
+    if kind == "tensors":  # all of them are looked at before the first step
+        assert "train, counted from example 40: LateFusion: " in str(error.value)
+        assert "in example 26" in str(error.value)
+        assert all(torch.equal(p.cpu(), before[n]) for n, p in ours.state_dict().items())
+    with pretend.Mode(), pytest.raises(ValueError, match=says):
+        evaluate(ours, examples)
+
+
+@pytest.mark.parametrize("device", [True], indirect=True)
+def test_a_data_set_is_looked_at_once(device, monkeypatch):
+    seen = []
+    monkeypatch.setattr(LateFusion, "check_batch", lambda model, batch: seen.append(len(batch["label"])))
+    fit(model(), data(), data(50), epochs=3, batch_size=SIZE, progress=False)
+    assert seen == [STEPS * SIZE, 50]
+
+
 def waits(steps, **options):
     pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
     fit(model(), data(steps * SIZE), **{**OPTIONS, "epochs": 1}, **options)
-    return sum(pretend.SYNCS.values())
+    return (pretend.SYNCS + pretend.UPLOADS).total()
 
 
 @pytest.mark.parametrize("device", [True], indirect=True)
 def test_at_most_one_step_in_twenty_waits(device):
     more, few = waits(160), waits(60)
-    assert more - few <= 100 / 20, pretend.SYNCS
+    assert more - few <= 100 / 20, pretend.SYNCS + pretend.UPLOADS
     assert more > few  # it does read what it measured
 
 
@@ -100,8 +143,9 @@ def test_validation_waits_once(device):
     counts = []
     for n in (4, 100):
         pretend.SYNCS.clear()
+        pretend.UPLOADS.clear()
         fit(model(), data(8), data(n), epochs=1, batch_size=SIZE, progress=False)
-        counts.append(sum(pretend.SYNCS.values()))
+        counts.append((pretend.SYNCS + pretend.UPLOADS).total())
     assert counts[0] == counts[1]
 
 

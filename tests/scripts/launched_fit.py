@@ -60,7 +60,7 @@ def main() -> None:
     report = {"world": int(os.environ.get("WORLD_SIZE", "1"))}
 
     def run(name: str, n: int, model: nn.Module, **settings: object) -> nn.Module:
-        history = fit(model, examples(n, 0), examples(21, 1), batch_size=16, lr=0.03, **settings)
+        history = fit(model, examples(n, 0), examples(21, 1), **{"batch_size": 16, "lr": 0.03, **settings})
         report[name] = {
             "train": history.train,
             "valid": history.valid,
@@ -72,6 +72,9 @@ def main() -> None:
     for name, n in (("uneven", 35), ("single", 33)):
         seed_everything(0)
         run(name, n, late_fusion(), epochs=4, clip_norm=0.5, schedule="one-cycle", patience=3)
+    seed_everything(0)
+    halves = {"batch_size": 8, "accumulate": 2}
+    run("halves", 35, late_fusion(), epochs=4, clip_norm=0.5, schedule="one-cycle", patience=3, **halves)
     seed_everything(0)
     run("unused", 35, TwoModalities(unused=True), epochs=3)
     # Each process starts from other weights and draws other noise: they must still end with one model.
