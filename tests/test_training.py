@@ -239,6 +239,26 @@ def test_the_global_generators_are_left_as_they_were() -> None:
     assert draw() == expected
 
 
+@on_the_cpu
+def test_the_loss_can_be_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By accelerate's setting, as the page on devices says; here traced and differentiated, but not made faster."""
+    seed_everything(0)
+    first = nn.Sequential(nn.Linear(4, 7), nn.Tanh(), nn.Linear(7, 2))
+    first.loss = lambda batch: {"loss": nn.functional.cross_entropy(first(batch["x"]), batch["label"])}
+    before, frames = state(first), []
+    plain = fit(first, modalities(), epochs=2, batch_size=8)
+    after = state(first)
+    first.load_state_dict(before)
+    monkeypatch.setenv("ACCELERATE_DYNAMO_BACKEND", "aot_eager")
+    monkeypatch.setattr(
+        torch, "compile", lambda model, compile=torch.compile, **o: frames.append(1) or compile(model, **o)
+    )
+    compiled = fit(first, modalities(), epochs=2, batch_size=8)
+    assert frames
+    assert compiled.train["loss"] == pytest.approx(plain.train["loss"], rel=1e-5)
+    torch.testing.assert_close(state(first), after, rtol=1e-4, atol=1e-6)
+
+
 @same_bits
 def test_validation_and_callbacks_change_nothing() -> None:
     """Dropout, noise and running means: with and without them, the weights have the same bits."""
