@@ -201,6 +201,7 @@ def test_fit_trains_in_bfloat16_where_accelerate_is_told_to(place, device, monke
     if place == "CPU":
         monkeypatch.setattr(pretend, "DEVICE", torch.device("cpu"))
     else:
+        monkeypatch.delenv("ACCELERATE_USE_CPU", raising=False)
         monkeypatch.setenv("ACCELERATE_TORCH_DEVICE", "pretend:0")
     found = {}
     for asked in ("no", "bf16"):

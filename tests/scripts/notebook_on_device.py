@@ -22,11 +22,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-os.environ.update(MMTUTOR_BUDGET="quick", MPLBACKEND="agg", ACCELERATE_USE_CPU="1")
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import IPython.display
 import jupytext
+import matplotlib
 import pretend_device as pretend
 import torch
 from torch.utils.data import Subset
@@ -53,6 +53,8 @@ def main() -> None:
     for option in ("--cpu", "--no-float64", "--waits"):
         parser.add_argument(option, action="store_true")
     asked = parser.parse_args()
+    os.environ["ACCELERATE_USE_CPU"] = "1"
+    matplotlib.use("agg")
     torch.set_num_threads(1)
     pretend.FLOAT64 = not asked.no_float64
     if not asked.cpu:
