@@ -13,7 +13,7 @@ from mmtutor.data import digits
 from mmtutor.plotting import bars, curves, grid, latents, scatter, show, vae_map
 from mmtutor.training import budget, claim, fit, seed_everything
 
-n, epochs, batch_size, lr = budget(quick=(3000, 6, 32, 3e-3), full=(20000, 30, 256, 6e-3))
+n, epochs, batch_size, lr = budget(quick=(3000, 6, 32, 3e-3), full=(20000, 30, 256, 3e-3))
 modalities = ("handwritten", "street", "word")
 train, test = digits(*modalities, split="train", n=n), digits(*modalities, split="test", n=1000)
 
