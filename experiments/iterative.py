@@ -48,6 +48,7 @@ from mmtutor.iterative import (
 )
 from mmtutor.metrics import coherence, correct, frechet_distance, linear_probe
 from mmtutor.training import fit, seed_everything
+from mmtutor.training.processes import own_accelerator
 from mmtutor.vae import MVTCAE, MoPoE, MultimodalVAE, categorical, gaussian, mean_of
 
 SETTINGS: dict[str, Any] = {
@@ -273,8 +274,8 @@ def train(model: nn.Module, data: MultimodalDataset, seed: int, epochs: int) -> 
 
 def device() -> str:
     """Where `fit` trains."""
-    mps = torch.backends.mps.is_available()
-    return "cuda" if torch.cuda.is_available() else "mps" if mps else "cpu"
+    with own_accelerator() as accelerator:
+        return str(accelerator.device.type)
 
 
 def ready(data: MultimodalDataset) -> MultimodalDataset:

@@ -85,10 +85,9 @@ def train_and_test(
 
         fit(model, loaders["train"], loaders["valid"], epochs=fine_tune, lr=4e-4, optimizer=two_rates,
             checkpoint=folder / "fine-tuned.safetensors", **settings)  # fmt: skip
-    device = next(model.parameters()).device
     captions = []
     for batch in loaders["test"]:
-        tokens = beam_search(model, {"photo": batch["photo"].to(device)}, LENGTH, beams=5).tokens
+        tokens = beam_search(model, {"photo": batch["photo"]}, LENGTH, beams=5).tokens
         captions += [vocabulary.decode(row) for row in tokens]
     scores = {f"BLEU-{k}": value for k, value in enumerate(bleu(captions, parts["test"].captions), 1)}
     (folder / "scores.json").write_text(json.dumps(scores, indent=1) + "\n")
