@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from unittest import mock
 
 import pretend_device as pretend  # here, since torch must know of the device before its first backward pass
@@ -14,8 +12,6 @@ import pytest
 import torch
 from filelock import FileLock
 from sample_site import build, site_copy
-
-from mmtutor.training import loop
 
 FIT_DEVICES = ["cpu", "pretend", *(["cuda"] if torch.cuda.is_available() else [])]
 
@@ -33,16 +29,7 @@ def fit_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     if request.param == "cpu":
         yield request.param
         return
-
-    real = loop.own_accelerator
-
-    @contextlib.contextmanager
-    def own_accelerator() -> Iterator[Any]:
-        with real() as found, mock.patch.object(type(found), "device", pretend.DEVICE):
-            yield found
-
-    monkeypatch.setattr(loop, "own_accelerator", own_accelerator)
-    with pretend.Mode():
+    with pretend.chosen():
         yield request.param
 
 

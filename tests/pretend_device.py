@@ -16,7 +16,9 @@ Tried with torch 2.13 on the CPU. It rests on an experimental function of torch,
 kernels that differ. On a real GPU (H200) exactly the cells failed that fail here.
 """
 
+import contextlib
 from collections import Counter
+from unittest import mock
 
 import torch
 from torch.utils import backend_registration
@@ -87,6 +89,22 @@ class Mode(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         return run(func, args, kwargs or {})
+
+
+@contextlib.contextmanager
+def chosen():
+    """Within it `mmtutor.training.fit` trains on ``DEVICE``."""
+    from mmtutor.training import loop
+
+    real = loop.own_accelerator
+
+    @contextlib.contextmanager
+    def own_accelerator():
+        with real() as found, mock.patch.object(type(found), "device", DEVICE):
+            yield found
+
+    with Mode(), mock.patch.object(loop, "own_accelerator", own_accelerator):
+        yield
 
 
 COPIES = {torch.ops.aten._to_copy.default, torch.ops.aten.copy_.default}

@@ -1,4 +1,4 @@
-"""NumPy arrays of numbers, wherever these are."""
+"""Tensors on any device: as NumPy arrays, and copied from one device to another."""
 
 from __future__ import annotations
 
@@ -20,6 +20,15 @@ def to_array(value: ArrayLike, dtype: DTypeLike | None = None) -> NDArray[Any]:
         array([1., 2.])
     """
     return np.asarray(_without_tensors(value), dtype)
+
+
+def on_device(x: Tensor, device: torch.device) -> Tensor:
+    """A tensor on the device; the program goes on while it is copied to a GPU.
+
+    Not to the CPU, where it would go on with numbers that are not there yet, nor to Apple's GPU (MPS), where the copy
+    may be made after the memory of x is freed (PyTorch issue 189690).
+    """
+    return x.to(device, non_blocking=device.type not in ("cpu", "mps"))
 
 
 def _without_tensors(value: Any) -> Any:

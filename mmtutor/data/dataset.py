@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
 
+from .arrays import on_device
+
 
 class MultimodalDataset(Dataset[dict[str, Tensor]]):
     """Multimodal examples in memory: modality name to a tensor of shape ``(N, ...)``.
@@ -85,6 +87,4 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
 
 def take(x: Tensor, index: int | slice | Sequence[int] | Tensor) -> Tensor:
     """The rows of x; indices are copied to its device while the program goes on."""
-    if isinstance(index, Tensor) and index.device != x.device:
-        index = index.to(x.device, non_blocking=x.device.type not in ("cpu", "mps"))
-    return x[index]
+    return x[on_device(index, x.device) if isinstance(index, Tensor) else index]

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
@@ -169,6 +170,18 @@ def observed(batch: Batch) -> dict[str, Tensor]:
     return zeroed
 
 
+@contextmanager
+def in_evaluation(model: nn.Module) -> Iterator[None]:
+    """The model in evaluation mode; afterwards every part of it is in the mode it came in."""
+    before = [(module, module.training) for module in model.modules()]
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, training in before:
+            module.training = training
+
+
 def masked_mean(cost: Tensor, counted: Tensor | None = None) -> Tensor:
     """The mean over the numbers of an example that count, then over the examples that have any; a scalar.
 
@@ -245,9 +258,9 @@ class MFM(nn.Module):
         check_costs(self.costs, self.weights, self.decoders)
         self.prior = check_weight("MFM", "the weight of 'prior'", prior)
         self.label_from = list(factors) if label is None else ["label"]
-        size, self.classes = sum(factors[name].f for name in self.label_from), whole("MFM", "classes", classes)
+        size = sum(factors[name].f for name in self.label_from)
         self.classifier = nn.Sequential(
-            nn.Linear(size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, self.classes)
+            nn.Linear(size, size), nn.ReLU(), nn.Dropout(dropout), nn.Linear(size, whole("MFM", "classes", classes))
         )
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
@@ -334,11 +347,10 @@ class MFM(nn.Module):
         batch = observed(batch)
         for part in self.parts.values():
             check_for(part.encoder, batch)
-        size = len(next(iter(batch.values())))
-        if self.costs["label"] is cross_entropy:
-            check_label("MFM", batch, self.classes, size)
-        for name in self.decoders:
-            check_finite("MFM", name, batch[name])
+        like, size = next(self.parameters()), len(next(iter(batch.values())))
+        with in_evaluation(self), torch.no_grad():  # of one example, to see the shapes of the outputs
+            outputs = self.generate({name: like.new_zeros(1, part.z) for name, part in self.parts.items()})
+        check_targets(self.costs, batch, {name: x.expand(size, *x.shape[1:]) for name, x in outputs.items()})
 
 
 # ---- messages

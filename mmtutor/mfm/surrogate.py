@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_batch, moved, whole
-from .model import MFM, Batch, check_for, check_input, check_modalities, observed
+from .model import MFM, Batch, check_for, check_input, check_modalities, in_evaluation, observed
 
 
 class Surrogate(nn.Module):
@@ -88,12 +88,8 @@ class Surrogate(nn.Module):
     def model_in_evaluation(self) -> Iterator[MFM]:
         """The model in evaluation mode; every part of it is left in the mode it came in."""
         (model,) = self._model
-        before = [(module, module.training) for module in model.modules()]
-        try:
-            yield model.eval()
-        finally:
-            for module, training in before:
-                module.training = training
+        with in_evaluation(model):
+            yield model
 
     def check_batch(self, batch: Batch) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""

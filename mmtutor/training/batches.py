@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
 from mmtutor.data import MultimodalDataset
+from mmtutor.data.arrays import on_device
 from mmtutor.training.seeds import ORDER, mix, private_rng
 
 Batch = dict[str, Tensor]
@@ -98,8 +99,9 @@ class Examples:
             for start in range(0, len(data), CHUNK):
                 try:
                     border.check(data[torch.arange(start, min(start + CHUNK, len(data)))])
-                except (TypeError, ValueError) as error:
-                    raise type(error)(f"{self.name}, counted from example {start}: {error}") from error
+                except ValueError as error:
+                    counted = f", counted from example {start}" if start else ""
+                    raise ValueError(f"{self.name}{counted}: {error}") from error
             data = copy.copy(data)
             data.tensors = border.move(data.tensors)
             self.moved = (border, data)
@@ -130,6 +132,4 @@ class Border(NamedTuple):
     def move(self, batch: Mapping[str, Tensor]) -> Batch:
         """The batch on the device."""
         stay = [name for name in batch if name.endswith("_present") and getattr(self.model, "masks_on_cpu", False)]
-        # Copied while the program goes on; to the CPU what is read may not be there yet, and on MPS it may be gone.
-        non_blocking = self.device.type not in ("cpu", "mps")
-        return {n: x if n in stay else x.to(self.device, non_blocking=non_blocking) for n, x in batch.items()}
+        return {name: x if name in stay else on_device(x, self.device) for name, x in batch.items()}

@@ -1,8 +1,5 @@
 """`fit` and `evaluate` on the pretend accelerator: the same numbers as on the CPU, and hardly any wait for it."""
 
-import contextlib
-from unittest import mock
-
 import pretend_device as pretend
 import pytest
 import torch
@@ -11,7 +8,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from mmtutor.data import MultimodalDataset
 from mmtutor.fusion import Concat, LateFusion
-from mmtutor.training import evaluate, fit, loop, seed_everything
+from mmtutor.training import evaluate, fit, seed_everything
 
 STEPS, SIZE = 20, 4  # of an epoch
 
@@ -22,15 +19,7 @@ def device(request, monkeypatch):
     monkeypatch.setattr(pretend, "FLOAT64", request.param)
     pretend.SYNCS.clear()
     pretend.UPLOADS.clear()
-    real = loop.own_accelerator
-
-    @contextlib.contextmanager
-    def own_accelerator():
-        with real() as found, mock.patch.object(type(found), "device", pretend.DEVICE):
-            yield found
-
-    with pretend.Mode():
-        monkeypatch.setattr(loop, "own_accelerator", own_accelerator)
+    with pretend.chosen():
         yield pretend.DEVICE
 
 

@@ -18,7 +18,6 @@ import os
 import sys
 import traceback
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -34,15 +33,10 @@ from torch.utils.data import Subset
 import mmtutor.metrics
 import mmtutor.training
 from mmtutor.data import MultimodalDataset
-from mmtutor.training import loop
 
 FEW, TRAINED, DECODED = 300, 100, 50  # examples that there are, that `fit` sees, and that get a caption
 STEPS, SIZE = (3, 9), 8  # of the two runs whose waits are compared, and examples of a step
-real_accelerator, real_fit, real_captions = (
-    loop.own_accelerator,
-    mmtutor.training.fit,
-    mmtutor.metrics.generate_captions,
-)
+real_fit, real_captions = mmtutor.training.fit, mmtutor.metrics.generate_captions
 failures = 0
 names: dict[str, Any] = {"__name__": "__main__"}  # of the notebook
 
@@ -57,8 +51,6 @@ def main() -> None:
     matplotlib.use("agg")
     torch.set_num_threads(1)
     pretend.FLOAT64 = not asked.no_float64
-    if not asked.cpu:
-        loop.own_accelerator = own_accelerator
     mmtutor.training.fit = fit_and_count if asked.waits else fit_hardly
     mmtutor.training.budget = small
     mmtutor.training.claim = lambda *_: None
@@ -66,7 +58,7 @@ def main() -> None:
     IPython.display.display = lambda *_, **__: None
     cells = jupytext.read(asked.notebook, fmt="py:percent").cells
     os.chdir(asked.notebook.resolve().parent)
-    with contextlib.nullcontext() if asked.cpu else pretend.Mode():
+    with contextlib.nullcontext() if asked.cpu else pretend.chosen():
         for number, cell in enumerate(cells):
             if cell.cell_type == "code":
                 run(number, cell.source)
@@ -90,13 +82,6 @@ def failed(message: str) -> None:
     global failures
     failures += 1
     print(message, file=sys.__stdout__, flush=True)
-
-
-@contextlib.contextmanager
-def own_accelerator() -> Iterator[Any]:
-    with real_accelerator() as found:
-        type(found).device = property(lambda _: pretend.DEVICE)
-        yield found
 
 
 def small(*, quick: Any, full: Any) -> Any:
