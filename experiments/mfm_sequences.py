@@ -148,8 +148,8 @@ def train(model: M, data: dict[str, Monologues], seed: int, *, monitor: str = "l
     """Train in place with early stopping."""
     s = SETTINGS
     fit(model, data["train"], data["valid"], epochs=epochs or s["epochs"], lr=s["lr"], batch_size=s["batch"],
-        schedule="one-cycle", clip_norm=s["clip"], patience=s["patience"], monitor=monitor, seed=seed,
-        progress=False)  # fmt: skip
+        schedule="one-cycle", clip_norm=s["clip"], patience=s["patience"], monitor=monitor, mode="min",
+        seed=seed, progress=False)  # fmt: skip
     return model.eval()
 
 

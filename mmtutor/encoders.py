@@ -9,12 +9,20 @@ None of them normalises over the batch, so an example's features do not depend o
 a missing modality in one example leaves all others as they are. (`GridEncoder` and `ResNetGrid` do while they are
 trained: they are meant to be trained first and then used frozen.)
 
+Texts and series of different length are padded. `TextEncoder` and `SequenceEncoder` take the number of real steps,
+``length``, int64 (B,), beside them: then an example's features are those that it would have alone, without padding.
+``padding`` says at which end it is: ``"end"``, as ``torch.nn.utils.rnn.pad_sequence`` pads, or ``"front"``. Models of
+`mmtutor.fusion` hand ``"length"`` on to an encoder with ``reads_length = True``, yours too.
+
 The input may be on any device; it is moved to that of the encoder's parameters.
 """
 
 from __future__ import annotations
 
+import operator
 from collections import OrderedDict
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
@@ -46,7 +54,7 @@ class TabularEncoder(nn.Module):
 
     def __init__(self, features: int, dim: int = 64, hidden: int = 64) -> None:
         super().__init__()
-        _positive(features=features, dim=dim, hidden=hidden)
+        features, dim, hidden = _positive(features=features, dim=dim, hidden=hidden)
         self.features, self.dim = features, dim
         self.net = nn.Sequential(nn.Linear(features, hidden), nn.ReLU(), nn.Linear(hidden, dim))
 
@@ -82,7 +90,8 @@ class ImageEncoder(nn.Module):
         self, channels: int, dim: int = 64, widths: tuple[int, ...] = (16, 32, 32), tokens: bool = False
     ) -> None:
         super().__init__()
-        _positive(channels=channels, dim=dim, **{f"widths[{i}]": w for i, w in enumerate(widths)})
+        channels, dim = _positive(channels=channels, dim=dim)
+        widths = _widths(widths)
         self.channels, self.dim = channels, dim
         layers: list[nn.Module] = []
         for before, after in zip((channels, *widths), widths, strict=False):
@@ -128,8 +137,8 @@ class GridEncoder(nn.Module):
 
     def __init__(self, channels: int, widths: tuple[int, ...] = (16, 32, 64)) -> None:
         super().__init__()
-        _positive(channels=channels, **{"number of widths": len(widths)})
-        _positive(**{f"widths[{i}]": w for i, w in enumerate(widths)})
+        (channels,), widths = _positive(channels=channels), _widths(widths)
+        _positive(**{"number of widths": len(widths)})
         self.channels, self.dim = channels, widths[-1] + 2
         layers: list[nn.Module] = []
         for before, after in zip((channels, *widths), widths, strict=False):
@@ -170,7 +179,8 @@ class AudioEncoder(ImageEncoder):
 class TextEncoder(nn.Module):
     """Convolutions along one-hot letters or words: (B, length, symbols) to (B, dim).
 
-    Max-pooling along the text follows, so that the position of a word does not matter.
+    Max-pooling along the text follows, so that the position of a word does not matter. Padding for which no length is
+    given is read as one more symbol, which can change the maximum.
 
     Args:
         symbols: size of the alphabet or vocabulary.
@@ -178,18 +188,30 @@ class TextEncoder(nn.Module):
         hidden: channels of the convolutions.
         width: kernel size of the convolutions, in letters, odd.
         tokens: give (B, length, dim), one vector per letter.
+        padding: where shorter texts have it, ``"end"`` or ``"front"``.
 
     Examples:
-        >>> TextEncoder(27, dim=8)(torch.eye(27)[torch.zeros(2, 8, dtype=torch.long)]).shape
-        torch.Size([2, 8])
+        >>> encoder, words = TextEncoder(27, dim=8), torch.eye(27)[torch.zeros(2, 9, dtype=torch.long)]
+        >>> encoder(words).shape, encoder(words, length=torch.tensor([9, 4])).shape
+        (torch.Size([2, 8]), torch.Size([2, 8]))
     """
 
-    def __init__(self, symbols: int, dim: int = 64, hidden: int = 64, width: int = 3, tokens: bool = False) -> None:
+    reads_length = True
+
+    def __init__(
+        self,
+        symbols: int,
+        dim: int = 64,
+        hidden: int = 64,
+        width: int = 3,
+        tokens: bool = False,
+        padding: Literal["end", "front"] = "end",
+    ) -> None:
         super().__init__()
-        _positive(symbols=symbols, dim=dim, hidden=hidden, width=width)
+        symbols, dim, hidden, width = _positive(symbols=symbols, dim=dim, hidden=hidden, width=width)
         if width % 2 == 0:
             raise ValueError(f"TextEncoder: width must be odd, got {width}")
-        self.symbols, self.dim, self.tokens = symbols, dim, tokens
+        self.symbols, self.dim, self.tokens, self.padding = symbols, dim, tokens, _end("TextEncoder", padding)
         self.net = nn.Sequential(
             nn.Conv1d(symbols, hidden, width, padding=width // 2),
             nn.ReLU(),
@@ -198,10 +220,16 @@ class TextEncoder(nn.Module):
         )
         self.head = nn.Linear(hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode texts, float (B, length, symbols), one-hot or probabilities."""
-        x = _expect(self, x, "(B, length, symbols)", (None, None, self.symbols))
-        x = self.net(x.transpose(1, 2))  # (B, hidden, length)
+    def forward(self, x: Tensor, length: Tensor | None = None) -> Tensor:
+        """Encode texts, float (B, T, symbols), one-hot or probabilities; ``length``, int64 (B,): letters that are real.
+
+        What ``tokens`` gives at padding means nothing.
+        """
+        x, real = _expect_steps(self, x, length, "(B, length, symbols)", (None, None, self.symbols))
+        mask = None if real is None else real[:, None]  # (B, 1, T)
+        x = _keep(x.transpose(1, 2), mask)  # (B, symbols, T)
+        for layer in self.net:  # padding stays zero, as what is beyond the end of a text alone
+            x = _keep(layer(x), mask)  # (B, n, T)
         encoded: Tensor = self.head(x.transpose(1, 2) if self.tokens else x.amax(2))  # (B, ..., dim)
         return encoded
 
@@ -214,25 +242,66 @@ class SequenceEncoder(nn.Module):
         dim: size of the output.
         hidden: units of the GRU in each direction.
         tokens: give (B, T, dim), one vector per time step.
+        padding: where shorter series have it, ``"end"`` or ``"front"``, as `mmtutor.data.mosi` gives it.
 
     Examples:
-        >>> SequenceEncoder(3, dim=8)(torch.rand(2, 50, 3)).shape
+        >>> encoder = SequenceEncoder(3, dim=8)
+        >>> encoder(torch.rand(2, 50, 3)).shape
         torch.Size([2, 8])
+        >>> padded = torch.nn.utils.rnn.pad_sequence([torch.ones(9, 3), torch.ones(4, 3)], batch_first=True)
+        >>> both = encoder(padded, torch.tensor([9, 4]))
+        >>> torch.allclose(both[1:], encoder(torch.ones(1, 4, 3)), atol=1e-6)
+        True
     """
 
-    def __init__(self, features: int, dim: int = 64, hidden: int = 48, tokens: bool = False) -> None:
+    reads_length = True
+
+    def __init__(
+        self,
+        features: int,
+        dim: int = 64,
+        hidden: int = 48,
+        tokens: bool = False,
+        padding: Literal["end", "front"] = "end",
+    ) -> None:
         super().__init__()
-        _positive(features=features, dim=dim, hidden=hidden)
-        self.features, self.dim, self.tokens = features, dim, tokens
+        features, dim, hidden = _positive(features=features, dim=dim, hidden=hidden)
+        self.features, self.dim, self.tokens, self.padding = features, dim, tokens, _end("SequenceEncoder", padding)
         self.gru = nn.GRU(features, hidden, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * hidden, dim)
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode series, float (B, T, features); the mean over time stands for the whole series."""
-        x = _expect(self, x, "(B, T, features)", (None, None, self.features))
-        states, _ = self.gru(x)
-        encoded: Tensor = self.head(states if self.tokens else states.mean(1))  # (B, ..., dim)
+    def forward(self, x: Tensor, length: Tensor | None = None) -> Tensor:
+        """Encode series, float (B, T, features); the mean over time stands for the whole series.
+
+        ``length``, int64 (B,), is the number of real steps, over which the mean is then. What ``tokens`` gives at
+        padding means nothing.
+        """
+        x, real = _expect_steps(self, x, length, "(B, T, features)", (None, None, self.features))
+        if real is None:
+            states, _ = self.gru(x)
+            mean = states.mean(1)  # (B, 2 h)
+        else:
+            states = self.real_states(_keep(x, real[..., None]), real)  # (B, T, 2 h)
+            mean = states.sum(1) / real.sum(1, keepdim=True)  # (B, 2 h)
+        encoded: Tensor = self.head(states if self.tokens else mean)  # (B, ..., dim)
         return encoded
+
+    def real_states(self, x: Tensor, real: Tensor) -> Tensor:
+        """The GRU's states, (B, T, 2 h), at steps that are ``real``, bool (B, T), else zero.
+
+        Each direction must meet the real steps before padding: the first with padding at the end, the other at the
+        front. So the GRU reads the series twice, as one batch, and of each only the right direction is kept.
+        """
+        B, padded = len(x), (~real).sum(1)  # of each example
+        front = x if self.padding == "front" else _turn(x, -padded)  # (B, T, features)
+        end = x if self.padding == "end" else _turn(x, padded)  # (B, T, features)
+        states, _ = self.gru(torch.cat([end, front]))
+        (ahead, _), (_, back) = states[:B].chunk(2, 2), states[B:].chunk(2, 2)
+        if self.padding == "end":
+            back = _turn(back, padded)
+        else:
+            ahead = _turn(ahead, -padded)
+        return _keep(torch.cat([ahead, back], 2), real[..., None])  # (B, T, 2 h)
 
 
 class ResNetGrid(nn.Module):
@@ -282,7 +351,7 @@ class ResNetGrid(nn.Module):
         std: tuple[float, float, float] = (0.229, 0.224, 0.225),
     ) -> None:
         super().__init__()
-        _positive(grid=grid)
+        (grid,) = _positive(grid=grid)
         if missing := [name for name in self.parts if not isinstance(getattr(resnet, name, None), nn.Module)]:
             raise ValueError(f"ResNetGrid: resnet should be a ResNet of torchvision, it has no {', '.join(missing)}")
         dim = getattr(getattr(resnet, "fc", None), "in_features", None)
@@ -316,23 +385,84 @@ class ResNetGrid(nn.Module):
         return x.flatten(2).transpose(1, 2)
 
 
+def _keep(x: Tensor, real: Tensor | None) -> Tensor:
+    """Values, zero at padding."""
+    return x if real is None else torch.where(real, x, x.new_zeros(()))
+
+
+def _turn(x: Tensor, shift: Tensor) -> Tensor:
+    """Each example's steps (B, T, d) moved towards the start by its shift (B,); what falls out comes in at the end."""
+    step = (torch.arange(x.shape[1], device=x.device) + shift[:, None]) % x.shape[1]  # (B, T)
+    return x.gather(1, step[..., None].expand_as(x))
+
+
 # ---- messages
 
 
-def _positive(**sizes: int) -> None:
+def _positive(**sizes: int) -> list[int]:
+    numbers = []
     for name, size in sizes.items():
-        if isinstance(size, bool) or not hasattr(size, "__index__") or size < 1:
+        try:
+            numbers.append(0 if isinstance(size, bool) else operator.index(size))
+        except TypeError:  # no whole number
+            numbers.append(0)
+        if numbers[-1] < 1:
             raise ValueError(f"{name} must be a whole number of at least 1, got {size!r}")
+    return numbers
+
+
+def _widths(widths: Iterable[int]) -> tuple[int, ...]:
+    if isinstance(widths, str) or not hasattr(widths, "__iter__"):
+        raise ValueError(f"widths must be a tuple of whole numbers, got {widths!r}")
+    return tuple(_positive(**{f"widths[{i}]": width for i, width in enumerate(widths)}))
+
+
+def _end(name: str, padding: Literal["end", "front"]) -> Literal["end", "front"]:
+    if padding not in ("end", "front"):
+        raise ValueError(f"{name}: padding must be 'end' or 'front', got {padding!r}")
+    return padding
 
 
 def _expect(module: nn.Module, x: Tensor, wanted: str, shape: tuple[int | None, ...]) -> Tensor:
-    """An input on the module's device, if it has the right kind and shape; None: any size of at least one."""
-    name = type(module).__name__
+    """An input on the module's device, if it has the right type and shape; None: any size of at least one."""
+    name, like = type(module).__name__, next((p for p in module.parameters() if p.is_floating_point()), x)
     if not isinstance(x, Tensor) or not x.is_floating_point():
-        raise TypeError(f"{name}: expected a floating-point tensor {wanted}, got {getattr(x, 'dtype', type(x))}")
+        got = str(x.dtype) if isinstance(x, Tensor) else type(x).__name__
+        to = {"list": "torch.tensor", "ndarray": "torch.from_numpy"}.get(got, ".float()" if "torch" in got else "")
+        to = ".float() / 255" if got == "torch.uint8" and "H, W" in wanted else to
+        hint = f"; convert it with {to}" if to else ""
+        raise TypeError(f"{name}: expected a floating-point tensor {wanted}, got {got}{hint}")
+    if x.dtype != like.dtype and (x.dtype == torch.float64 or not torch.is_autocast_enabled(like.device.type)):
+        to_dtype = ".float()" if like.dtype == torch.float32 else f".to({like.dtype})"
+        raise TypeError(f"{name}: expected {like.dtype}, as its parameters, got {x.dtype}; convert it with {to_dtype}")
     fits = x.ndim == len(shape) and all(w in (None, g) for w, g in zip(shape, x.shape, strict=True))
     if not fits or 0 in x.shape:
         sizes = ", ".join("any" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: expected {wanted} = ({sizes}), got {tuple(x.shape)}")
-    device = next((p.device for p in module.parameters()), x.device)
-    return x.to(device, non_blocking=device.type not in ("cpu", "mps"))
+        last = len(shape) == x.ndim == 4 and x.shape[3] == shape[1]
+        hint = "; channels come first, as after .permute(0, 3, 1, 2)" if last else ""
+        raise ValueError(f"{name}: expected {wanted} = ({sizes}), got {tuple(x.shape)}{hint}")
+    return x.to(like.device, non_blocking=like.device.type not in ("cpu", "mps"))
+
+
+def _expect_steps(
+    module: TextEncoder | SequenceEncoder, x: Tensor, length: Tensor | None, wanted: str, shape: tuple[int | None, ...]
+) -> tuple[Tensor, Tensor | None]:
+    """A padded input and which of its steps are real, bool (B, T), both on the module's device; None: all."""
+    given, x = x, _expect(module, x, wanted, shape)
+    if length is None:
+        return x, None
+    name, steps = type(module).__name__, x.shape[1]
+    if not isinstance(length, Tensor) or length.dtype != torch.int64 or length.shape != x.shape[:1]:
+        got = f"{length.dtype} {tuple(length.shape)}" if isinstance(length, Tensor) else type(length).__name__
+        raise ValueError(f"{name}: length must be int64 ({len(x)},), the real steps of each example, got {got}")
+    if length.device.type == "cpu" and not ((length > 0) & (length <= steps)).all():
+        raise ValueError(f"{name}: length must be from 1 to {steps}, got {length.tolist()}")
+    early = torch.arange(steps, device=length.device) < (steps - length)[:, None]  # (B, T)
+    padded, other = (early, early.flip(1)) if module.padding == "front" else (early.flip(1), early)
+    if given.device.type == length.device.type == "cpu":
+        full = given.ne(0).any(2)  # (B, T)
+        if len(wrong := ((full & padded).any(1) & ~(full & other).any(1)).nonzero()):
+            end = "front" if module.padding == "end" else "end"
+            raise ValueError(f"{name}: padding must be at the {module.padding}, but example {int(wrong[0])} has it at "
+                             f"the {end}; make the encoder with padding={end!r}")  # fmt: skip
+    return x, ~padded.to(x.device, non_blocking=x.device.type not in ("cpu", "mps"))

@@ -107,12 +107,11 @@ class LinearGaussian:
             >>> world.predict({"a": batch["a"]}, to="b").mean.shape
             torch.Size([5, 4])
         """
-        for name, size in {**{f"sizes[{modality!r}]": D for modality, D in sizes.items()}, "latent": latent}.items():
-            if size < 1:
-                raise ValueError(f"LinearGaussian.random: {name} must be at least 1, got {size!r}")
-        dice = torch.Generator().manual_seed(seed)
-        drawn = {m: torch.randn(D, latent, generator=dice, dtype=torch.float64) for m, D in sizes.items()}
-        return cls({modality: w / math.sqrt(latent) for modality, w in drawn.items()}, noise)
+        d = _whole("LinearGaussian.random: latent", latent)
+        D = {m: _whole(f"LinearGaussian.random: sizes[{m!r}]", size) for m, size in sizes.items()}
+        dice = torch.Generator().manual_seed(int(seed))
+        drawn = {m: torch.randn(D[m], d, generator=dice, dtype=torch.float64) for m in sizes}
+        return cls({modality: w / math.sqrt(d) for modality, w in drawn.items()}, noise)
 
     def to(self, like: Tensor) -> LinearGaussian:
         """The same world on the device and in the dtype of a tensor, to be a part of a model that trains there.
@@ -130,7 +129,8 @@ class LinearGaussian:
 
     def sample(self, n: int, seed: int) -> tuple[Tensor, dict[str, Tensor]]:
         """Latent codes z (n, d) and a batch generated from them, (n, Dᵢ) of each modality; the same on every device."""
-        dice, like = torch.Generator().manual_seed(seed), self.prior.mean
+        n = _whole("LinearGaussian.sample: n", n, 0)
+        dice, like = torch.Generator().manual_seed(int(seed)), self.prior.mean
         z = torch.randn(n, self.latent, generator=dice, dtype=like.dtype).to(like)  # (n, d)
         batch = {}
         for modality, W in self.weights.items():
@@ -298,7 +298,13 @@ class LinearGaussian:
 
     def _given(self, batch: Batch, modalities: Names) -> tuple[dict[str, Tensor], int]:
         """The modalities x_S of a batch, checked, and B."""
+        if not isinstance(batch, Mapping):
+            raise TypeError(f"LinearGaussian: a batch must be a dict of tensors, got {type(batch).__name__}")
         there = self._named(batch, least=1)
+        for modality in there:
+            if not isinstance(batch[modality], Tensor):
+                got = type(batch[modality]).__name__
+                raise TypeError(f"LinearGaussian: {modality!r} must be a tensor, got {got}")
         given = {modality: self._here(batch[modality]) for modality in there}
         size = given[there[0]].shape[:1]
         for modality in there:
@@ -341,6 +347,13 @@ def _finite(x: Tensor) -> bool:
     return x.device.type != "cpu" or bool(x.isfinite().all())
 
 
+def _whole(name: str, value: object, least: int = 1) -> int:
+    """A whole number, one of NumPy's too."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or (number := int(value.__index__())) < least:
+        raise ValueError(f"{name} must be a whole number of at least {least}, got {value!r}")
+    return number
+
+
 def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> None:
     """Refuse weights that are no matrices of one d, and noise that is not above 0."""
     if not weights:
@@ -348,6 +361,8 @@ def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> N
     first, W = next(iter(weights.items()))
     for modality, w in weights.items():
         name = f"LinearGaussian: weights[{modality!r}]"
+        if not isinstance(w, Tensor):
+            raise TypeError(f"{name} must be a tensor, got {type(w).__name__}")
         if w.ndim != 2 or w.numel() == 0 or not w.is_floating_point():
             raise ValueError(f"{name} must be float (Dᵢ, d), got {w.dtype} {tuple(w.shape)}")
         if (got := (w.shape[1], w.dtype, w.device)) != (same := (W.shape[1], W.dtype, W.device)):

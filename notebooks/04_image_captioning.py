@@ -159,15 +159,19 @@ print(len(vocabulary), "words, such as", *vocabulary.words[:8])
 print(vocabulary.encode("a red three", length=8))
 
 # %% tags=["nbval-ignore-output"]
+import tempfile
+from pathlib import Path
+
 from mmtutor.metrics import generate_captions, object_recall, paired_interval, pointing
 
 pairs = Pairs({"regions": predict(classifier, train), "caption": train.tensors["caption"]})
 
 
-def train_captioner(kind, epochs=epochs, lr=8e-3, **settings):
+def train_captioner(kind, epochs=epochs, lr=8e-3, file=None, **settings):
     seed_everything(0)
     model = kind(nn.Identity(), 66, Tokens(len(vocabulary)), image="regions", **settings)
-    fit(model, pairs, epochs=epochs, batch_size=batch_size, lr=lr, schedule="one-cycle", clip_norm=20.0)
+    recipe = dict(batch_size=batch_size, lr=lr, schedule="one-cycle", clip_norm=20.0)
+    fit(model, pairs, epochs=epochs, checkpoint=file, **recipe)
     return model
 
 
@@ -198,7 +202,8 @@ show(
 # **Before you run it:** which of colours, digits, pairs and relations will improve?
 
 # %% tags=["nbval-ignore-output"]
-soft_model = train_captioner(ShowAttendTell)
+folder = Path(tempfile.mkdtemp())
+soft_model = train_captioner(ShowAttendTell, file=folder / "attention.safetensors")
 soft_captions, soft_alpha = generate(soft_model)
 soft_facts, tell_facts = caption_facts(soft_captions, test), caption_facts(tell_captions, test)
 values = {}
@@ -335,6 +340,25 @@ for name, captions in (("greedy", soft_captions), ("beam search, 5 beams", beam_
     print(f"{name}: BLEU-4 {bleu(captions, test.captions)[3]:.3f}, {words:.1f} words a caption")
 
 # %% [markdown]
+# ## Save a model, and use it later
+#
+# `fit` wrote the weights of the model with attention to a file, its `checkpoint`. In another program you make a model of the
+# same sizes and load them; the training data are not needed. Nothing in such a file is run, unlike a pickle. How to do
+# this with your own photographs: [Your own data](../own-data.md).
+
+# %%
+from mmtutor.training import load_weights
+
+vocabulary.save(folder / "words.json")
+
+words = Vocabulary.load(folder / "words.json")
+loaded = ShowAttendTell(nn.Identity(), 66, Tokens(len(words)), image="regions")
+load_weights(loaded, folder / "attention.safetensors")
+regions = predict(classifier, MultimodalDataset(test[:1]))  # of a new picture
+caption = words.decode(greedy(loaded, {"regions": regions}, length=24).tokens[0])
+claim("the loaded model generates what the trained one did", caption == soft_captions[0], caption)
+
+# %% [markdown]
 # ## What breaks: new combinations
 #
 # No scene in training had a red seven, a green two, a blue five or a purple nine. Red digits and sevens were there, but not
@@ -377,7 +401,6 @@ claim("of four objects a smaller share is named than of three", recall[4] < reca
 
 # %%
 import json
-from pathlib import Path
 
 here = Path.cwd() if Path("docs").exists() else Path.cwd().parent
 for row in json.loads((here / "docs/results/captioning.json").read_text())["rows"]:

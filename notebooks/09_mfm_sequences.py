@@ -131,7 +131,7 @@ fit(additive, train, valid, **recipe)
 seed_everything(0)
 sizes = dict(hidden=32, memory=32, attend=32, z=16, f=16)
 model = sequence_mfm(features, 20, 2, dropout=0.2, **sizes)
-fit(model, train, valid, monitor="label", **recipe)
+fit(model, train, valid, monitor="label", mode="min", **recipe)
 accuracy = {"MFM": correct(model, test).mean(), "additive late fusion": correct(additive, test).mean()}
 
 # %% tags=["nbval-ignore-output"]

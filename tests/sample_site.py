@@ -17,6 +17,39 @@ from nbformat import NotebookNode
 from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 
 ROOT = Path(__file__).resolve().parents[1]
+LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
+WIDE = " + ".join(f"{letter}_{{n}}" for letter in "abcdefghijklmnopqrstuvwxyz" * 2)
+# What would widen a page if nothing held it: in the text, and in each kind of box.
+WIDE_THINGS = f"""## {LONG} `{LONG}` $y = {WIDE}$
+
+{LONG} in https://example.org/{LONG}, [{LONG}](99_sample.ipynb), `{LONG}.{LONG}`, **{LONG}** and $y = {WIDE}$.
+
+$$y = {WIDE}$$
+
+- {LONG}
+    - `{LONG}` and $y = {WIDE}$
+
+        ```text
+        {LONG} {LONG}
+        ```
+
+> {LONG} with $y = {WIDE}$
+
+!!! note "{LONG}"
+    {LONG} with $y = {WIDE}$
+
+    | {LONG} | `{LONG}` |
+    | --- | --- |
+    | {LONG} {LONG} | $y = {WIDE}$ |
+
+???+ note "{LONG}"
+    {LONG}
+
+{LONG}
+:   {LONG} with a footnote[^1]
+
+[^1]: {LONG} with `{LONG}` and $y = {WIDE}$
+"""
 
 
 def sample_notebook() -> NotebookNode:
@@ -54,6 +87,7 @@ def sample_notebook() -> NotebookNode:
             new_code_cell("shown_code = 1", outputs=outputs, execution_count=1),
             new_code_cell("secret_code = 2", execution_count=2, metadata={"tags": ["hide-input"]}),
             new_code_cell("plain = 3", outputs=[hidden], execution_count=3, metadata={"tags": ["hide-output"]}),
+            new_markdown_cell(WIDE_THINGS),
         ]
     )
 

@@ -29,6 +29,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     # variable above; accelerate then takes gloo.
     launch = ["-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2", "--num_machines", "1"]
     launch += ["--mixed_precision", "no", "--dynamo_backend", "no", "--main_process_port", str(port)]
+    said = {}
     for name, command in (("one", []), ("two", launch)):
         (base / name).mkdir()
         done = subprocess.run(
@@ -39,8 +40,10 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             timeout=180,
         )
         assert done.returncode == 0, done.stderr
+        said[name] = done.stderr
     one, first, second = (base / "one/rank0.json", base / "two/rank0.json", base / "two/rank1.json")
-    return {name: json.loads(p.read_text()) for name, p in (("one", one), ("first", first), ("second", second))}
+    found = {name: json.loads(p.read_text()) for name, p in (("one", one), ("first", first), ("second", second))}
+    return found | {"said": said}
 
 
 def numbers(value: Any) -> Iterator[float]:
@@ -85,7 +88,14 @@ def test_a_resumed_run_of_two_processes_ends_with_the_same_bits(reports: dict[st
     assert reports["first"]["stopped"]["weights"] != reports["first"]["noisy"]["weights"]
 
 
+def test_one_process_alone_tells_that_the_run_is_carried_on(reports: dict[str, Any]) -> None:
+    assert [reports["said"][name].count("is carried on, at epoch 3 of 4, step 1 of 3") for name in ("one", "two")] == [
+        1,
+        1,
+    ]
+
+
 def test_each_process_draws_noise_of_its_own(reports: dict[str, Any]) -> None:
-    first, second = (set(reports[name]["draws"][2:]) for name in ("first", "second"))  # after the two trials
+    first, second = (set(reports[name]["draws"][4:]) for name in ("first", "second"))  # after the trials
     assert first
     assert not first & second

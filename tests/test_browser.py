@@ -11,6 +11,7 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 
+import matplotlib
 import nbformat
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
@@ -23,12 +24,17 @@ FLAGS = (
     "--disable-sync --no-first-run"
 )
 SAMPLE = "chapters/99_sample/"
+FONTS = Path(matplotlib.get_data_path(), "fonts", "ttf")
 
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="no Chromium found: install the package chromium")
 
 
 class Quiet(SimpleHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+
+    def translate_path(self, path: str) -> str:
+        """The site's file, or a font that Matplotlib brings along."""
+        return str(FONTS / path[1:]) if path.endswith(".ttf") else super().translate_path(path)
 
     def log_message(self, *_: object) -> None:
         pass
@@ -89,16 +95,53 @@ def test_gate_page_with_faults(browser: Browser, tmp_path: Path):
         assert any(fault in text for text in wrong), wrong
 
 
-def width(page: Page) -> int:
-    return int(page.evaluate("document.documentElement.scrollWidth"))
+# How readers may see a page: in their fonts, with the distances of WCAG 1.4.12, and with wide letters of a large size.
+SPACED = """* { line-height: 1.5 !important; letter-spacing: .12em !important; word-spacing: .16em !important }
+    p { margin-bottom: 2em !important }"""
+READERS = {
+    "own fonts": "",
+    "DejaVu": """@font-face { font-family: text; src: url(/DejaVuSans.ttf) }
+        @font-face { font-family: code; src: url(/DejaVuSansMono.ttf) }
+        body { --md-text-font: text; --md-code-font: code }""",
+    "spaced": SPACED,
+    "large": SPACED + "html { font-size: 200% !important } body { --md-text-font: monospace }",
+}
 
-
-# Formulas whose hidden copy for screen readers sticks out on the right: at the end of a line it would widen the page.
-STICKING_OUT = """[...document.querySelectorAll("mjx-container")].filter(formula => {
-    const copy = formula.querySelector("mjx-assistive-mml");
-    return copy.getBoundingClientRect().right > formula.getBoundingClientRect().right + 1;
-}).map(formula => formula.textContent)"""
-
+# Shows a page as a reader of the given style does, and says what is wrong: the page is wider than the window; something
+# sticks out of the window and not of a box that scrolls; a box hides a part of what it holds; it scrolls and the
+# keyboard does not reach it; or the copy of a formula for screen readers is larger than the one that is seen.
+# Not looked at: the header, which repeats the title of the page in one line that ends with dots, and the menu's box,
+# which holds the next level at its side.
+WRONG = """async style => {
+    const sheet = document.getElementById("reader") ?? document.head.appendChild(document.createElement("style"));
+    Object.assign(sheet, {id: "reader", textContent: style + "* { transition: none !important }"});
+    await (document.body.offsetWidth && document.fonts.ready);
+    await new Promise(done => requestAnimationFrame(() => setTimeout(done)));  // it is painted
+    const found = [];
+    const name = (what, box) => found.push(`${what}: <${box.tagName.toLowerCase()} class="${box.className}"> `
+        + `${box.scrollWidth} of ${box.clientWidth} px: ${box.textContent.trim().slice(0, 60)}`);
+    const page = document.scrollingElement;
+    if (page.scrollWidth > innerWidth) name("wider than the window", page);
+    const not = "mjx-container *, svg *, .md-header__title, .md-header__title *, .md-sidebar__scrollwrap";
+    for (const box of document.body.querySelectorAll(`*:not(${not})`)) {
+        const {left, right} = box.getBoundingClientRect();
+        const out = right > innerWidth + 1 || left < -1;
+        const wide = box.scrollWidth > box.clientWidth + 1, high = box.scrollHeight > box.clientHeight + 1;
+        if (!(out || wide || high) || right <= 0 || left >= innerWidth) continue;  // the rest of a closed menu
+        if (!box.checkVisibility({visibilityProperty: true, opacityProperty: true})) continue;
+        const {overflowX: x, overflowY: y} = getComputedStyle(box);
+        if (wide && x === "hidden" || high && y === "hidden") name("hides a part", box);
+        if (wide && x === "auto" && box.tabIndex < 0 && !box.querySelector("a")) name("no key scrolls", box);
+        let up = box.parentElement;
+        while (up !== document.body && getComputedStyle(up).overflowX === "visible") up = up.parentElement;
+        if (out && up === document.body) name("sticks out", box);
+    }
+    for (const copy of document.querySelectorAll("mjx-assistive-mml")) {
+        const {left, right, bottom} = copy.getBoundingClientRect(), seen = copy.parentElement.getBoundingClientRect();
+        if (left < seen.left - 1 || right > seen.right + 1 || bottom > seen.bottom + 1) name("sticks out", copy);
+    }
+    return found;
+}"""
 
 # Texts that are seen and not cut off.
 WHOLE = """boxes => boxes.filter(box => box.checkVisibility({visibilityProperty: true})
@@ -106,30 +149,44 @@ WHOLE = """boxes => boxes.filter(box => box.checkVisibility({visibilityProperty:
     .map(box => box.textContent.trim())"""
 
 
-def test_every_page_fits_and_shows_its_figures(context: BrowserContext, built_site: Path, address: str):
+@pytest.mark.parametrize("context", [360], indirect=True, ids=["all widths"])
+def test_every_page_shows_its_figures_and_fits_any_reader(context: BrowserContext, built_site: Path, address: str):
     page = context.new_page()
-    for path in sorted(built_site.rglob("index.html")):
-        page.goto(address + path.parent.relative_to(built_site).as_posix() + "/")
-        limit = page.viewport_size["width"] if page.viewport_size else 0
-        assert width(page) <= limit, f"{page.url} is wider than the screen"
+    for path in [*sorted(built_site.rglob("index.html")), built_site / "404.html"]:
+        page.goto(address + path.relative_to(built_site).as_posix().removesuffix("index.html"))
         broken = page.evaluate("[...document.images].filter(i => !i.naturalWidth || !i.alt).map(i => i.src)")
         assert broken == [], page.url
-        for formula in page.locator(".arithmatex").all()[:3]:
-            expect(formula.locator("mjx-container")).to_have_count(1)
+        expect(page.locator(".arithmatex:not(:has(mjx-container))")).to_have_count(0)
         assert page.locator("mjx-merror").count() == 0, page.url
-        assert page.evaluate(STICKING_OUT) == [], page.url
         assert page.locator("audio:not([aria-label])").count() == 0, page.url
+        for pixels, readers in {360: ["own fonts"], 320: [*READERS], 1280: ["own fonts", "large"]}.items():
+            page.set_viewport_size({"width": pixels, "height": 800})
+            for reader in readers:
+                assert page.evaluate(WRONG, READERS[reader]) == [], f"{page.url}, {pixels} px, {reader}"
+
+
+@pytest.mark.parametrize("context", [320], indirect=True)
+def test_menu_and_search_fit_any_reader(context: BrowserContext, address: str):
+    page = context.new_page()
+    page.goto(address + SAMPLE)
+    page.locator("label.md-header__button[for=__drawer]").click()
+    for reader, style in READERS.items():
+        assert page.evaluate(WRONG, style) == [], f"the menu, {reader}"
+    hits(page, address, "footnote")  # stands beside words that are too long
+    for reader, style in READERS.items():  # the overlay is a circle that grows beyond the window
+        assert page.evaluate(WRONG, style + ".md-search__overlay { display: none }") == [], f"the search, {reader}"
 
 
 def test_chapter_has_formulas_figure_and_sound(context: BrowserContext, address: str):
     page = context.new_page()
     page.goto(address + SAMPLE)
-    expect(page.locator("mjx-container")).to_have_count(2)
+    formulas = page.locator(".arithmatex")
+    expect(formulas.locator("mjx-math")).to_have_count(formulas.count())
+    expect(page.get_by_role("math")).to_have_count(formulas.count())  # what a screen reader reads
     assert page.locator("article img").get_attribute("alt") == "A line that [rises] by $1 a *step*"
     assert page.locator("article img").evaluate("image => image.naturalWidth") == 800
     page.wait_for_function("document.querySelector('audio').duration > 0.3")
     page.get_by_role("link", name="plain Python").wait_for()
-    assert width(page) <= (page.viewport_size or {"width": 0})["width"]
 
 
 def hits(page: Page, address: str, words: str) -> list[tuple[str, str]]:
@@ -208,11 +265,12 @@ def test_dark_mode(context: BrowserContext, address: str):
 
 
 def test_readable_without_javascript(browser: Browser, built_site: Path, address: str):
-    with browser.new_context(java_script_enabled=False, viewport={"width": 360, "height": 800}) as context:
+    with browser.new_context(java_script_enabled=False, viewport={"width": 320, "height": 800}) as context:
         page = context.new_page()
         for path in sorted(built_site.rglob("index.html")):
             page.goto(address + path.parent.relative_to(built_site).as_posix() + "/")
             expect(page.locator("article h1")).to_be_visible()
+            assert page.evaluate("document.scrollingElement.scrollWidth") <= 320, page.url
         page.goto(address + SAMPLE)
         for text in ("Short text with", "shown_code = 1", "red ```", "p(z \\mid x)"):
             expect(page.locator("article")).to_contain_text(text)

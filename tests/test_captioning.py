@@ -1,5 +1,6 @@
 """Captioners against their equations, word by word and region by region; float64."""
 
+import copy
 import functools
 import itertools
 import math
@@ -16,11 +17,12 @@ from mmtutor.captioning import (
     ShowAttendTell,
     SoftAttention,
     Tokens,
+    beam_candidates,
     beam_search,
     greedy,
     sample,
 )
-from mmtutor.data import MultimodalDataset
+from mmtutor.data import MultimodalDataset, Vocabulary
 from mmtutor.training import fit
 
 PAD, START, END = 0, 1, 2
@@ -636,6 +638,87 @@ def test_one_beam_is_greedy(make):
     assert len(lengths) > 2
 
 
+def ranked(model, batch, length, normalise):
+    """All captions of one image that end within ``length`` words, or, if there is none, all of that length."""
+    live, done = {(): 0.0}, {}
+    for _ in range(length):
+        longer = {}
+        for words, value in live.items():
+            for word, more in enumerate(next_log_p(model, batch, words)[0].tolist()):
+                if more > NEVER:
+                    longer[*words, word] = value + more
+        done |= {words: value for words, value in longer.items() if words[-1] == END}
+        live = {words: value for words, value in longer.items() if words[-1] != END}
+    found = done or live
+    return sorted(found.items(), key=lambda item: -item[1] / len(item[0]) ** normalise)
+
+
+@every_model
+@pytest.mark.parametrize("normalise", [0, 0.7, 1])
+def test_candidates_of_a_search_that_keeps_all_are_the_exhaustive_ranking(make, normalise):
+    """Two words and the end, at most four words: 1 + 2 + 4 + 8 = 15 captions end; the other 16 of 24 do not."""
+    model, batch = make(Tokens(5)).eval(), images(3)
+    found = beam_candidates(model, batch, 4, beams=24, normalise=normalise)
+    assert found.tokens.shape == (3, 24, 4)
+    for b in range(3):
+        wanted = ranked(model, one(batch, b), 4, normalise)
+        assert len(wanted) == 15
+        assert torch.equal(found.tokens[b, :15], padded([words for words, _ in wanted], 4))
+        close(found.score[b, :15], exactly([value for _, value in wanted]))
+    assert (found.tokens[:, 15:] == PAD).all()
+    assert (found.score[:, 15:] == NEVER).all()
+    assert found.alpha is None or (found.alpha[:, 15:] == 0).all()
+
+
+@every_model
+def test_candidates_without_an_end_are_the_likeliest_beginnings(make):
+    model, batch = make(Tokens(5)).eval(), images(2)
+    with torch.no_grad():
+        model.output.bias[END] = NEVER
+    found = beam_candidates(model, batch, 3, beams=9)
+    for b in range(2):
+        wanted = ranked(model, one(batch, b), 3, 0)
+        assert found.tokens[b, :8].tolist() == [list(words) for words, _ in wanted]
+        close(found.score[b, :8], exactly([value for _, value in wanted]))
+        assert found.score[b, 8] == NEVER
+
+
+@every_model
+@pytest.mark.parametrize("beams", [1, 3, 6])
+def test_the_first_candidate_is_the_best_of_the_search_and_each_is_as_read_again(make, beams):
+    ended = 0
+    for seed in range(4):
+        torch.manual_seed(seed)
+        model, batch, normalise = make(Tokens(7)).eval(), images(4), (0, 0.7, 1, 2)[seed]
+        with torch.no_grad():
+            model.output.bias[END] -= 1.0
+        best, found = beam_search(model, batch, 5, beams, normalise), beam_candidates(model, batch, 5, beams, normalise)
+        width = best.tokens.shape[1]
+        assert torch.equal(found.tokens[:, 0, :width], best.tokens)
+        assert (found.tokens[:, 0, width:] == PAD).all()
+        close(found.score[:, 0], best.score)
+        if best.alpha is not None:
+            close(found.alpha[:, 0, :width], best.alpha)
+        for b, k in itertools.product(range(4), range(beams)):
+            words = [word for word in found.tokens[b, k].tolist() if word != PAD]
+            if not words:
+                assert found.score[b, k] == NEVER
+                continue
+            ended += words[-1] == END
+            value = sum(next_log_p(model, one(batch, b), words[:t])[0, words[t]] for t in range(len(words)))
+            assert found.score[b, k].item() == pytest.approx(value.item(), abs=1e-12)
+            if found.alpha is not None:
+                again = model({**one(batch, b), "caption": torch.tensor([[START, *words[:-1], 3]])}).log_alpha
+                close(found.alpha[b, k, : len(words)], again[0, 0].exp().detach())
+                assert (found.alpha[b, k, len(words) :] == 0).all()
+        lengths = (found.tokens != PAD).sum(2).clamp(min=1)
+        values = found.score / lengths**normalise
+        assert (values[:, :-1] >= values[:, 1:]).all()
+        for rows in found.tokens.tolist():  # each caption once
+            assert len({tuple(row) for row in rows if row[0] != PAD}) == sum(row[0] != PAD for row in rows)
+    assert ended > 4
+
+
 DECODERS = {
     "greedy": greedy,
     "sample": sample,
@@ -846,6 +929,9 @@ def test_a_model_is_handed_back_as_it_came(make, decode):
         (lambda m, b: beam_search(m, b, 3, 2.5), "beams must be"),
         (lambda m, b: beam_search(m, b, 3, 2, -0.1), "normalise must be from 0 to 2"),
         (lambda m, b: beam_search(m, b, 3, 2, math.nan), "normalise must be from 0 to 2"),
+        (lambda m, b: beam_candidates(m, b, 0), "beam_candidates: length must be"),
+        (lambda m, b: beam_candidates(m, b, 3, 0), "beam_candidates: beams must be"),
+        (lambda m, b: beam_candidates(m, b, 3, 2, 3), "beam_candidates: normalise must be"),
     ],
 )
 def test_bad_settings_of_decoding_are_refused(decode, says):
@@ -950,7 +1036,13 @@ def test_word_vectors_are_taken_over_and_kept_when_frozen(make):
 BAD_BATCHES = [
     ({"caption": None}, ValueError, "no 'caption', only regions"),
     ({"caption": torch.zeros(2, 3)}, TypeError, r"must be int64 .*, got torch.float32 \(2, 3\)"),
-    ({"caption": torch.ones(2, 3).int()}, TypeError, "must be int64"),
+    ({"caption": torch.ones(2, 3).int()}, TypeError, r"must be int64 .*, got torch.int32 \(2, 3\); .*\.long\(\)"),
+    (
+        {"caption": np.array([[1, 5, 2]] * 2)},
+        TypeError,
+        "must be int64 .*, got ndarray; make it one with torch.as_tensor",
+    ),
+    ({"regions": torch.zeros(2, 3, 3)}, TypeError, r"'regions' is torch.float32 .*, the parameters are torch.float64"),
     ({"caption": torch.ones(2).long()}, ValueError, r"must be \(B, T\) or \(B, R, T\) with B = 2, got \(2,\)"),
     ({"caption": torch.ones(2, 1, 1, 3).long()}, ValueError, r"got \(2, 1, 1, 3\)"),
     ({"caption": torch.tensor([[1, 5, 2]])}, ValueError, r"B = 2, got \(1, 3\)"),
@@ -960,7 +1052,16 @@ BAD_BATCHES = [
     ({"caption": torch.tensor([[1, 6, 2], [1, 5, 2]])}, ValueError, "not among the 6 known, in example 0"),
     ({"caption": torch.tensor([[1, 5, 2], [1, -1, 2]])}, ValueError, "not among the 6 known, in example 1"),
     ({"caption": torch.tensor([[1, 5, 2], [5, 5, 2]])}, ValueError, "not begin with the start, 1, in example 1"),
-    ({"caption": torch.tensor([[1, 5, 2], [0, 1, 5]])}, ValueError, "does not begin with the start"),
+    (
+        {"caption": torch.tensor([[1, 5, 2], [0, 1, 2]])},
+        ValueError,
+        "not begin .* example 1; padding stands at the end",
+    ),
+    (
+        {"caption": torch.tensor([[1, 5, 3], [1, 4, 0]])},
+        ValueError,
+        "no 'caption' of the batch has the end, 2, after its",
+    ),
     ({"caption": torch.tensor([[1, 5, 2, 0], [1, 5, 0, 2]])}, ValueError, "goes on after padding .*, in example 1"),
     ({"caption": torch.tensor([[1, 5, 2, 5], [1, 5, 2, 0]])}, ValueError, "or after its end, in example 0"),
     ({"caption": torch.tensor([[1, 5, 2], [1, 2, 0]])}, ValueError, "is empty, in example 1"),
@@ -1010,6 +1111,27 @@ def test_a_missing_image_is_named(make):
 def test_a_missing_image_is_named_in_training(make):
     with pytest.raises(ValueError, match=r"none of the modalities \('regions',\), only \('caption',\)"):
         make().loss({"caption": torch.tensor([[1, 5, 2]])})
+
+
+@every_model
+def test_images_of_another_float_type_are_named_in_decoding_too(make):
+    for decode in [*DECODERS.values(), beam_candidates]:
+        with pytest.raises(
+            TypeError, match=r"'regions' is torch.float64 .*, the parameters are torch.float32.*\.float"
+        ):
+            decode(make().float(), images(), 4)
+
+
+@every_model
+def test_some_captions_may_be_cut_off_and_check_batch_says_what_loss_says(make):
+    model, batch = make(), {**images(), "caption": torch.tensor([[1, 5, 3], [1, 4, 2]])}
+    model.check_batch(batch)
+    assert model.loss(batch)["loss"].isfinite()
+    without = {**batch, "caption": torch.tensor([[1, 5, 3], [1, 4, 3]])}
+    for says in (model.check_batch, model.loss):
+        with pytest.raises(ValueError, match="no 'caption' of the batch has the end"):
+            says(without)
+    assert model(without).logits.shape == (2, 1, 2, 6)  # how likely the beginning of a caption is has a meaning
 
 
 def test_captions_in_a_list_are_refused():
@@ -1068,7 +1190,7 @@ def test_an_encoding_that_is_not_finite_is_refused_in_decoding(make, decode):
         ({"tokens": Tokens(6, end=0)}, "three of 6 tokens"),
         ({"tokens": Tokens(6, start=6)}, "three of 6 tokens"),
         ({"tokens": Tokens(6, pad=-1)}, "tokens must be a whole number ≥ 0, got -1"),
-        ({"dropout": 1.5}, "dropout probability"),
+        ({"dropout": 1.5}, "dropout must be finite and from 0 to 1"),
         ({"freeze_vectors": True}, "freeze_vectors needs vectors"),
     ],
 )
@@ -1079,8 +1201,23 @@ def test_bad_settings_are_refused(cls, change, says):
 
 @pytest.mark.parametrize("cls", [ShowAndTell, ShowAttendTell])
 def test_a_size_alone_does_not_say_what_the_tokens_are(cls):
-    with pytest.raises(TypeError, match=r"tokens must be Tokens\(size, pad, start, end\), got int"):
+    with pytest.raises(TypeError, match=r"tokens must be Tokens\(size, pad, start, end\), got int; Tokens\(6\)"):
         cls(nn.Identity(), 3, 6)
+    with pytest.raises(TypeError, match=r"got Vocabulary; Tokens\(len\(vocabulary\)\) has the numbers"):
+        cls(nn.Identity(), 3, Vocabulary(["a"]))
+
+
+@pytest.mark.parametrize("cls", [ShowAndTell, ShowAttendTell])
+def test_a_whole_model_can_be_copied_and_stored(cls, tmp_path):
+    attention = {} if cls is ShowAndTell else {"attention": HardAttention()}
+    model = cls(nn.Linear(3, 3), 3, Tokens(6), image="regions", **attention).double()
+    torch.save(model, tmp_path / "model.pt")
+    batch = images()
+    wanted = beam_search(model, batch, 5)
+    for other in (copy.deepcopy(model), torch.load(tmp_path / "model.pt", weights_only=False)):
+        found = beam_search(other, batch, 5)
+        assert torch.equal(found.tokens, wanted.tokens)
+        assert torch.equal(found.score, wanted.score)
 
 
 @pytest.mark.parametrize("cls", [ShowAndTell, ShowAttendTell])
@@ -1100,7 +1237,7 @@ def test_attention_is_a_module_of_its_kind(attention):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"doubly_stochastic": -0.1}, "doubly_stochastic must be a finite number of at least 0, got -0.1"),
+        ({"doubly_stochastic": -0.1}, "doubly_stochastic must be finite and at least 0, got -0.1"),
         ({"doubly_stochastic": math.nan}, "doubly_stochastic must be"),
         ({"attend": 0}, "attend must be"),
         ({"attend": -1}, "attend must be"),
@@ -1116,11 +1253,11 @@ def test_bad_settings_of_attention_are_refused(change, says):
 @pytest.mark.parametrize(
     ("change", "says"),
     [
-        ({"reinforce": -1.0}, "reinforce must be a finite number of at least 0, got -1.0"),
+        ({"reinforce": -1.0}, "reinforce must be finite and at least 0, got -1.0"),
         ({"entropy": -1.0}, "entropy must be"),
         ({"entropy": math.inf}, "entropy must be"),
-        ({"expectation": 1.1}, "expectation must be from 0 to 1, got 1.1"),
-        ({"decay": -0.1}, "decay must be from 0 to 1"),
+        ({"expectation": 1.1}, "expectation must be finite and from 0 to 1, got 1.1"),
+        ({"decay": -0.1}, "decay must be finite and from 0 to 1"),
     ],
 )
 def test_bad_settings_of_hard_attention_are_refused(change, says):

@@ -1,5 +1,6 @@
 """Decoders, from a vector to a modality."""
 
+import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
@@ -45,8 +46,34 @@ def test_a_size_that_is_no_multiple_of_four_is_refused(size):
         ((0, 1, 8), "dim must be"),
         ((3, True, 8), "channels must be"),
         ((3, 1, 8, (4, 0)), "widths must be"),
+        ((3, 1, 8, 32), "widths must be two whole numbers, got 32"),
     ],
 )
 def test_sizes_that_are_no_whole_numbers_are_refused(sizes, says):
     with pytest.raises(ValueError, match=f"ImageDecoder: {says}"):
         ImageDecoder(*sizes)
+
+
+def test_without_its_sigmoid_it_gives_logits():
+    torch.manual_seed(0)
+    decoder = ImageDecoder(5, 1, 8)
+    logits, x = ImageDecoder(5, 1, 8, logits=True), torch.randn(4, 5)
+    logits.load_state_dict(decoder.state_dict())
+    assert (decoder.probabilities, logits.probabilities) == (True, False)
+    assert torch.equal(logits(x).sigmoid(), decoder(x))
+
+
+def test_the_whole_numbers_of_numpy_are_sizes():
+    decoder = ImageDecoder(np.int64(3), np.int32(1), np.int64(8), (np.int64(4), np.int64(3)))
+    assert decoder(torch.rand(2, 3)).shape == (2, 1, 8, 8)
+
+
+def test_what_is_no_vector_of_its_size_and_type_is_refused():
+    decoder = ImageDecoder(3, 1, 8)
+    for wrong, got in ((torch.rand(2, 4), r"\(2, 4\)"), (torch.rand(3), r"\(3,\)"), ([1.0, 2.0, 3.0], "list")):
+        with pytest.raises(ValueError, match=rf"ImageDecoder: expected vectors \(B, 3\), got {got}"):
+            decoder(wrong)
+    with pytest.raises(TypeError, match=r"ImageDecoder: the vectors are torch.float64, the parameters torch.float32"):
+        decoder(torch.rand(2, 3).double())
+    with torch.autocast("cpu", torch.bfloat16):
+        assert decoder(torch.rand(2, 3).bfloat16()).isfinite().all()

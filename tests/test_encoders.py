@@ -2,6 +2,7 @@
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -139,6 +140,163 @@ def test_any_shape_ends_in_features_or_a_clear_error(name, shape):
 def test_bad_sizes_are_refused(make):
     with pytest.raises(ValueError, match="must be"):
         make()
+
+
+# -------------------------------------------------------------------------------------------------- padding
+
+PADDED = {
+    "text": lambda **settings: TextEncoder(3, 5, width=5, **settings),
+    "sequence": lambda **settings: SequenceEncoder(3, 5, **settings),
+}
+every_padded = pytest.mark.parametrize("make", PADDED.values(), ids=PADDED)
+both_ends = pytest.mark.parametrize("end", ["end", "front"])
+
+
+def padded(length, end, filler=0.0, steps=7):
+    """Sequences (B, steps, 3) of so many real steps, and the same each on its own without padding."""
+    alone = [torch.rand(1, n, 3, dtype=torch.float64) for n in length]
+    rows = [torch.full((1, steps - n, 3), filler, dtype=torch.float64) for n in length]
+    pairs = [(x, row) if end == "end" else (row, x) for x, row in zip(alone, rows, strict=True)]
+    return torch.cat([torch.cat(pair, 1) for pair in pairs]), alone
+
+
+@every_padded
+@both_ends
+@pytest.mark.parametrize("filler", [0.0, 9.0, math.nan, math.inf])
+@pytest.mark.parametrize("tokens", [False, True], ids=["features", "tokens"])
+def test_with_a_length_padding_is_not_read(make, end, filler, tokens):
+    length = [7, 1, 4, 6]
+    encoder = make(padding=end, tokens=tokens).double()
+    x, alone = padded(length, end, filler)
+    x.requires_grad_()
+    out = encoder(x, torch.tensor(length))
+    for i, n in enumerate(length):
+        steps = slice(0, n) if end == "end" else slice(7 - n, 7)
+        found = out[i, steps] if tokens else out[i]
+        assert (found - encoder(alone[i])[0]).abs().max() < 1e-12, i
+    real = torch.cat([out[i, :n] if end == "end" else out[i, 7 - n :] for i, n in enumerate(length)]) if tokens else out
+    real.square().sum().backward()
+    assert x.grad.isfinite().all()
+    assert all(p.grad.isfinite().all() and (p.grad != 0).any() for p in encoder.parameters())
+    for i, n in enumerate(length):
+        there = x.grad[i, :n] if end == "end" else x.grad[i, 7 - n :]
+        assert (there != 0).any(1).all() or isinstance(encoder, TextEncoder)
+        assert (x.grad[i] != 0).any(1).sum() <= n
+
+
+@every_padded
+def test_a_length_that_says_all_steps_are_real_changes_nothing(make):
+    encoder, x = make().double(), torch.rand(4, 7, 3, dtype=torch.float64)
+    assert (encoder(x, torch.full((4,), 7)) - encoder(x)).abs().max() < 1e-12
+
+
+def test_without_a_length_padding_is_read():
+    for make in PADDED.values():
+        x, alone = padded([3], "end")
+        encoder = make().double()
+        assert (encoder(x) - encoder(alone[0])).abs().max() > 1e-4
+
+
+@every_padded
+@both_ends
+def test_padding_at_the_other_end_is_refused(make, end):
+    other = "front" if end == "end" else "end"
+    x, _ = padded([7, 7, 2, 5], other)
+    says = f"padding must be at the {end}, but example 2 has it at the {other}; make the encoder with padding='{other}'"
+    with pytest.raises(ValueError, match=says):
+        make(padding=end).double()(x, torch.tensor([7, 7, 2, 5]))
+    make(padding=end).double()(torch.zeros_like(x), torch.tensor([7, 7, 2, 5]))  # silence is no evidence
+
+
+@every_padded
+@pytest.mark.parametrize(
+    ("length", "says"),
+    [
+        (torch.tensor([1, 2]), r"length must be int64 \(4,\), .* got torch.int64 \(2,\)"),
+        (torch.tensor([1, 2, 3, 8]), "length must be from 1 to 7"),
+        (torch.tensor([1, 2, 0, 7]), "length must be from 1 to 7"),
+        (torch.ones(4), r"length must be int64 \(4,\), .* got torch.float32"),
+        (torch.ones(4, 1).long(), "length must be int64"),
+        ([1, 2, 3, 4], "length must be int64 .* got list"),
+    ],
+)
+def test_bad_lengths_are_refused(make, length, says):
+    with pytest.raises(ValueError, match=says):
+        make()(torch.rand(4, 7, 3), length)
+
+
+@every_padded
+def test_the_end_of_padding_has_two_names(make):
+    for padding in ("left", "back", None, 1):
+        with pytest.raises(ValueError, match=r"Encoder: padding must be 'end' or 'front', got"):
+            make(padding=padding)
+
+
+# ------------------------------------------------------------------------------------------- types of numbers
+
+
+@every
+def test_another_float_type_is_named_with_what_to_do(make, shape):
+    for dtype in (torch.float64, torch.float16, torch.bfloat16):
+        with pytest.raises(
+            TypeError, match=rf"Encoder: expected torch.float32, .* got {dtype}; convert it with .float"
+        ):
+            make()(torch.rand(shape).to(dtype))
+    with pytest.raises(
+        TypeError, match=r"expected torch.float64, .* got torch.float32; convert it with .to\(torch.float64"
+    ):
+        make().double()(torch.rand(shape))
+
+
+@every
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32, torch.bfloat16, torch.float16])
+def test_an_encoder_reads_numbers_of_its_own_type(make, shape, dtype):
+    out = make().to(dtype)(torch.rand(shape).to(dtype))
+    assert out.dtype == dtype
+    assert out.isfinite().all()
+
+
+@every
+def test_under_autocast_any_type_that_it_converts_is_read(make, shape):
+    encoder = make()
+    with torch.autocast("cpu", torch.bfloat16):
+        for dtype in (torch.float32, torch.bfloat16):
+            assert encoder(torch.rand(shape).to(dtype)).isfinite().all()
+        with pytest.raises(TypeError, match=r"got torch.float64"):
+            encoder(torch.rand(shape).double())
+
+
+def test_whole_numbers_are_refused_with_what_to_do():
+    picture = torch.zeros(2, 3, 8, 8)
+    for encoder in (ImageEncoder(3), GridEncoder(3), ResNetGrid(TinyResNet())):
+        with pytest.raises(TypeError, match=r"got torch.uint8; convert it with .float\(\) / 255"):
+            encoder(picture.to(torch.uint8))
+    for encoder, x in ((TabularEncoder(4), torch.zeros(2, 4)), (SequenceEncoder(4), torch.zeros(2, 3, 4))):
+        with pytest.raises(TypeError, match=r"got torch.int64; convert it with .float\(\)$"):
+            encoder(x.long())
+        with pytest.raises(TypeError, match=r"ndarray.*convert it with torch.from_numpy"):
+            encoder(x.numpy())
+        with pytest.raises(TypeError, match=r"list.*convert it with torch.tensor"):
+            encoder(x.tolist())
+
+
+def test_channels_at_the_end_are_recognised():
+    with pytest.raises(ValueError, match=r"got \(2, 8, 9, 3\); channels come first, as after .permute\(0, 3, 1, 2\)"):
+        ImageEncoder(3)(torch.rand(2, 8, 9, 3))
+
+
+def test_sizes_may_be_any_whole_number():
+    n = np.int64(3)
+    assert TabularEncoder(n, n, n)(torch.rand(2, 3)).shape == (2, 3)
+    assert SequenceEncoder(torch.tensor(3), n, n)(torch.rand(2, 4, 3)).shape == (2, 3)
+    for size in (np.float64(3), torch.tensor(3.0), "3", True, [3], None):
+        with pytest.raises(ValueError, match="features must be a whole number of at least 1, got"):
+            TabularEncoder(size)
+    assert ImageEncoder(n, n, widths=[n, n])(torch.rand(2, 3, 8, 8)).shape == (2, 3)
+    assert GridEncoder(n, np.array([3, 4])).eval()(torch.rand(2, 3, 8, 8)).shape == (2, 4, 6)
+    for encoder in (ImageEncoder, GridEncoder):
+        with pytest.raises(ValueError, match="widths must be a tuple of whole numbers, got 64"):
+            encoder(3, widths=64)
 
 
 # ---------------------------------------------------------------------------------------------- ResNetGrid

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
+from mmtutor.encoders import SequenceEncoder, TextEncoder
 from mmtutor.fusion import (
     Arithmetic,
     Classifier,
@@ -30,7 +31,11 @@ from mmtutor.fusion import (
     Rule,
     SumNodes,
     TensorFusion,
+    WeightedCrossEntropy,
     WeightedRule,
+    absolute_error,
+    cross_entropy,
+    squared_error,
 )
 
 DIMS = [3, 3, 3]
@@ -469,7 +474,501 @@ def test_learned_weights_find_the_better_modality():
     assert rule.weights.softmax(0)[0] > 0.95
 
 
+# ------------------------------------------------------------------------------------------- costs, regression
+
+
+def of_cost(cost, classes=4):
+    return {
+        "early": EarlyFusion({"a": 5, "b": 2}, classes, cost=cost).double(),
+        "late": LateFusion(encoders(), classes, Concat([3, 3]), cost=cost).double(),
+        "cross": CrossModalFusion(encoders(), classes, [3, 3], dim=8, heads=2, cost=cost).double(),
+    }
+
+
+every_kind = pytest.mark.parametrize("name", of_cost(cross_entropy))
+
+
+@every_kind
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_regression_by_hand(name, classes):
+    data = {**batch(), "label": torch.randn(6, classes).double()}
+    model = of_cost(squared_error, classes)[name]
+    difference = model(data) - data["label"]
+    close(model.loss(data)["loss"], difference.square().mean())
+    model.cost = absolute_error
+    close(model.loss(data)["loss"], difference.abs().mean())
+    if classes == 1:  # one number may have no axis of its own
+        close(model.loss({**data, "label": data["label"][:, 0]})["loss"], difference.abs().mean())
+    close(model.loss({**data, "label": data["label"].float()})["loss"], difference.abs().mean(), 1e-6)
+
+
+@every_kind
+def test_a_regression_learns_numbers(name):
+    data = batch(10)
+    data["label"] = 5 * data["a"][:, 0] * data["b"].sum(1)
+    model = of_cost(squared_error, 1)[name]
+    optimizer = torch.optim.Adam(model.parameters(), 0.02)
+    first = model.loss(data)["loss"].item()
+    for _ in range(200):
+        optimizer.zero_grad()
+        loss = model.loss(data)["loss"]
+        loss.backward()
+        optimizer.step()
+    assert loss.item() < 0.1 * first
+
+
+def test_scores_of_float64_are_read_by_a_model_of_float32_and_not_rounded_to_half_precision():
+    model, data = LateFusion(encoders(), 1, Concat([3, 3]), cost=squared_error), batch()
+    data = {**data, "a": data["a"].float(), "b": data["b"].float(), "label": torch.full((6,), 1001.0).double()}
+    assert model.loss(data)["loss"].dtype == torch.float32
+    with torch.autocast("cpu", torch.bfloat16):
+        numbers, loss = model(data), model.loss(data)["loss"]
+    close(loss, (numbers.float() - 1001).square().mean(), 1e-1)
+
+
+@every_kind
+def test_weights_of_classes_by_hand(name):
+    weights, data = [0.5, 1.0, 2.0, 0.0], batch()
+    model = of_cost(WeightedCrossEntropy(weights))[name]
+    nll = -model(data).log_softmax(1)[range(6), data["label"]]
+    each = torch.tensor([0.5, 1, 2, 0, 0.5, 1]).double()
+    close(model.loss(data)["loss"], (each * nll).mean())
+    parts = [{k: x[rows] for k, x in data.items()} for rows in (slice(0, 3), slice(3, 6))]
+    close(sum(model.loss(part)["loss"] for part in parts) / 2, model.loss(data)["loss"])
+    assert "cost.weights" in model.state_dict()
+
+
+def test_balanced_weights():
+    cost = WeightedCrossEntropy.balanced(torch.tensor([0, 0, 0, 0, 0, 1, 1, 1, 1, 2]), 3)
+    close(cost.weights, torch.tensor([10 / 15, 10 / 12, 10 / 3]), 1e-6)
+    for labels, says in (
+        (torch.tensor([0, 2]), "no example is of class 1"),
+        (torch.tensor([0, 3]), "labels from 0 to 2, got 3 in example 1"),
+        (torch.zeros(4), r"label must be int64 .* convert classes with \.long\(\)"),
+        (np.zeros(4, int), "got ndarray; convert it with torch.from_numpy"),
+    ):
+        with pytest.raises((TypeError, ValueError), match=f"WeightedCrossEntropy: .*{says}"):
+            WeightedCrossEntropy.balanced(labels, 3)
+    with pytest.raises(ValueError, match="classes must be a whole number ≥ 2, got 1"):
+        WeightedCrossEntropy.balanced(torch.zeros(2).long(), 1)
+    for weights in ([], [1.0, -1.0], [0.0, 0.0], [math.nan, 1.0], [[1.0, 2.0]], 1.0):
+        with pytest.raises(ValueError, match="weights must be a number ≥ 0 for each class"):
+            WeightedCrossEntropy(weights)
+
+
+@every_kind
+def test_a_cost_of_your_own(name):
+    def focal(logits, label):
+        nll = cross_entropy(logits, label)
+        return (1 - (-nll).exp()) ** 2 * nll
+
+    data = batch()
+    model = of_cost(focal)[name]
+    close(model.loss(data)["loss"], focal(model(data), data["label"]).mean())
+    numbers = {**data, "label": torch.randn(6, 4).double()}
+    model = of_cost(nn.HuberLoss(reduction="none"))[name]
+    close(model.loss(numbers)["loss"], F.huber_loss(model(numbers), numbers["label"]))
+    soft = {**data, "label": torch.rand(6, 4).double()}
+    model = of_cost(nn.BCEWithLogitsLoss(reduction="none"))[name]
+    close(model.loss(soft)["loss"], F.binary_cross_entropy_with_logits(model(soft), soft["label"]))
+
+
+@every_kind
+@pytest.mark.parametrize(
+    ("cost", "classes", "label", "says"),
+    [
+        (squared_error, 1, torch.arange(6), r"for a regression label must be float .* got torch.int64 .* \.float\(\)"),
+        (nn.MSELoss(reduction="none"), 4, torch.arange(6) % 4, "for a regression label must be float"),
+        (squared_error, 1, [1.0] * 6, "got list; convert it with torch.tensor"),
+        (squared_error, 2, torch.rand(6), r"label must be \(B, 2\) with B = 6, got \(6,\)"),
+        (squared_error, 1, torch.rand(6, 2), r"label must be \(B,\) or \(B, 1\) with B = 6"),
+        (squared_error, 1, torch.tensor([1, 2, torch.nan, 0, 0, 0]), "'label' holds NaN .* first in example 2"),
+        (cross_entropy, 4, torch.rand(6), r"convert classes with \.long\(\), scores need a regression"),
+        (cross_entropy, 4, torch.rand(6, 4), r"label must be int64 .* convert it with \.argmax\(1\)"),
+        (cross_entropy, 4, torch.eye(4)[:, [0, 0, 1, 2, 3, 1]].T.long(), r"convert it with \.argmax\(1\)"),
+        (cross_entropy, 4, torch.zeros(6, 1).long(), r"convert it with \.squeeze\(1\)$"),
+        (cross_entropy, 4, torch.zeros(6, 1).int(), r"convert it with \.squeeze\(1\)\.long\(\)$"),
+        (cross_entropy, 4, torch.zeros(6).bool(), r"convert it with \.long\(\)$"),
+        (cross_entropy, 4, torch.zeros(6).int(), r"convert it with \.long\(\)$"),
+        (cross_entropy, 4, np.zeros(6, int), "convert it with torch.from_numpy"),
+        (
+            lambda x, y: (x[:, 0] - y[:, None]).square(),
+            4,
+            torch.arange(6) % 4,
+            "cost must give the cost of each example",
+        ),
+        (
+            lambda x, y: x.mean(),
+            4,
+            torch.arange(6) % 4,
+            r"must give the cost of each example, \(6,\), got torch.float64",
+        ),
+    ],
+)
+def test_labels_that_do_not_fit_the_cost_are_refused(name, cost, classes, label, says):
+    model, data = of_cost(cost, classes)[name], {**batch(), "label": label}
+    with pytest.raises((TypeError, ValueError), match=says):
+        model.loss(data)
+    if "cost must" not in says and "must give" not in says:
+        with pytest.raises((TypeError, ValueError), match=says):
+            model.check_batch(data)
+
+
+@pytest.mark.parametrize(
+    ("cost", "classes", "error", "says"),
+    [
+        ("mse", 1, TypeError, "cost must be a function such as squared_error, got 'mse'"),
+        (nn.MSELoss, 1, TypeError, "cost must be a function"),
+        (nn.MSELoss(), 1, ValueError, "take it with reduction='none'"),
+        (nn.CrossEntropyLoss(torch.ones(4)), 4, ValueError, "take it with reduction='none'"),
+        (F.cross_entropy, 4, ValueError, "take it with reduction='none'"),
+        (cross_entropy, 1, ValueError, "two classes are 2, a regression takes cost=squared_error, got 1"),
+        (squared_error, 0, ValueError, "classes must be a whole number ≥ 1, got 0"),
+        (WeightedCrossEntropy([1.0, 2.0]), 4, ValueError, "cost has weights of 2 classes, not 4"),
+    ],
+)
+def test_bad_costs_are_refused(cost, classes, error, says):
+    with pytest.raises(error, match=says):
+        of_cost(cost, classes)
+
+
+def test_decisions_have_no_cost_of_their_own():
+    with pytest.raises(TypeError, match="cost"):
+        DecisionFusion(encoders(), 4, [3, 3], cost=squared_error)
+
+
+def ending(*last):
+    return nn.Sequential(nn.Linear(7, 8), nn.ReLU(), nn.Sequential(nn.Linear(8, 4), nn.Sequential(*last)))
+
+
+@pytest.mark.parametrize("last", [nn.Softmax(1), nn.Sigmoid()], ids=["softmax", "sigmoid"])
+def test_probabilities_are_not_taken_for_logits(last):
+    for cost in (cross_entropy, WeightedCrossEntropy([1.0] * 4), nn.CrossEntropyLoss(reduction="none")):
+        with pytest.raises(ValueError, match=rf"learner ends in {type(last).__name__}\(.*leave this layer out"):
+            EarlyFusion({"a": 5, "b": 2}, 4, ending(last), cost)
+    assert EarlyFusion({"a": 5, "b": 2}, 4, ending(last), squared_error)  # numbers between 0 and 1
+
+
+def test_log_probabilities_are_logits():
+    learner, data = ending(nn.LogSoftmax(1)), batch()
+    model = EarlyFusion({"a": 5, "b": 2}, 4, learner).double()
+    plain = EarlyFusion({"a": 5, "b": 2}, 4, nn.Sequential(*learner[:2], learner[2][0])).double()
+    close(model.loss(data)["loss"], plain.loss(data)["loss"])
+
+
+# ---------------------------------------------------------------------------------------------------- padding
+
+
+class Reader(nn.Module):
+    """The mean of the real steps, or each step; it stands for an encoder of your own."""
+
+    reads_length = True
+
+    def __init__(self, size, padding="end", tokens=False):
+        super().__init__()
+        self.linear, self.padding, self.tokens = nn.Linear(size, 3), padding, tokens
+
+    def forward(self, x, length=None):
+        length = torch.full((len(x),), x.shape[1]) if length is None else length
+        real = torch.arange(x.shape[1]) < length[:, None]
+        x = self.linear(x) * (real if self.padding == "end" else real.flip(1))[..., None]
+        return x if self.tokens else x.sum(1) / length[:, None]
+
+
+def readers(**settings):
+    return {"a": Reader(5, **settings), "b": Reader(2, **settings)}
+
+
+def of_readers(**settings):
+    models = {
+        "cross": CrossModalFusion(readers(**settings), 4, [3, 3], exchanges=2, dim=8, heads=2),
+        "late cross": LateFusion(readers(**settings), 4, CrossAttention([3, 3], 8, heads=2)),
+    }
+    if not settings.get("tokens"):
+        models["late"] = LateFusion(readers(**settings), 4, Concat([3, 3]))
+        models["decision"] = DecisionFusion(readers(**settings), 4, [3, 3])
+    return models.values()
+
+
+LENGTHS = {"a": [1, 4, 3], "b": [7, 2, 5]}
+
+
+def sequences(padding, lengths=LENGTHS, steps=8):
+    """A batch of padded sequences, and each example in a batch of its own without padding."""
+    data, alone = {"label": torch.arange(3)}, [{"label": torch.tensor([i])} for i in range(3)]
+    for name, size in (("a", 5), ("b", 2)):
+        data[f"{name}_length"] = torch.tensor(lengths[name])
+        rows = []
+        for example, n in zip(alone, lengths[name], strict=True):
+            example[name] = torch.randn(1, n, size).double()
+            zeros = torch.zeros(1, steps - n, size).double()
+            rows.append(torch.cat([example[name], zeros] if padding == "end" else [zeros, example[name]], 1))
+        data[name] = torch.cat(rows)
+    return data, alone
+
+
+@pytest.mark.parametrize("padding", ["end", "front"])
+@pytest.mark.parametrize("tokens", [False, True], ids=["features", "tokens"])
+def test_padding_changes_nothing(padding, tokens):
+    for model in of_readers(padding=padding, tokens=tokens):
+        model, (data, alone) = model.double().eval(), sequences(padding)
+        close(model(data), torch.cat([model(example) for example in alone]))
+        close(model.loss(data)["loss"], sum(model.loss(example)["loss"] for example in alone) / 3)
+        shared = {**data, "length": data["a_length"]}  # what is said of one modality counts more
+        close(model(shared), model(data))
+        model.check_batch(shared)
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["features", "tokens"])
+def test_one_length_is_that_of_all_modalities(tokens):
+    for model in of_readers(tokens=tokens):
+        model, (data, alone) = model.double().eval(), sequences("end", {"a": [4, 8, 1], "b": [4, 8, 1]})
+        length = data.pop("a_length")
+        data.pop("b_length")
+        close(model({**data, "length": length}), torch.cat([model(example) for example in alone]))
+        with pytest.raises(ValueError, match=r"'length' cannot be that of all, .*'a': 8, 'b': 9.*'<modality>_length'"):
+            model({**data, "length": length, "b": torch.rand(3, 9, 2).double()})
+
+
+@pytest.mark.parametrize("tokens", [False, True], ids=["features", "tokens"])
+def test_a_missing_sequence_needs_no_steps(tokens):
+    for model in of_readers(tokens=tokens):
+        model, (data, alone) = model.double().eval(), sequences("end")
+        data["b"][1] = torch.nan
+        data |= {"b_present": torch.tensor([True, False, True]), "b_length": torch.tensor([7, 0, 5])}
+        alone[1].pop("b")
+        close(model(data), torch.cat([model(example) for example in alone]))
+        model.loss(data)["loss"].backward()
+        assert all(p.grad.isfinite().all() for p in model.parameters())
+        with pytest.raises(ValueError, match="'b_length' must be from 1 to 8, got 0 in example 1"):
+            model({**data, "b_present": torch.ones(3).bool(), "b": torch.ones(3, 8, 2).double()})
+
+
+def test_the_encoders_of_the_library_read_lengths():
+    torch.manual_seed(1)
+    encoders = {"a": SequenceEncoder(5, 3), "b": TextEncoder(2, 3, padding="front")}
+    model, (data, alone) = LateFusion(encoders, 4, Concat([3, 3])).double(), sequences("end")
+    data["b"] = sequences("front")[0]["b"]
+    for i, n in enumerate(LENGTHS["b"]):
+        alone[i]["b"] = data["b"][i : i + 1, 8 - n :]
+    close(model(data), torch.cat([model(example) for example in alone]))
+    tokens = {"a": SequenceEncoder(5, 3, tokens=True), "b": TextEncoder(2, 3, tokens=True, padding="front")}
+    model = CrossModalFusion(tokens, 4, [3, 3], dim=8, heads=2).double()
+    close(model(data), torch.cat([model(example) for example in alone]))
+
+
+def test_padding_at_the_other_end_is_refused():
+    for padding, other in (("end", "front"), ("front", "end")):
+        for model in of_readers(padding=padding):
+            says = f"'a' must be padded at the {padding}, but example 0 .* Reader takes padding='{other}'"
+            for read in (model.double(), model.loss, model.check_batch):
+                with pytest.raises(ValueError, match=says):
+                    read(sequences(other)[0])
+
+
+def test_an_encoder_that_cannot_read_a_length_is_not_handed_padding():
+    class Mean(nn.Linear):
+        def forward(self, x):
+            return super().forward(x).mean(1)
+
+    def model():
+        return LateFusion({"a": Mean(5, 3), "b": Mean(2, 3)}, 4, Concat([3, 3])).double()
+
+    data, _ = sequences("end")
+    says = "the encoder of 'a' does not read 'a_length', so it would read padding; give it reads_length = True"
+    with pytest.raises(ValueError, match=says):
+        model()(data)
+    for padding in ("end", "front"):
+        data, _ = sequences(padding, {"a": [4, 8, 1], "b": [4, 8, 1]})
+        shared = {"a": data["a"], "b": data["b"], "length": data["a_length"], "label": data["label"]}
+        for read in (model(), model().loss, model().check_batch):
+            with pytest.raises(ValueError, match="the encoder of 'a' does not read 'length'"):
+                read(shared)
+    full = model()
+    assert full({**shared, "length": torch.full((3,), 8)}).isfinite().all()  # there is no padding
+    assert full({**shared, "a": shared["a"] + 1, "b": shared["b"] + 1}).isfinite().all()  # it is the length of another
+    for encoder in full.encoders.values():
+        encoder.reads_length = False  # it may
+    close(full(shared), full({"a": shared["a"], "b": shared["b"]}))
+    early = EarlyFusion({"a": 40, "b": 16}, 4).double()  # reads values as they come
+    close(early(shared), early({"a": shared["a"], "b": shared["b"]}))
+
+
+def test_positions_of_which_nobody_knows_the_padding_are_refused():
+    class Halves(Reader):
+        def forward(self, x, length=None):
+            return super().forward(x, length)[:, ::2]
+
+    model = CrossModalFusion({"a": Halves(5, tokens=True)}, 4, [3], dim=8, heads=2).double()
+    data = {"a": torch.rand(3, 8, 5).double()}
+    assert model(data).shape == (3, 4)
+    with pytest.raises(ValueError, match="the encoder of 'a' gives 4 positions for 8 steps"):
+        model({**data, "length": torch.tensor([8, 3, 2])})
+
+
+def test_lengths_are_checked():
+    model, (data, _) = LateFusion(readers(), 4, Concat([3, 3])).double(), sequences("end")
+    for length in (torch.tensor([1.0, 2, 3]), torch.tensor([[1], [2], [3]]), [1, 2, 3], torch.tensor([1, 2])):
+        with pytest.raises(ValueError, match=r"'b_length' must be int64 \(3,\) with values from 1 to 8, got"):
+            model({**data, "b_length": length})
+    with pytest.raises(ValueError, match="'b_length' must be from 1 to 8, got 9 in example 2"):
+        model({**data, "b_length": torch.tensor([7, 2, 9])})
+    reader = Reader(5)
+    reader.padding = "left"
+    with pytest.raises(ValueError, match="padding of the encoder of 'a' must be end or front, got 'left'"):
+        LateFusion({"a": reader}, 4, Concat([3]))
+
+
+@pytest.mark.parametrize(
+    ("real", "says"),
+    [
+        ([None], "real must be a list of 2 masks"),
+        (torch.ones(2, 4, 5).bool(), "real must be a list of 2 masks"),
+        ([torch.ones(4, 1).bool(), None], r"real\[0\] must be None, since there are no positions"),
+        ([None, torch.ones(4, 6).bool()], r"real\[1\] must be bool \(4, 5\), got torch.bool \(4, 6\)"),
+        ([None, torch.ones(4, 5)], r"real\[1\] must be bool \(4, 5\), got torch.float32"),
+    ],
+)
+def test_bad_masks_of_positions_are_refused(real, says):
+    with pytest.raises(ValueError, match=f"CrossAttention: {says}"):
+        CrossAttention([3, 3], 8)([torch.rand(4, 3), torch.rand(4, 5, 3)], real=real)
+
+
 # -------------------------------------------------------------------------------------------------- bad input
+
+
+@every_model
+def test_another_float_type_than_the_models_is_named(name):
+    model, data = models()[name], batch()
+    for read in (model, model.loss, model.check_batch):
+        with pytest.raises(TypeError, match=r"'a' is torch.float64 \(6, 5\), .* convert it with \.float\(\)"):
+            read(data)
+    single = {k: x.float() if x.is_floating_point() else x for k, x in data.items()}
+    with pytest.raises(TypeError, match=r"'b' is torch.float64"):
+        model({**single, "b": data["b"]})
+    with pytest.raises(TypeError, match=r"'a' is torch.float32 .* convert it with \.to\(torch.float64\)"):
+        models()[name].double()(single)
+
+
+@every_model
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
+def test_a_model_reads_numbers_of_its_own_type(name, dtype):
+    model, data = models()[name].to(dtype), batch()
+    data = {k: x.to(dtype) if x.is_floating_point() else x for k, x in data.items()}
+    loss = model.loss({**data, "b_present": torch.arange(6) != 1})["loss"]
+    loss.backward()
+    assert loss.isfinite()
+    assert {p.grad.dtype for p in model.parameters()} == {dtype}
+
+
+@every_model
+def test_under_autocast_a_model_reads_what_is_converted(name):
+    model, data = models()[name], batch()
+    with torch.autocast("cpu", torch.bfloat16):
+        for dtype in (torch.float32, torch.bfloat16):
+            typed = {k: x.to(dtype) if x.is_floating_point() else x for k, x in data.items()}
+            assert model.loss(typed)["loss"].isfinite()
+
+
+@pytest.mark.parametrize(
+    ("x", "says"),
+    [
+        (
+            torch.zeros(6, 5).long(),
+            r"the encoder of 'a' cannot read torch.int64 \(6, 5\); convert it with \.float\(\)$",
+        ),
+        (torch.zeros(6, 5).bool(), r"the encoder of 'a' cannot read torch.bool .* \.float\(\)$"),
+        (torch.zeros(6, 5).to(torch.uint8), r"the encoder of 'a' cannot read torch.uint8 .* \.float\(\) / 255$"),
+    ],
+)
+def test_whole_numbers_that_an_encoder_cannot_read_are_named(x, says):
+    for model in (LateFusion(encoders(), 4, Concat([3, 3])), DecisionFusion(encoders(), 4, [3, 3])):
+        with pytest.raises(TypeError, match=says):
+            model({"a": x, "b": torch.zeros(6, 2)})
+    with pytest.raises(TypeError, match=rf"'a' must be floats, got {x.dtype} \(6, 5\); convert it with \.float\(\)"):
+        EarlyFusion({"a": 5, "b": 2}, 4)({"a": x, "b": torch.zeros(6, 2)})
+
+    class Converts(nn.Linear):
+        def forward(self, x):
+            return super().forward(x.float())
+
+    assert LateFusion({"a": Converts(5, 3)}, 4, Concat([3]))({"a": x}).shape == (6, 4)
+
+
+def test_an_error_within_an_encoder_says_whose_it_is():
+    model = LateFusion({"a": nn.Linear(5, 3), "word": nn.Sequential(nn.Embedding(9, 3))}, 4, Concat([3, 3]))
+    with pytest.raises(RuntimeError, match="mat1 and mat2") as info:
+        model({"a": torch.rand(6, 4), "word": torch.zeros(6).long()})
+    assert info.value.__notes__ == ["LateFusion: this was the encoder of 'a', which was handed torch.float32 (6, 4)"]
+    with pytest.raises(IndexError) as info:
+        model({"a": torch.rand(6, 5), "word": torch.full((6,), 9)})
+    assert "the encoder of 'word'" in info.value.__notes__[0]
+
+
+@pytest.mark.parametrize("name", MERGES)
+def test_an_encoder_of_another_size_is_named(name):
+    model = LateFusion(encoders(), 4, MERGES[name]([3, 3])).double()
+    model.encoders["b"] = nn.Linear(2, 5).double()
+    says = r"the encoder of 'b' must give floats \(6, 3\), as the merge's dims say, got torch.float64 \(6, 5\)"
+    with pytest.raises(ValueError, match=f"LateFusion: {says}"):
+        model(batch())
+    model.encoders["b"] = nn.GRU(2, 3).double()
+    with pytest.raises(ValueError, match=r"the encoder of 'b' must give floats \(6, 3\), .* got tuple"):
+        model(batch())
+    if name != "cross":
+        model.encoders["b"] = nn.Unflatten(1, (1, 2))
+        with pytest.raises(ValueError, match=r"the encoder of 'b' must give floats \(6, 3\), .* \(6, 1, 2\)"):
+            model(batch())
+
+
+def test_a_learner_of_another_size_is_named():
+    for last in (nn.Linear(7, 5), nn.Sequential(nn.Linear(7, 1), nn.Flatten(0))):
+        with pytest.raises(ValueError, match=r"EarlyFusion: needs \(6, 4\) for the cost, classes being 4; got"):
+            EarlyFusion({"a": 5, "b": 2}, 4, last).double().loss(batch())
+    with pytest.raises(ValueError, match=r"'a' must have 6 values for each example, as sizes says, got .* \(6, 5\)"):
+        EarlyFusion({"a": 6, "b": 2}, 4).double()(batch())
+    with pytest.raises(TypeError, match=r"learner must be a torch.nn.Module, got function"):
+        EarlyFusion({"a": 5}, 4, lambda x: x)
+
+
+@every_model
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        ({"a": np.zeros((6, 5))}, "'a' must be a tensor .* got ndarray; convert it with torch.from_numpy"),
+        ({"a": [[0.0] * 5] * 6}, "'a' must be a tensor .* got list; convert it with torch.tensor"),
+        ({"b_present": torch.ones(6)}, r"'b_present' must be bool .* convert it with \.bool\(\)"),
+        ({"b_present": torch.ones(6, 1).bool()}, r"'b_present' must be bool .* convert it with \.squeeze\(1\)"),
+        ({"b_present": torch.ones(6, 1).long()}, r"convert it with \.squeeze\(1\)\.bool\(\)"),
+        ({"b_present": np.ones(6, bool)}, "'b_present' must be bool .* convert it with torch.from_numpy"),
+        ({"b_mask": torch.ones(6).bool()}, "'b_mask' looks like a mask, which must be called 'b_present'"),
+    ],
+)
+def test_what_is_nearly_a_batch_is_refused_with_what_to_do(name, change, says):
+    with pytest.raises((TypeError, ValueError), match=says):
+        models()[name].double().loss({**batch(), **change})
+
+
+def test_a_misspelt_mask_is_not_passed_over():
+    model = LateFusion({"handwritten": nn.Flatten(), "spoken": nn.Flatten()}, 3, Concat([4, 4]))
+    data, mask = {"handwritten": torch.rand(2, 4), "spoken": torch.rand(2, 4)}, torch.tensor([True, False])
+    with pytest.raises(ValueError, match="'handwriten_present' belongs; did you mean 'handwritten_present'"):
+        model({**data, "handwriten_present": mask})
+    data["other"] = data["spoken"]
+    close(model({**data, "other_present": mask}), model(data))  # of a modality that this model does not read
+    del data["other"]
+    close(model({**data, "other_present": mask}), model(data))
+
+
+def test_a_batch_that_is_no_dict_is_refused():
+    for data in (batch()["a"], (batch()["a"], batch()["label"]), [batch()]):
+        with pytest.raises(TypeError, match=r"a batch must be a dict of tensors, modality to \(B, …\), got"):
+            models()["late"](data)
+
+
+@every_model
+def test_a_batch_of_one_example(name):
+    assert models()[name].double().loss(batch(1))["loss"].isfinite()
 
 
 def test_encoders_may_read_whole_numbers_and_must_give_what_was_announced():
@@ -615,6 +1114,8 @@ def test_bad_settings_are_refused(make):
         (lambda: Merge([3], 3), "abstract"),
         (lambda: Classifier(encoders(), [3, 3], 4), "abstract"),
         (lambda: Rule(), "abstract"),
+        (lambda: LateFusion([("a", nn.Flatten())], 4, Concat([3])), "encoders must be a dict"),
+        (lambda: LateFusion({"a": nn.Flatten}, 4, Concat([3])), "the encoder of 'a' must be a torch.nn.Module"),
     ],
 )
 def test_arguments_of_another_kind_are_refused(make, says):
@@ -622,11 +1123,68 @@ def test_arguments_of_another_kind_are_refused(make, says):
         make()
 
 
-def test_sizes_may_be_any_whole_number():
-    d = np.int64(3)
-    model = LateFusion(encoders(), np.int64(4), Concat([d, d]), hidden=np.int64(5))
-    assert model.double()(batch()).shape == (6, 4)
-    assert type(Concat([d, d]).dim) is int
+@pytest.mark.parametrize(
+    "whole", [np.int64, np.uint8, torch.tensor, np.array], ids=["int64", "uint8", "tensor", "array"]
+)
+def test_sizes_may_be_any_whole_number(whole):
+    n, ones = whole(3), [whole(3), whole(3)]
+    merges = [Concat(ones), ConcatNodes(ones, n), Arithmetic(ones), MergeLayer(ones, n), SumNodes(ones, n)]
+    merges += [Gated(ones, n), TensorFusion(ones, n), LowRankFusion(ones, n, rank=n), CrossAttention(ones, n, n, n)]
+    for merge in merges:
+        assert merge([torch.rand(2, 3), torch.rand(2, 3)]).shape == (2, merge.dim)
+        assert {type(d) for d in (*merge.dims, merge.dim)} == {int}
+        assert LateFusion(encoders(), whole(4), merge, hidden=n).double()(batch()).shape == (6, 4)
+    for model in (
+        EarlyFusion({"a": whole(5), "b": whole(2)}, whole(4)),
+        CrossModalFusion(encoders(), whole(4), ones, n, n, n),
+        DecisionFusion(encoders(), whole(4), ones, WeightedRule(whole(2))),
+    ):
+        assert model.double().loss(batch())["loss"].isfinite()
+        assert type(model.classes) is int
+
+
+@pytest.mark.parametrize("dims", [np.array([3, 3]), torch.tensor([3, 3]), (3, 3), range(3, 5)])
+def test_dims_may_be_an_array(dims):
+    assert Concat(dims).dim == sum(dims)
+    assert LateFusion(encoders(), 4, Concat(dims)).dims == tuple(dims)
+    assert DecisionFusion(nn.ModuleDict(encoders()), 4, dims).dims == tuple(dims)
+    assert CrossModalFusion(encoders(), 4, dims).merge.dims == tuple(dims)
+
+
+@pytest.mark.parametrize("dims", ["33", {"a": 3, "b": 3}, {3}, 3, None, iter([3, 3]), torch.tensor(3), np.array(3), []])
+def test_what_is_no_list_of_dims_is_refused(dims):
+    for make in (Concat, lambda d: ConcatNodes(d, 4), Arithmetic, lambda d: Gated(d, 4), CrossAttention):
+        with pytest.raises(ValueError, match="dims must be a list with a size for at least one modality, got"):
+            make(dims)
+    for make in (CrossModalFusion, DecisionFusion):
+        with pytest.raises(ValueError, match="dims must be a list"):
+            make(encoders(), 4, dims)
+
+
+@pytest.mark.parametrize("bad", [True, 2.0, np.float64(2), "2", None, [2], torch.tensor(2.0), np.array([2, 2])])
+def test_what_is_no_whole_number_is_refused_by_name(bad):
+    two = [3, 3]
+    for name, make in {
+        r"dims\[1\]": lambda: Concat([3, bad]),
+        "nodes": lambda: ConcatNodes(two, bad),
+        "dim": lambda: MergeLayer(two, bad),
+        "rank": lambda: LowRankFusion(two, 3, bad),
+        "exchanges": lambda: CrossAttention(two, 8, bad),
+        "heads": lambda: CrossAttention(two, 8, 1, bad),
+        "classes": lambda: LateFusion(encoders(), bad, Concat(two)),
+        "hidden": lambda: LateFusion(encoders(), 4, Concat(two), bad),
+        "the size of 'b'": lambda: EarlyFusion({"a": 5, "b": bad}, 4),
+        "modalities": lambda: WeightedRule(bad),
+    }.items():
+        with pytest.raises(ValueError, match=f"{name} must be a whole number ≥ [01], got"):
+            make()
+
+
+def test_a_length_is_no_modality():
+    with pytest.raises(ValueError, match="cannot be called 'a_length', which means something else"):
+        LateFusion({"a": nn.Flatten(), "a_length": nn.Flatten()}, 3, Concat([1, 1]))
+    petal = LateFusion({"petal_length": nn.Flatten()}, 3, Concat([1]))  # a row of its own
+    assert petal({"petal_length": torch.rand(2, 1)}).shape == (2, 3)
 
 
 @settings(deadline=None, max_examples=60)

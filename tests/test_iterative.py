@@ -5,11 +5,14 @@ encoder with independent numbers can be exact.
 """
 
 import copy
+import io
 import itertools
 import math
+import pickle
 import weakref
 from contextlib import contextmanager
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -1710,3 +1713,128 @@ def test_a_product_needs_equal_shapes():
             product([])
         with Refused(r"a product needs equal shapes, got \[\(4, 2\), \(4, 3\)\]"):
             product([Normal(torch.zeros(4, d), 1.0) for d in (2, 3)])
+
+
+# ------------------------------------------------------------------------------------------- what people bring
+
+
+@pytest.mark.parametrize("start", ["joint", "modality", "prior"])
+def test_float64_data_are_refused_everywhere_and_the_message_says_what_to_do(batch, start):
+    model, students = teacher(start).float(), Students({s: nn.Linear(D, 4) for s, D in SIZES.items()})
+    inferred = {**batch, "teacher_posterior": torch.zeros(6, 4)}
+    calls = [
+        ("IterativeVAE", model.loss),
+        ("IterativeVAE", model.infer),
+        ("IterativeVAE", model.encode),
+        ("IterativeVAE", model.bounds),
+        ("IterativeVAE", lambda batch: next(model.refinements(batch))),
+        ("IterativeVAE", model.check_batch),
+        ("Elbo", lambda batch: model.elbo(torch.zeros(6, 4), batch)),
+        ("Students", students.encode),
+        ("Students", students.posteriors),
+        ("Distillation", Distillation(model.encode, students).loss),
+        ("Distillation", lambda _: Distillation(None, students).loss(inferred)),
+        ("Distillation", Distillation(model.encode, students).check_batch),
+        ("FromModality", FromModality("a", nn.Linear(3, 4))),
+    ]
+    for who, call in calls:
+        with Refused(
+            rf"{who}: 'a' is torch.float64 \(6, 3\), .* torch.float32; convert it with .float", error=TypeError
+        ):
+            call(batch)
+    single = {s: x.float() for s, x in batch.items()}
+    assert model.loss(single)["loss"].dtype == torch.float32
+    with Refused("Elbo: 'λ' is torch.float64", error=TypeError):
+        model.elbo(torch.zeros(6, 4).double(), single)
+    with Refused("Elbo: 'z' is torch.float64", error=TypeError):
+        model.elbo.decode(torch.zeros(6, 2).double())
+    refiner, lam = Refiner(2), torch.zeros(6, 4).double()
+    with Refused("Refiner: 'λ' is torch.float64", error=TypeError):
+        refiner(lam, lam)
+
+
+def test_half_precision_data_are_read_under_autocast_as_before(batch):
+    model, students = teacher().float(), Students({s: nn.Linear(D, 4) for s, D in SIZES.items()})
+    with torch.autocast("cpu", torch.bfloat16):
+        half = {s: x.bfloat16() for s, x in batch.items()}
+        assert model.encode(half).mean.isfinite().all()
+        assert students.encode(half).mean.isfinite().all()
+
+
+def vae_teacher(likelihood, decoder, start=None):
+    """Of one modality, with a likelihood of the multimodal VAEs."""
+    elbo = Elbo({"a": decoder}, {"a": likelihood})
+    return IterativeVAE(start or nn.Sequential(), elbo, Refiner(2), 1)
+
+
+def test_a_whole_model_is_saved_copied_and_pickled():
+    torch.manual_seed(0)
+    model = vae_teacher(vae.gaussian(0.5), nn.Linear(2, 3), FromModality("a", nn.Linear(3, 4)))
+    students, batch = Students({"a": nn.Linear(3, 4)}), {"a": torch.rand(4, 3)}
+    for each in (model, students, Distillation(model.encode, students), FromPrior(2), GradientAscent(0.1)):
+        file = io.BytesIO()
+        torch.save(each, file)
+        file.seek(0)
+        for other in (torch.load(file, weights_only=False), copy.deepcopy(each), pickle.loads(pickle.dumps(each))):
+            if hasattr(each, "loss"):
+                losses = []
+                for one in (each, other):
+                    torch.manual_seed(1)
+                    losses.append(one.loss(batch)["loss"])
+                assert torch.equal(*losses)
+
+
+def test_a_decoder_that_ends_in_a_sigmoid_gives_probabilities():
+    sigmoid = nn.Sequential(nn.Linear(2, 3), nn.Sigmoid())
+    assert vae_teacher(vae.bernoulli(), sigmoid).elbo.likelihoods["a"] == vae.bernoulli(probabilities=True)
+    tanh = nn.Sequential(nn.Linear(2, 3), nn.Tanh())
+    with Refused(r"Elbo: bernoulli\(\) reads .* of 'a' ends in Tanh"):
+        Elbo({"a": tanh}, {"a": vae.bernoulli()})
+    with Refused("Elbo: the likelihood of 'a' must be a function from an output to a distribution, got 'bernoulli'"):
+        Elbo({"a": sigmoid}, {"a": "bernoulli"})
+
+
+def test_values_that_a_likelihood_cannot_take_are_refused_with_their_example():
+    model = vae_teacher(vae.bernoulli(), nn.Linear(2, 3), FromModality("a", nn.Linear(3, 4)))
+    x = torch.rand(4, 3)
+    x[2, 1] = 255.0
+    calls = ("IterativeVAE", model.loss), ("IterativeVAE", model.encode), ("IterativeVAE", model.check_batch)
+    for who, call in (*calls, ("Elbo", lambda batch: model.elbo(torch.zeros(4, 4), batch))):
+        with Refused(rf"{who}: with bernoulli\(\) 'a' must be from 0 to 1, got 255 in example 2; divide"):
+            call({"a": x})
+    elbo = Elbo({"word": nn.Linear(2, 3)}, {"word": vae.categorical()})
+    with Refused("Elbo: 'word' needs classes from 0, got -100 in example 1"):
+        elbo(torch.zeros(2, 4), {"word": torch.tensor([0, -100])})
+
+
+def test_padding_is_refused_where_it_would_be_read_as_data():
+    flat, back = nn.Sequential(nn.Flatten(), nn.Linear(10, 4)), nn.Sequential(nn.Linear(2, 10), nn.Unflatten(1, (5, 2)))
+    elbo = Elbo({"series": back}, {"series": vae.gaussian(1.0)})
+    model, students = IterativeVAE(FromModality("series", flat), elbo, Refiner(2), 1), Students({"series": flat})
+    x, length = torch.rand(3, 5, 2) + 0.1, torch.tensor([5, 2, 3])
+    end = torch.where(torch.arange(5)[:, None] < length[:, None, None], x, 0)
+    calls = {
+        "IterativeVAE": model.loss,
+        "Elbo": lambda batch: elbo(torch.zeros(3, 4), batch),
+        "Students": students.encode,
+        "Distillation": Distillation(model.encode, students).check_batch,
+        "FromModality": model.start,
+    }
+    for who, call in calls.items():
+        with Refused(f"{who}: 'series' is padded to one length, .* cut all sequences"):
+            call({"series": end, "length": length})
+        call({"series": x, "length": length})  # nothing is padded
+
+
+def test_the_numbers_of_numpy_are_numbers_and_one_size_is_one_layer():
+    refiner = Refiner(np.int64(2), hidden=(np.int64(8), np.int32(3)), step=np.float32(0.1))
+    elbo = Elbo({"a": nn.Linear(2, 3)}, {"a": vae.gaussian(np.float64(1))}, {"a": np.float32(2)}, torch.tensor(0.5))
+    assert (type(elbo.beta), type(elbo.weights["a"]), type(GradientAscent(np.float32(1)).step)) == (float,) * 3
+    model = IterativeVAE(FromPrior(np.int64(2)), elbo, refiner, np.int64(2))
+    model.loss({"a": torch.rand(1, 3)})["loss"].backward()  # of one example
+    assert [layer.out_features for layer in Refiner(2, hidden=16).net if isinstance(layer, nn.Linear)] == [16, 4]
+    for wrong in (True, 0, 2.5, (8, 0)):
+        with Refused("Refiner: hidden must be a whole number ≥ 1, got"):
+            Refiner(2, hidden=wrong)
+    with Refused("FromModality: a modality's name must be a string", error=TypeError):
+        FromModality(["a"], nn.Identity())

@@ -4,8 +4,10 @@ All modalities and z are one linear map of standard normal numbers, u = (z, ε).
 blocks here, integrated on a grid for d = 1, or sampled; no precision is ever added up.
 """
 
+import copy
 import itertools
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -512,11 +514,43 @@ def test_a_world_that_cannot_be(weights, noise, message):
 
 @pytest.mark.parametrize(
     ("sizes", "latent", "message"),
-    [({"a": 0}, 2, r"sizes\['a'\] must be at least 1, got 0"), ({"a": 1}, -1, "latent must be at least 1, got -1")],
+    [
+        ({"a": 0}, 2, r"sizes\['a'\] must be a whole number of at least 1, got 0"),
+        ({"a": 2.5}, 2, r"sizes\['a'\] must be a whole number of at least 1, got 2.5"),
+        ({"a": True}, 2, r"sizes\['a'\] must be a whole number of at least 1, got True"),
+        ({"a": 1}, -1, "latent must be a whole number of at least 1, got -1"),
+    ],
 )
 def test_a_random_world_that_cannot_be(sizes, latent, message):
     with pytest.raises(ValueError, match=message):
         LinearGaussian.random(sizes, latent)
+
+
+def test_the_numbers_of_numpy_make_the_same_world():
+    world = LinearGaussian.random({"a": np.int64(3)}, np.int32(2), np.float64(0.5), np.int64(1))
+    same = LinearGaussian.random({"a": 3}, 2, 0.5, 1)
+    assert torch.equal(world.weights["a"], same.weights["a"])
+    assert torch.equal(world.sample(np.int64(4), np.int64(0))[1]["a"], same.sample(4, 0)[1]["a"])
+    for n in (-1, 2.5, True):
+        with pytest.raises(ValueError, match="sample: n must be a whole number of at least 0, got"):
+            same.sample(n, 0)
+
+
+def test_what_is_no_tensor_is_refused():
+    world = LinearGaussian.random({"a": 3}, 2)
+    with pytest.raises(TypeError, match=r"weights\['a'\] must be a tensor, got ndarray"):
+        LinearGaussian({"a": np.eye(2)}, 0.5)
+    with pytest.raises(TypeError, match="'a' must be a tensor, got ndarray"):
+        world.posterior({"a": np.ones((2, 3))})
+    with pytest.raises(TypeError, match="a batch must be a dict of tensors, got Tensor"):
+        world.log_prob(torch.ones(2, 3))
+
+
+def test_a_world_is_saved_and_copied():
+    world = LinearGaussian.random({"a": 3, "b": 2}, 2)
+    batch = world.sample(4, 0)[1]
+    for other in (copy.deepcopy(world), pickle.loads(pickle.dumps(world))):
+        assert torch.equal(other.log_prob(batch), world.log_prob(batch))
 
 
 GOOD = torch.ones(5, 3, dtype=torch.float64)

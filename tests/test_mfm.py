@@ -1,10 +1,14 @@
 """The MFN, the MFM with its ablations and its surrogate against their equations, written as loops; float64."""
 
+import copy
+import io
 import itertools
 import math
+import pickle
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -955,13 +959,13 @@ BAD_BATCHES = {
     "dimensions": (lambda: spoilt("words", torch.zeros(5, 3).double()), r"'words' must be \(B, T, 3\)"),
     "no step": (lambda: spoilt("words", torch.zeros(5, 0, 3).double()), r"'words' must be \(B, T, 3\)"),
     "steps": (lambda: spoilt("voice", torch.zeros(5, 3, 2).double()), "as many steps.*'voice'"),
-    "length 0": (lambda: spoilt("length", torch.tensor([4, 0, 2, 3, 4])), '"length".*1 to 4'),
-    "length below 0": (lambda: spoilt("length", torch.tensor([4, -1, 2, 3, 4])), '"length".*1 to 4'),
-    "length above T": (lambda: spoilt("length", torch.tensor([4, 5, 2, 3, 4])), '"length".*1 to 4'),
-    "length of floats": (lambda: spoilt("length", torch.tensor([4.0, 1, 2, 3, 4])), '"length" must be int64'),
-    "length of int32": (lambda: spoilt("length", torch.tensor([4, 1, 2, 3, 4]).int()), '"length" must be int64'),
-    "length shape": (lambda: spoilt("length", torch.ones(5, 1).long()), r'"length" must be int64 \(5,\)'),
-    "too few lengths": (lambda: spoilt("length", torch.ones(4).long()), r'"length" must be int64 \(5,\)'),
+    "length 0": (lambda: spoilt("length", torch.tensor([4, 0, 2, 3, 4])), "'length'.*1 to 4"),
+    "length below 0": (lambda: spoilt("length", torch.tensor([4, -1, 2, 3, 4])), "'length'.*1 to 4"),
+    "length above T": (lambda: spoilt("length", torch.tensor([4, 5, 2, 3, 4])), "'length'.*1 to 4"),
+    "length of floats": (lambda: spoilt("length", torch.tensor([4.0, 1, 2, 3, 4])), "'length' must be int64"),
+    "length of int32": (lambda: spoilt("length", torch.tensor([4, 1, 2, 3, 4]).int()), "'length' must be int64"),
+    "length shape": (lambda: spoilt("length", torch.ones(5, 1).long()), r"'length' must be int64 \(5,\)"),
+    "too few lengths": (lambda: spoilt("length", torch.ones(4).long()), r"'length' must be int64 \(5,\)"),
     "no modality": (lambda: spoilt("voice", None), "no 'voice', only words, label"),
     "no first modality": (lambda: spoilt("words", None), "no 'words', only voice, label"),
     "nothing there": (
@@ -1432,3 +1436,235 @@ def test_nan_in_a_modality_that_is_no_sequence_or_in_the_label_is_refused(name):
     batch[name] = torch.full_like(batch[name], math.nan)
     with pytest.raises(ValueError, match=f"'{name}'"):
         picture_model(classes=1, label_cost=squared_error).loss(batch)
+
+
+# ------------------------------------------------------------------------------------------ what people bring
+
+
+def in_float32(batch):
+    return {n: x.float() if x.is_floating_point() else x for n, x in batch.items()}
+
+
+def readers(model):
+    """Every public way in which a model and what belongs to it read a batch."""
+    surrogate = surrogate_of(model).to(next(model.parameters()).dtype)
+    calls = {"infer": model.infer, "loss": model.loss, "forward": model, "check_batch": model.check_batch}
+    calls |= {f"surrogate, {n}": getattr(surrogate, n) for n in ("latents", "loss", "infer", "forward", "generate")}
+    return calls | {"saliency": lambda batch: saliency(model, batch, "words")}
+
+
+@pytest.mark.parametrize("variant", [v for v in DECODED_FROM if v != "M_B"])
+def test_float64_data_are_refused_everywhere_and_the_message_says_what_to_do(variant):
+    model, batch = model_of(variant).float(), sequences()
+    for call in readers(model).values():
+        with pytest.raises(
+            TypeError, match=r"'(words|voice)' is torch.float64 .* torch.float32; convert it with .float"
+        ):
+            call(batch)
+    for make in ENCODERS.values():
+        with pytest.raises(TypeError, match=r"is torch.float64 .* convert it with .float"):
+            make().float()(batch)
+    assert model.loss(in_float32(batch))["loss"].dtype == torch.float32
+    assert model.double().loss(batch)["loss"].dtype == torch.float64
+
+
+def test_an_encoder_of_ones_own_and_latent_codes_of_another_float_type_are_refused_as_well():
+    factor = Factor(LastStep(), 5, 2, 3)
+    model = MFM(CLASSES, factor, {"voice": factor}, {"voice": LSTMDecoder(6, 2, STEPS, 4)})
+    with pytest.raises(TypeError, match=r"MFM: 'voice' is torch.float64"):
+        model.infer({"voice": sequences()["voice"]})
+    latents = model.sample(3)
+    for call, given in ((model.generate, latents), (model.decode, model.factors(latents)), (model.factors, latents)):
+        with pytest.raises(TypeError, match=r"MFM: '(label|voice)' is torch.float64"):
+            call({name: z.double() for name, z in given.items()})
+
+
+def test_half_precision_is_read_under_autocast_as_before():
+    model = model_of().float()
+    with torch.autocast("cpu", torch.bfloat16):
+        batch = {n: x.bfloat16() if x.is_floating_point() else x for n, x in sequences().items()}
+        assert model.classify(model.factors(model.infer(in_float32(batch)))).isfinite().all()
+        with pytest.raises(TypeError, match=r"is torch.float64"):
+            model.loss(sequences())
+
+
+@every_variant
+def test_a_whole_model_is_saved_copied_and_pickled(variant):
+    model, batch, file = model_of(variant), sequences(), io.BytesIO()
+    torch.save(model, file)
+    file.seek(0)
+    for other in (torch.load(file, weights_only=False), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert torch.equal(other.loss(batch)["loss"], model.loss(batch)["loss"])
+    if variant != "M_B":
+        surrogate = surrogate_of(model)
+        assert torch.equal(copy.deepcopy(surrogate).loss(batch)["loss"], surrogate.loss(batch)["loss"])
+
+
+@pytest.mark.parametrize("make", [*ENCODERS.values(), model_of], ids=[*ENCODERS, "MFM"])
+def test_padding_at_the_end_is_refused_with_the_way_to_pad_at_the_front(make):
+    model, length = make().double(), torch.tensor([4, 2, 3, 1, 4])
+    torch.nn.init.ones_(next(model.parameters()))
+    pad = nn.utils.rnn.pad_sequence
+    real = {s: [x[:n] for x, n in zip(sequences()[s], length, strict=True)] for s in FEATURES}
+    end = {s: pad(xs, batch_first=True) for s, xs in real.items()}
+    front = {s: pad(xs, batch_first=True, padding_side="left") for s, xs in real.items()}
+    label = {"label": torch.arange(5) % CLASSES}
+    if not isinstance(model, FromModality | Surrogate):
+        with pytest.raises(ValueError, match=r"must be padded at the front, but example 1 .*padding_side='left'"):
+            model({**end, **label, "length": length})
+    assert model({**front, **label, "length": length}).isfinite().all()
+
+
+def test_padding_of_a_missing_modality_may_be_anywhere():
+    model, batch = model_of(), {**sequences(), "length": torch.tensor([4, 2, 3, 1, 4])}
+    batch["voice_present"] = torch.tensor([True, False, True, True, True])
+    batch["voice"][1, 2:] = 0
+    assert model.loss(batch)["loss"].isfinite()
+    with pytest.raises(ValueError, match="'voice' must be padded at the front, but example 1 has its 2 real steps"):
+        model.loss({n: x for n, x in batch.items() if n != "voice_present"})
+
+
+def test_a_decoder_of_sequences_asks_for_padding_at_the_front_whoever_encodes():
+    decoder = nn.Sequential(nn.Linear(3, 2 * STEPS), nn.Unflatten(1, (STEPS, 2)))
+    decoder.steps = STEPS
+    model = MFM(CLASSES, None, {"voice": Factor(LastStep(), 5, 2, 3)}, {"voice": decoder}).double()
+    batch = {**sequences(), "length": torch.tensor([4, 2, 4, 4, 4])}
+    batch["voice"][1, 2:] = 0
+    with pytest.raises(ValueError, match="MFM: 'voice' must be padded at the front, but example 1"):
+        model.loss(batch)
+
+
+# --------------------------------------------------------------------------------------------- scores and classes
+
+
+@pytest.mark.parametrize("cost", [squared_error, absolute_error, nn.HuberLoss(reduction="none")])
+def test_a_regression_does_not_learn_classes(cost):
+    model, batch = picture_model(classes=1, label_cost=cost), pictures()
+    for call in (model.loss, model.check_batch):
+        with pytest.raises(ValueError, match=r"MFM: for a regression label must be float .* convert it with .float"):
+            call(batch)
+    for shape in ((2,), (4, 2), (4, 1, 1), (1, 4), ()):
+        with pytest.raises(ValueError, match=r"MFM: label must be \(B,\) or \(B, 1\) with B = 4, got"):
+            model.loss({**batch, "label": torch.zeros(shape)})
+    close(model.loss({**batch, "label": batch["label"].double()})["label"], model.loss(
+        {**batch, "label": batch["label"].double()[:, None]})["label"])  # fmt: skip
+
+
+def test_several_scores_of_an_example():
+    model, batch = picture_model(classes=3, label_cost=absolute_error), pictures()
+    label = torch.randn(4, 3).double()
+    close(model.loss({**batch, "label": label})["label"], (model(batch) - label).abs().mean())
+    with pytest.raises(ValueError, match=r"MFM: label must be \(B, 3\) with B = 4, got \(4,\)"):
+        model.loss({**batch, "label": label[:, 0]})
+
+
+@pytest.mark.parametrize(("bad", "says"), [(-100, "got -100 in example 2"), (4, "got 4 in example 2")])
+def test_a_class_that_is_none_is_refused_with_its_example(bad, says):
+    model, batch = picture_model(), pictures()
+    batch["tag"][2, 1] = bad
+    for call in (model.loss, model.check_batch):
+        with pytest.raises(ValueError, match=f"MFM: 'tag' must be int64 from 0 to 3, {says}"):
+            call(batch)
+    there = torch.tensor([True, True, False, True])
+    assert model.loss({**batch, "tag_present": there})["loss"].isfinite()
+
+
+class WeightedCost(nn.Module):
+    """A cost of classes with a weight each, which has to move with the model."""
+
+    takes_classes = True
+
+    def __init__(self, weights):
+        super().__init__()
+        self.register_buffer("weights", torch.tensor(weights))
+
+    def forward(self, scores, label):
+        return self.weights[label] * nn.functional.cross_entropy(scores, label, reduction="none")
+
+
+def test_a_cost_may_weight_classes_and_is_a_part_of_the_model():
+    model, batch = picture_model(label_cost=WeightedCost([1.0, 2.0, 0.5])), pictures()
+    assert model.costs["label"].weights.dtype == torch.float64  # it went to float64 with the model
+    each = -model(batch).log_softmax(1)[torch.arange(4), batch["label"]]
+    close(model.loss(batch)["label"], (each * torch.tensor([1.0, 2.0, 0.5, 1.0])).mean())
+    with pytest.raises(TypeError, match="MFM: label must be int64"):
+        model.loss({**batch, "label": batch["label"].double()})
+    assert copy.deepcopy(model).cost_modules["label"] is not model.cost_modules["label"]
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        nn.CrossEntropyLoss(reduction="none"),
+        lambda scores, label: nn.functional.cross_entropy(scores, label, reduction="none"),
+        lambda scores, label: -scores.log_softmax(1).gather(1, label[:, None])[:, 0],
+    ],
+)
+def test_another_cost_of_classes_is_the_cross_entropy(cost):
+    batch, (model, other) = pictures(), (picture_model(), picture_model(label_cost=cost))
+    other.load_state_dict(model.state_dict())
+    batch["label_present"] = torch.tensor([True, False, True, True])
+    close(other.loss(batch)["label"], model.loss(batch)["label"])
+    with pytest.raises(ValueError, match="needs labels from 0 to 2, got 3 in example 0"):
+        other.loss({**batch, "label": batch["label"] + 3})
+
+
+@pytest.mark.parametrize("cost", [nn.CrossEntropyLoss(), nn.MSELoss(reduction="sum"), nn.L1Loss()])
+def test_a_cost_that_is_a_mean_is_refused_since_masks_would_be_lost(cost):
+    with pytest.raises(ValueError, match=r"MFM: the cost of 'label' must give a cost of each .* reduction='none'"):
+        picture_model(label_cost=cost)
+
+
+@pytest.mark.parametrize(
+    "cost", [nn.functional.mse_loss, lambda x_hat, x: (x_hat - x[:, 0]).square(), lambda x_hat, x: 0.0]
+)
+def test_what_a_cost_gives_is_not_broadcast(cost):
+    model, batch = picture_model(classes=1, label_cost=cost), {**pictures(), "label": torch.randn(4).double()}
+    with pytest.raises(ValueError, match=r"MFM: the cost of 'label' must be one of each number, \(4, 1\)"):
+        model.loss(batch)
+
+
+@pytest.mark.parametrize("layer", [nn.Softmax(-1), nn.Sigmoid()])
+def test_a_decoder_of_probabilities_under_a_cost_of_scores_is_refused(layer):
+    decoder = nn.Sequential(nn.Linear(2, 4), layer)
+    factor = Factor(FromModality("tag", nn.Embedding(4, 3)), 3, 2, 2)
+    with pytest.raises(ValueError, match=f"MFM: the cost of 'tag' .* ends in {layer.__class__.__name__}.*leave this"):
+        MFM(2, None, {"tag": factor}, {"tag": decoder}, costs={"tag": cross_entropy})
+    MFM(2, None, {"tag": factor}, {"tag": decoder})
+
+
+# ---------------------------------------------------------------------------------------------------- small habits
+
+
+def test_the_numbers_of_numpy_are_numbers():
+    size = {"hidden": np.int64(4), "memory": np.int32(3), "attend": np.int64(2), "width": np.int64(3)}
+    model = sequence_mfm(
+        {"words": np.int64(3), "voice": np.int64(2)}, np.int64(STEPS), np.int64(3), z=np.int64(2), f=np.int64(2),
+        prior=np.float32(0.5), weights={"words": np.float64(0.5)}, **size,
+    )  # fmt: skip
+    model.loss(in_float32(sequences()))["loss"].backward()
+    assert (type(model.prior), type(model.weights["words"])) == (float, float)
+    assert model.sample(np.int64(2))["label"].shape == (2, 2)
+    with pytest.raises(ValueError, match="LSTMDecoder: hidden must be a whole number ≥ 1, got 0"):
+        sequence_mfm(FEATURES, STEPS, CLASSES, width=0)
+    with pytest.raises(ValueError, match="MFM: classes must be a whole number ≥ 1, got True"):
+        sequence_mfm(FEATURES, STEPS, True)
+
+
+@every_variant
+def test_one_example_is_enough_but_for_an_mmd(variant):
+    one = sequences(1)
+    assert model_of(variant, factor=VariationalFactor).loss(one)["loss"].isfinite()
+    model = model_of(variant, prior=0.5)
+    assert model(one).isfinite().all()
+    with pytest.raises(ValueError, match=r"at least two latent codes .* no last batch of one example"):
+        model.loss(one)
+
+
+@pytest.mark.parametrize("call", ["infer", "loss", "forward"])
+def test_further_tensors_are_not_read(call):
+    model, batch = model_of(factor=VariationalFactor).eval(), sequences()
+    more = {"colour_label": torch.zeros(5), "other": torch.full((5, 9), math.nan), "score_label": torch.zeros(5)}
+    given, further = (getattr(model, call)(b) for b in (batch, {**batch, **more}))
+    given, further = (x if isinstance(x, dict) else {"": x} for x in (given, further))
+    assert all(torch.equal(given[n], further[n]) for n in given)

@@ -27,10 +27,21 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import save_file
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, IterableDataset, TensorDataset, WeightedRandomSampler
+from torch.utils.data import (
+    DataLoader,
+    Dataset,
+    IterableDataset,
+    Subset,
+    TensorDataset,
+    WeightedRandomSampler,
+    default_collate,
+    get_worker_info,
+)
 
 from mmtutor.data import MultimodalDataset
 from mmtutor.training import ClaimError, History, budget, claim, evaluate, fit, seed_everything
+from mmtutor.training.arguments import direction
+from mmtutor.training.batches import batches_of
 from mmtutor.training.checkpoint import read_checkpoint, write_checkpoint
 
 SGD = torch.optim.SGD
@@ -75,18 +86,26 @@ class Noisy(nn.Module):
         seed_everything(3)
         self.net = nn.Sequential(nn.Linear(4, 8), nn.BatchNorm1d(8), nn.Dropout(0.3), nn.Linear(8, 2))
         self.frozen = nn.Linear(4, 2).requires_grad_(False)
-        self.stop_at: int | None = None
         self.steps = 0
 
     def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
         if self.training:
             self.steps += 1
-            if self.steps == self.stop_at:
-                raise KeyboardInterrupt
         logits = self.net(batch["x"]) + self.frozen(batch["x"])
         noise = random.random() + float(np.random.rand()) + torch.rand((), device=logits.device)  # noqa: NPY002
         loss = nn.functional.cross_entropy(logits, batch["label"])
         return {"loss": loss + noise * self.net[0].weight.square().mean(), "noise": noise}
+
+
+def interrupt(model: Noisy, step: int) -> None:
+    """Stop its training, as Ctrl-C does, at that pass through it."""
+    calls = itertools.count(1)
+
+    def stop(module: nn.Module, _: object) -> None:
+        if module.training and next(calls) == step:
+            raise KeyboardInterrupt
+
+    model.net.register_forward_pre_hook(stop)
 
 
 def modalities(n: int = 22, seed: int = 0) -> MultimodalDataset:
@@ -180,7 +199,8 @@ def test_early_stopping_by_another_term_than_the_loss() -> None:
             return {**super().loss(batch), "from one": (self.w - 1).square()}
 
     model = Two()
-    history = fit(model, numbers(3), numbers(3), epochs=50, lr=0.05, optimizer=SGD, patience=2, monitor="from one")
+    options: dict[str, Any] = {"lr": 0.05, "optimizer": SGD, "patience": 2, "monitor": "from one", "mode": "min"}
+    history = fit(model, numbers(3), numbers(3), epochs=50, **options)
     assert history.best_epoch == 3
     assert model.w.item() == pytest.approx(3 * (1 - 0.9**4), abs=1e-12)
     assert history.valid["loss"] == sorted(history.valid["loss"], reverse=True)
@@ -188,6 +208,59 @@ def test_early_stopping_by_another_term_than_the_loss() -> None:
     with pytest.raises(ValueError, match=r"monitor must be .*loss.*from one.*got .label."):
         fit(model, numbers(3), numbers(3), epochs=1, patience=2, monitor="label")
     assert model.w.item() == 0
+
+
+class Scored(Mean):
+    """It passes 1 at epoch 4; a term of any name is highest there."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        return {**super().loss(batch), self.name: 1 - (self.w - 1).square()}
+
+
+@pytest.mark.parametrize(("name", "mode"), [("accuracy", "auto"), ("label", "max"), ("error", "max")])
+def test_early_stopping_on_what_should_rise(name: str, mode: Any) -> None:
+    model = Scored(name)
+    options: dict[str, Any] = {"lr": 0.05, "optimizer": SGD, "patience": 2, "monitor": name, "mode": mode}
+    history = fit(model, numbers(3), numbers(3), epochs=50, **options)
+    assert history.best_epoch == 3
+    assert len(history.seconds) == 6
+    assert history.valid[name][3] == max(history.valid[name])
+    assert model.w.item() == pytest.approx(3 * (1 - 0.9**4), abs=1e-12)
+
+
+def test_a_term_whose_name_does_not_tell_needs_a_direction() -> None:
+    model = Scored("label")
+    with pytest.raises(ValueError, match=r"monitor='label'.*low.*high.*add mode='min' or mode='max'"):
+        fit(model, numbers(3), numbers(3), epochs=1, monitor="label")
+    with pytest.raises(ValueError, match="mode must be one of 'auto', 'min', 'max', got 'lowest'"):
+        fit(model, numbers(3), numbers(3), epochs=1, mode="lowest")  # type: ignore[arg-type]
+    assert model.w.item() == 0
+
+
+@pytest.mark.parametrize(
+    ("rises", "names"),
+    [
+        (True, "accuracy|acc|Accuracy|valid_acc|top-1 accuracy|acc-7|acc7|macro F1|f1|AUROC|auc|recall@5|precision"),
+        (True, "pearson correlation|corr|BLEU-4|bleu4|cider|METEOR|rouge_l|r2|mIoU|dice|score|f1_score"),
+        (False, "loss|valid loss|label_loss|dice loss|error|word error rate|MSE|mae|rmse|nll|kl|KL|ce|cross_entropy"),
+        (False, "cross-entropy|perplexity|cost|brier score|mae score|loss score"),
+        (None, "label|image|noise|closs|lossy|place|accent|distal|entropy|kl and accuracy|1 - accuracy|-f1|neg_dice"),
+        (None, "negative loss|elbo|likelihood|"),
+    ],
+)
+def test_the_direction_is_known_by_whole_words(rises: bool | None, names: str) -> None:
+    for name in names.split("|"):
+        if rises is None:
+            with pytest.raises(ValueError, match="add mode="):
+                direction(name, "auto")
+        else:
+            assert direction(name, "auto") == ("max" if rises else "min"), name
+        assert direction(name, "min") == "min"
+        assert direction(name, "max") == "max"
 
 
 def test_without_patience_the_last_weights_stay() -> None:
@@ -203,7 +276,9 @@ def test_without_patience_the_last_weights_stay() -> None:
 def batches_seen(seed: int, data: Any = None, **options: Any) -> list[list[float]]:
     model = Line()
     fit(model, data or numbers(*range(10)), epochs=2, batch_size=4, seed=seed, optimizer=SGD, **options)
-    return model.seen[1:]  # the first call is the trial before training
+    first, second, *_ = model.seen  # tried before training: the first batch, and where one is smaller, so much of it
+    small = len(second) < len(first) and second == first[: len(second)]
+    return model.seen[2 if small else 1 :]
 
 
 def test_each_epoch_has_every_example_once_in_a_new_order() -> None:
@@ -301,6 +376,78 @@ def test_modes_frozen_parts_and_gradients() -> None:
     assert [m.training for m in (model, model.net, model.net[1], model.net[2])] == [False, False, True, False]
     assert same(state(model.frozen), frozen)
     assert all(p.grad is None for p in model.parameters())
+
+
+class Parts(nn.Module):
+    """An encoder and a head, both with batch normalisation; it keeps the modes in which it trained."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder = nn.Sequential(nn.Linear(4, 4), nn.Sequential(nn.BatchNorm1d(4), nn.Dropout(0.2)))
+        self.head = nn.Sequential(nn.BatchNorm1d(4), nn.Linear(4, 2))
+        self.trained_in: list[tuple[bool, ...]] = []
+
+    def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+        if torch.is_grad_enabled():
+            parts = (self, self.encoder, self.encoder[1], self.encoder[1][0], self.encoder[1][1], self.head)
+            self.trained_in.append(tuple(part.training for part in parts))
+        return {"loss": nn.functional.cross_entropy(self.head(self.encoder(batch["x"])), batch["label"])}
+
+
+def test_a_frozen_part_in_evaluation_mode_stays_as_it_is() -> None:
+    """After validation and callbacks, too, and whatever mode the whole model comes in."""
+
+    def switch(epoch: int, model: nn.Module, history: History) -> None:
+        model.train()
+
+    for whole in (True, False):
+        model = Parts()
+        model.encoder.requires_grad_(False)
+        model.train(whole).encoder.eval()
+        before, head = state(model.encoder), state(model.head)
+        fit(model, modalities(), modalities(), epochs=3, batch_size=8, callbacks=[switch])
+        assert same(state(model.encoder), before)
+        assert not same(state(model.head), head)
+        assert set(model.trained_in) == {(True, False, False, False, False, True)}
+        assert [m.training for m in (model, model.encoder, model.encoder[1], model.head)] == [
+            whole,
+            *[False] * 2,
+            whole,
+        ]
+
+
+def test_a_model_in_training_mode_trains_as_it_is() -> None:
+    """Its parameters are trained, but batch normalisation of the encoder is held, as in fine-tuning."""
+    model = Parts()
+    model.encoder[1].eval()
+    before = state(model.encoder[1])
+    fit(model, modalities(), modalities(), epochs=2, batch_size=8)
+    assert set(model.trained_in) == {(True, True, False, False, False, True)}
+    assert torch.equal(state(model.encoder[1])["0.running_mean"], before["0.running_mean"])
+    assert not torch.equal(state(model.encoder[1])["0.weight"], before["0.weight"])
+
+
+def test_a_model_in_evaluation_mode_is_put_into_training_mode() -> None:
+    model = Parts().eval()
+    fit(model, modalities(), epochs=1)
+    assert set(model.trained_in) == {(True,) * 6}
+    assert not any(module.training for module in model.modules())
+
+
+@pytest.mark.parametrize(
+    ("freeze", "words"),
+    [
+        (lambda m: m.encoder.requires_grad_(False), r"'encoder' is frozen, but its BatchNorm1d .*model\.encoder\.eval"),
+        (lambda m: m.encoder[1].requires_grad_(False), r"'encoder\.1' .*model\.get_submodule\('encoder\.1'\)\.eval"),
+    ],
+)
+def test_a_frozen_part_that_drifts_is_warned_of_once(freeze: Callable[[Parts], Any], words: str) -> None:
+    model = Parts()
+    freeze(model)
+    with pytest.warns(UserWarning, match=words) as warned:
+        fit(model, modalities(), epochs=2, batch_size=8)
+    assert len(warned) == 1
+    assert warned[0].filename == __file__
 
 
 def test_no_state_of_accelerate_remains(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -403,9 +550,97 @@ def test_a_loader_keeps_its_own_batches(make: Callable[[], DataLoader[Any]]) -> 
     assert batches_seen(0, loader) == batches_seen(0, make()) == first
 
 
+def plus_one(items: list[dict[str, Tensor]]) -> dict[str, Tensor]:
+    batch = default_collate(items)
+    return {**batch, "x": batch["x"] + 1}
+
+
+def set_up(worker: int) -> None:
+    info = get_worker_info()
+    assert info is not None
+    info.dataset.tensors["x"] = info.dataset.tensors["x"] + 1
+
+
+class Shifted(MultimodalDataset):
+    """One's own examples, in code that is right for a single one only."""
+
+    def __getitem__(self, index: Any) -> dict[str, Tensor]:
+        item = super().__getitem__(index)
+        assert item["x"].ndim == 0
+        return {**item, "x": item["x"] + 1}
+
+
+def shifted() -> Shifted:
+    return Shifted(numbers(*range(10)).tensors)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: DataLoader(numbers(*range(10)), 4, shuffle=True, collate_fn=plus_one),
+        lambda: DataLoader(Plain(), 4, shuffle=True, collate_fn=plus_one),
+        lambda: DataLoader(numbers(*range(10)), 4, shuffle=True, num_workers=1, worker_init_fn=set_up),
+        lambda: DataLoader(numbers(*range(10)), 4, shuffle=True, num_workers=1, collate_fn=plus_one, prefetch_factor=3),
+        shifted,
+        lambda: DataLoader(shifted(), 4, shuffle=True),
+        lambda: Subset(shifted(), range(10)),
+    ],
+)
+def test_what_a_loader_or_a_dataset_does_with_examples_reaches_the_model(make: Callable[[], Any]) -> None:
+    seen = batches_seen(0, make())
+    assert [len(batch) for batch in seen] == [4, 4, 2] * 2
+    assert sorted(itertools.chain(*seen[:3])) == list(range(1, 11))
+    model = Line()
+    evaluate(model, make())
+    assert sorted(itertools.chain(*model.seen)) == list(range(1, 11))
+    assert sorted(itertools.chain(*(batch["x"].tolist() for batch in batches_of(make(), 4)))) == list(range(1, 11))
+
+
+def test_a_loader_with_batches_of_its_own_making_is_refused() -> None:
+    class Twice(DataLoader[Any]):
+        def __iter__(self) -> Any:
+            for _ in range(2):
+                yield from super().__iter__()
+
+    model = Mean(1.0)
+    with pytest.raises(TypeError, match=r"train: Twice has an __iter__ of its own.*plain DataLoader.*collate_fn"):
+        fit(model, Twice(numbers(1, 2), 2), epochs=1)
+    assert model.w.item() == 1.0
+
+
+def test_a_dict_of_tensors_is_a_dataset() -> None:
+    columns = numbers(*range(10)).tensors
+    assert batches_seen(0, columns) == batches_seen(0)
+    assert evaluate(Line(), columns) == evaluate(Line(), numbers(*range(10)))
+    assert [batch["x"].tolist() for batch in batches_of(columns, 4)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    history = fit(Mean(), columns, columns, epochs=1)
+    assert history.valid.keys() == {"loss"}
+
+
+def test_examples_with_different_names_are_noted() -> None:
+    with pytest.raises(KeyError, match="y") as found:
+        fit(Mean(), [{"x": torch.ones(1), "y": torch.ones(1)}, {"x": torch.ones(1)}], epochs=1)
+    assert found.value.__notes__ == ["Have all examples of a batch the same names?", "This is about train."]
+
+
+def test_a_list_of_examples_is_a_dataset() -> None:
+    assert batches_seen(0, [{"x": torch.tensor(float(k), dtype=torch.float64)} for k in range(10)]) == batches_seen(0)
+
+
 @pytest.mark.parametrize(
     ("data", "error"),
     [
+        (lambda: {"x": np.ones(3)}, r"^(train|valid|data): MultimodalDataset: 'x' .*torch.from_numpy\(…\)\.float\(\)$"),
+        (lambda: {"x": torch.ones(3), "y": torch.ones(2)}, r"^(train|valid|data): .*same length.*'x': 3, 'y': 2"),
+        (lambda: torch.ones(3, 2), "must be a dict of tensors such as .*; got Tensor: put its columns into a dict"),
+        (lambda: np.ones((3, 2)), "got ndarray: put its columns into a dict"),
+        (lambda: (torch.ones(3), torch.ones(3)), "got tuple of Tensor"),
+        (lambda: [(torch.ones(3), torch.ones(3))], "got list of tuple"),
+        (lambda: ({"x": x} for x in torch.ones(3)), "a map-style dataset .*; got generator"),
+        (lambda: DataLoader({"x": torch.ones(3)}), "got DataLoader of dict"),
+        (lambda: DataLoader(TensorDataset(torch.ones(3))), "each example must be a dict such as"),
+        (lambda: [{"x": torch.ones(1), "name": "a"}] * 2, "'name' is list \\['a', 'a'\\]; make it a tensor"),
+        (lambda: [{"x": torch.ones(2)}, {"x": torch.ones(3)}], "different shapes .*pad them in the collate_fn"),
         (lambda: [], "no examples"),
         (lambda: Plain(0), "no examples"),
         (lambda: 3, "map-style"),
@@ -419,9 +654,82 @@ def test_a_loader_keeps_its_own_batches(make: Callable[[], DataLoader[Any]]) -> 
 def test_other_data_is_refused(data: Callable[[], Any], error: str) -> None:
     for arguments in ((data(), None), (numbers(1.0), data())):
         model = Mean(1.0)
-        with pytest.raises((TypeError, ValueError), match=error):
+        with pytest.raises((TypeError, ValueError), match=error) as found:
             fit(model, *arguments, epochs=1)
+        assert ("valid" if arguments[1] is not None else "train") in str(found.value)
         assert model.w.item() == 1.0
+    with pytest.raises((TypeError, ValueError), match=error):
+        evaluate(Mean(), data())
+    with pytest.raises((TypeError, ValueError), match=error):
+        list(batches_of(data(), 2))
+
+
+@pytest.mark.parametrize("make", [lambda data: data, lambda data: DataLoader(data, 8), lambda data: [*data]])
+@pytest.mark.parametrize("error", [TypeError, ValueError])
+def test_what_a_model_says_of_its_data_names_the_argument(make: Callable[[Any], Any], error: type[Exception]) -> None:
+    """The same whether the batch is checked by the loss, or before it leaves the CPU."""
+
+    class Checks(Mean):
+        def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            if batch["x"].device.type == "cpu":
+                self.check_batch(batch)
+            return super().loss(batch)
+
+        def check_batch(self, batch: dict[str, Tensor]) -> None:
+            if batch["x"].dtype != torch.float64:
+                raise error("Checks: 'x' is float32")
+
+    good, bad = make(numbers(1, 2)), make(MultimodalDataset({"x": torch.tensor([1.0, 2.0])}))
+    model = Checks()
+    with pytest.raises(error, match=r"^train: Checks: 'x' is float32$"):
+        fit(model, bad, epochs=1)
+    with pytest.raises(error, match=r"^valid: Checks: 'x' is float32$"):
+        fit(model, good, bad, epochs=1)
+    with pytest.raises(error, match=r"^data: Checks: 'x' is float32$"):
+        evaluate(model, bad)
+    assert model.w.item() == 0
+
+
+@pytest.mark.parametrize("n", [9, 17])
+@pytest.mark.parametrize("loader", [False, True])
+def test_a_batch_that_is_too_small_is_named_before_training(n: int, loader: bool) -> None:
+    """Batch normalisation cannot take one example; a last batch of one is tried before the first step."""
+
+    def trains(n: int, **options: Any) -> nn.Module:
+        model = Parts()
+        data: Any = modalities(n)
+        fit(model, DataLoader(data, 8, **options) if loader else data, epochs=1, batch_size=8)
+        return model
+
+    torch.manual_seed(0)
+    before, drawn = state(Parts()), torch.rand(())
+    torch.manual_seed(0)
+    model = Parts()
+    words = rf"^train has {n} examples and a batch of only 1, which Parts cannot take \(.*more than 1 value.*\); "
+    with pytest.raises(ValueError, match=words + "choose another batch_size, or .* DataLoader with drop_last=True"):
+        fit(model, DataLoader(modalities(n), 8) if loader else modalities(n), epochs=1, batch_size=8)
+    assert same(state(model), before)
+    assert torch.rand(()) == drawn
+    assert model.training
+    for size in (1, n):
+        with pytest.raises(ValueError, match=r"a batch of only 1, which Parts cannot take .Expected more than 1 value"):
+            fit(Parts(), modalities(1 if size == n else n), epochs=1, batch_size=size)
+    trains(n + 1)
+    if loader:
+        trains(n, drop_last=True)
+
+
+def test_a_validation_batch_that_is_too_small_is_named_before_training() -> None:
+    class Pairs(Mean):
+        def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            if len(batch["x"]) < 2:
+                raise IndexError("no pair")
+            return super().loss(batch)
+
+    model = Pairs()
+    with pytest.raises(ValueError, match=r"^valid has 3 examples and a batch of only 1, which Pairs .*no pair"):
+        fit(model, numbers(1, 2), numbers(1, 2, 3), epochs=1, batch_size=2)
+    assert model.w.item() == 0
 
 
 # --- errors ------------------------------------------------------------------------------------------------
@@ -455,7 +763,15 @@ def test_other_data_is_refused(data: Callable[[], Any], error: str) -> None:
         ({"checkpoint": "x", "checkpoint_every": 0}, ValueError, "checkpoint_every"),
         ({"checkpoint": "."}, ValueError, "folder"),
         ({"callbacks": [3]}, TypeError, "callable"),
-        ({"optimizer": "adam"}, TypeError, "callable"),
+        ({"callbacks": print}, TypeError, "callbacks must be a list of functions"),
+        ({"optimizer": "adam"}, TypeError, r"callable, such as torch\.optim\.AdamW"),
+        ({"optimizer": SGD([nn.Parameter(torch.ones(1))])}, TypeError, r"not a ready SGD: hand over torch\.optim\.SGD"),
+        ({"optimizer": functools.partial(SGD, lr=0.1)}, ValueError, "give lr=… to fit"),
+        ({"optimizer": torch.optim.LBFGS}, ValueError, "LBFGS asks for the loss again"),
+        ({"schedule": torch.optim.lr_scheduler.StepLR}, ValueError, "schedule must be one of"),
+        ({"batch_size": np.bool_(True)}, TypeError, "batch_size"),
+        ({"lr": True}, TypeError, "lr"),
+        ({"lr": np.float64(-1)}, ValueError, "lr"),
         ({"optimizer": lambda p, lr: 3}, TypeError, "Optimizer"),
     ],
 )
@@ -464,6 +780,46 @@ def test_bad_arguments(options: dict[str, Any], error: type[Exception], words: s
     with pytest.raises(error, match=words):
         fit(model, numbers(2.0), **{"epochs": 1, **options})
     assert model.w.item() == 1.0
+
+
+@on_the_cpu
+def test_numbers_of_numpy_are_numbers(tmp_path: Path) -> None:
+    """Also in a checkpoint, which is the same as that of plain numbers."""
+    whole = {"epochs": 2, "batch_size": 2, "accumulate": 1, "seed": 3, "patience": 2, "checkpoint_every": 1}
+    real = {"lr": 0.25, "clip_norm": 0.5}
+    options: dict[str, Any] = {name: np.int64(value) for name, value in whole.items()}
+    options |= {name: np.float32(value) for name, value in real.items()}
+    data, path = numbers(1, 2, 3), tmp_path / "run"
+    first = fit(Mean(), data, data, checkpoint=path, **options)
+    assert fit(Mean(), data, data, checkpoint=path, **whole, **real) == first  # type: ignore[arg-type]
+    assert evaluate(Mean(), data, batch_size=np.int32(2), seed=np.uint8(1)) == evaluate(Mean(), data)
+    seed_everything(np.int64(3))
+
+
+@pytest.mark.parametrize(
+    ("error", "noted"),
+    [
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB."), True),
+        (RuntimeError("MPS backend out of memory (MPS allocated: 1 GB)"), True),
+        (
+            RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
+            True,
+        ),
+        (RuntimeError("something else"), False),
+    ],
+)
+def test_out_of_memory_says_what_to_do(error: Exception, noted: bool) -> None:
+    class Large(Mean):
+        def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
+            if self.w.item():  # after the first step
+                raise error
+            return super().loss(batch)
+
+    options: dict[str, Any] = {"epochs": 2, "batch_size": 2, "accumulate": 3}
+    with pytest.raises(type(error), match=r"out of memory|allocate|something") as found:
+        fit(Large(), numbers(1, 2), **options)
+    notes = " ".join(getattr(found.value, "__notes__", ()))
+    assert ("batch_size=2" in notes and "accumulate=6" in notes) == noted
 
 
 def with_loss(loss: Callable[[Any, dict[str, Tensor]], Any]) -> nn.Module:
@@ -498,6 +854,8 @@ def test_models_without_a_loss_or_anything_to_train() -> None:
         fit(nn.Linear(1, 1), numbers(1), epochs=1)
     with pytest.raises(TypeError, match=r"nn\.Module"):
         fit(3, numbers(1), epochs=1)  # type: ignore[arg-type]
+    with pytest.raises(TypeError, match=r"nn\.Module, got the class Mean"):
+        fit(Mean, numbers(1), epochs=1)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no parameter to train"):
         fit(Mean().requires_grad_(False), numbers(1), epochs=1)
 
@@ -521,7 +879,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, fit_device: str
     class Exploding(Noisy):
         def loss(self, batch: dict[str, Tensor]) -> dict[str, Tensor]:
             terms = super().loss(batch)
-            bad = self.training and self.steps == 1 + 3 + 2
+            bad = self.training and self.steps == TRIALS + 3 + 2
             return terms | {"kl": terms["loss"].detach() * (math.inf if bad else 1.0)}
 
     path = tmp_path / "run"
@@ -565,6 +923,7 @@ def test_a_validation_loss_that_is_not_finite_is_named() -> None:
 # --- checkpoints -------------------------------------------------------------------------------------------
 
 EPOCHS, STEPS = 3, 3  # 22 examples in batches of 8, 8 and 6
+TRIALS = 2  # before training: of a batch of 8, and of one of 6
 
 
 def train(model: Noisy, path: Path | None, **options: Any) -> History:
@@ -605,7 +964,7 @@ def test_resuming_from_any_step_gives_the_same_bits(tmp_path: Path, fit_device: 
     for stop in range(1, EPOCHS * STEPS + 1, 1 if fit_device == "cpu" else 4):  # the pretend device takes its time
         path = tmp_path / f"{stop}.safetensors"
         model = Noisy()
-        model.stop_at = 1 + stop  # the first pass is the trial before training
+        interrupt(model, TRIALS + stop)
         with pytest.raises(KeyboardInterrupt):
             train(model, path, **options)
         torch.rand(7)
@@ -642,7 +1001,7 @@ def test_a_finished_run_is_loaded_and_more_epochs_continue_it(tmp_path: Path) ->
     model, again, longer, whole = Noisy(), Noisy(), Noisy(), Noisy()
     first = train(model, path, epochs=2, patience=9)
     assert train(again, path, epochs=2, patience=9, resume="must") == first
-    assert again.steps == 1  # the trial only
+    assert again.steps == TRIALS
     assert same(state(again), state(model))
     history = train(longer, path, epochs=5, patience=9)
     assert curves(history) == curves(train(whole, None, epochs=5, patience=9))
@@ -665,7 +1024,7 @@ def test_resume_never_and_must(tmp_path: Path) -> None:
     train(Noisy(), path)
     model = Noisy()
     train(model, path, resume="never")
-    assert model.steps == 1 + EPOCHS * STEPS
+    assert model.steps == TRIALS + EPOCHS * STEPS
 
 
 class Wider(Noisy):

@@ -39,13 +39,13 @@ Linear layers have biases, which are not written in the equations.
 | ``base.py`` | `Captioner`, `Tokens`: what all captioners share |
 | ``models.py`` | `ShowAndTell`, `ShowAttendTell`: from a batch to the loss |
 | ``attention.py`` | `SoftAttention`, `HardAttention` |
-| ``decoding.py`` | `greedy`, `sample`, `beam_search` |
+| ``decoding.py`` | `greedy`, `sample`, `beam_search`, `beam_candidates` |
 | ``checks.py`` | what a batch must be |
 """
 
 from .attention import HardAttention, SoftAttention
 from .base import Captioner, TeacherForcing, Tokens
-from .decoding import Captions, beam_search, greedy, sample
+from .decoding import Captions, beam_candidates, beam_search, greedy, sample
 from .models import ShowAndTell, ShowAttendTell
 
 __all__ = [
@@ -57,6 +57,7 @@ __all__ = [
     "SoftAttention",
     "TeacherForcing",
     "Tokens",
+    "beam_candidates",
     "beam_search",
     "greedy",
     "sample",

@@ -6,10 +6,10 @@ the context vector: zₜ = βₜ Σᵢ weightᵢ aᵢ (Xu and others, 2015, sect
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor, nn
+
+from .checks import number
 
 
 class SoftAttention(nn.Module):
@@ -80,9 +80,9 @@ class HardAttention(SoftAttention):
         self, reinforce: float = 1.0, entropy: float = 0.01, expectation: float = 0.5, decay: float = 0.9
     ) -> None:
         super().__init__()
-        check_weights("HardAttention", reinforce=reinforce, entropy=entropy)
-        check_weights("HardAttention", most=1, expectation=expectation, decay=decay)
-        self.reinforce, self.entropy, self.expectation, self.decay = reinforce, entropy, expectation, decay
+        who = type(self).__name__
+        self.reinforce, self.entropy = number(who, "reinforce", reinforce), number(who, "entropy", entropy)
+        self.expectation, self.decay = number(who, "expectation", expectation, 0, 1), number(who, "decay", decay, 0, 1)
         self.register_buffer("reward", torch.zeros(()))
         self.register_buffer("reward_weight", torch.zeros(()))
 
@@ -130,14 +130,3 @@ class HardAttention(SoftAttention):
         self.reward.lerp_(reward.to(self.reward.dtype), 1 - self.decay)
         self.reward_weight.lerp_(torch.ones_like(self.reward_weight), 1 - self.decay)
         return before
-
-
-# ---- messages
-
-
-def check_weights(who: str, most: float = math.inf, **weights: float) -> None:
-    """Refuse weights of the loss that are negative, not finite or larger than allowed."""
-    for name, weight in weights.items():
-        if not 0 <= weight <= most or weight == math.inf:
-            says = "a finite number of at least 0" if most == math.inf else f"from 0 to {most}"
-            raise ValueError(f"{who}: {name} must be {says}, got {weight!r}")

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .checks import check_batch, kind, whole
+from .checks import check_batch, check_names, flag, kind, module, number, whole
 
 Features = tuple[Tensor, ...]  # what is computed once for an image, each (B, …)
 State = tuple[Tensor, ...]  # what goes on from word to word: h and c of the LSTM (B, R, H), perhaps z (B, R, D)
@@ -83,15 +83,18 @@ class Captioner(nn.Module, ABC):
         freeze_vectors: bool,
     ) -> None:
         super().__init__()
+        who = type(self).__name__
+        check_names(who, [image])
+        freeze_vectors = flag(who, "freeze_vectors", freeze_vectors)
         _check_tokens(self, tokens)
         _check_vectors(self, vectors, (tokens.size, embed), freeze_vectors)
-        self.encoder, self.dim, self.tokens, self.image = encoder, dim, tokens, image
+        self.encoder, self.dim, self.tokens, self.image = module(who, "encoder", encoder), dim, tokens, image
         self.embedding = nn.Embedding(tokens.size, embed, padding_idx=tokens.pad)
         if vectors is not None:
             with torch.no_grad():
                 self.embedding.weight.copy_(vectors)
         self.embedding.weight.requires_grad_(not freeze_vectors)
-        self.dropout = nn.Dropout(dropout)
+        self.dropout = nn.Dropout(number(who, "dropout", dropout, 0, 1))
 
     @abstractmethod
     def encode_image(self, image: Tensor) -> Features:
@@ -128,6 +131,7 @@ class Captioner(nn.Module, ABC):
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
         check_captions(self, batch)
+        check_ends(self, batch)
 
 
 # ---- messages
@@ -135,7 +139,7 @@ class Captioner(nn.Module, ABC):
 
 def check_image(model: Captioner, batch: Mapping[str, Tensor]) -> Tensor:
     """The images of a batch, (B, …), where they are."""
-    check_batch(type(model).__name__, batch, [model.image], also=["caption"])
+    check_batch(type(model).__name__, batch, [model.image], also=["caption"], model=model)
     return batch[model.image]
 
 
@@ -151,8 +155,14 @@ def check_captions(model: Captioner, batch: Mapping[str, Tensor]) -> dict[str, T
     if "caption" not in batch:
         raise ValueError(f"{who}: the batch has no 'caption', only {', '.join(batch)}")
     caption = batch["caption"]
-    if not isinstance(caption, Tensor) or caption.dtype != torch.int64:
-        raise TypeError(f"{who}: 'caption' must be int64 (B, T) or (B, R, T), got {kind(caption)}")
+    if not isinstance(caption, Tensor):
+        raise TypeError(
+            f"{who}: 'caption' must be int64 (B, T) or (B, R, T), got {kind(caption)}; make it one with torch.as_tensor"
+        )
+    if caption.dtype != torch.int64:
+        raise TypeError(
+            f"{who}: 'caption' must be int64 (B, T) or (B, R, T), got {kind(caption)}; convert it with .long()"
+        )
     caption = caption.unsqueeze(1) if caption.ndim == 2 else caption
     if caption.ndim != 3 or 0 in caption.shape or len(caption) != images:
         raise ValueError(
@@ -170,11 +180,28 @@ def check_captions(model: Captioner, batch: Mapping[str, Tensor]) -> dict[str, T
         }
         for says, wrong in faults.items():
             if wrong.any():
-                raise ValueError(f"{who}: 'caption' {says}, in example {int(wrong.nonzero()[0, 0])}")
+                row = int(wrong.nonzero()[0, 0])
+                front = "; padding stands at the end, not in front" if (caption[row, :, 0] == pad).any() else ""
+                raise ValueError(f"{who}: 'caption' {says}, in example {row}{front}")
         caption = caption[..., : int(real.sum(2).max())]
     if present is not None and present.device.type == "cpu" and not present.all():
         raise ValueError(f"{who}: a caption is missing; leave the examples without one out")
     return {model.image: image, "caption": caption}
+
+
+def check_ends(model: Captioner, batch: Mapping[str, Tensor]) -> None:
+    """Refuse captions on the CPU of which none has its end: a model would never learn to stop.
+
+    This is of the loss alone: the probability of the beginning of a caption has a meaning, too.
+    """
+    caption = batch.get("caption") if isinstance(batch, Mapping) else None
+    if not isinstance(caption, Tensor) or caption.device.type != "cpu" or caption.dtype != torch.int64:
+        return
+    if caption.ndim in (2, 3) and caption[..., 1:].numel() and not (caption == model.tokens.end).any():
+        raise ValueError(
+            f"{type(model).__name__}: no 'caption' of the batch has the end, {model.tokens.end}, after its last word; "
+            "put it there, or the model never learns to stop"
+        )
 
 
 def check_encoding(model: Captioner, a: Tensor, images: int, regions: bool = False) -> None:
@@ -195,7 +222,11 @@ def check_sizes(model: Captioner, **sizes: int) -> tuple[int, ...]:
 def _check_tokens(model: Captioner, tokens: Tokens) -> None:
     who = type(model).__name__
     if not isinstance(tokens, Tokens):
-        raise TypeError(f"{who}: tokens must be Tokens(size, pad, start, end), got {kind(tokens)}")
+        size = tokens if isinstance(tokens, int) else "len(vocabulary)"
+        raise TypeError(
+            f"{who}: tokens must be Tokens(size, pad, start, end), got {kind(tokens)}; Tokens({size}) has the numbers "
+            "that a Vocabulary gives"
+        )
     size, *special = tokens
     whole(who, "tokens.size", size)
     if len({*special}) < 3 or any(whole(who, "tokens", number, 0) >= size for number in special):

@@ -1,4 +1,4 @@
-"""How a captioner generates a caption: greedy decoding, sampling, beam search.
+"""How a captioner generates captions: greedy decoding, sampling, beam search.
 
     greedy       yₜ = argmax p(yₜ | y₀ … yₜ₋₁)
     sample       yₜ ~ p(yₜ | y₀ … yₜ₋₁)^(1/temperature)
@@ -25,14 +25,14 @@ from .checks import check_finite, whole
 
 
 class Captions(NamedTuple):
-    """Generated captions, one for each image.
+    """Generated captions, one for each image; from `beam_candidates` K for each.
 
     Attributes:
-        tokens: int64 (B, T), without the start; after its end a caption is filled with padding.
-        score: (B,), the log-probability of the caption in nats, its end included, among the words that can be
+        tokens: int64 (B, T) or (B, K, T), without the start; after its end a caption is filled with padding.
+        score: (B,) or (B, K), the log-probability of the caption in nats, its end included, among the words that can be
             generated: all but padding and start.
-        alpha: (B, T, L), the attention weights at each word, zeros after the end; None without attention. With hard
-            attention the region with the largest weight was seen.
+        alpha: (B, T, L) or (B, K, T, L), the attention weights at each word, zeros after the end; None without
+            attention. With hard attention the region with the largest weight was seen.
     """
 
     tokens: Tensor
@@ -135,19 +135,60 @@ def beam_search(
         >>> beam_search(model, {"regions": torch.rand(2, 6, 4)}, length=1, beams=3).tokens.shape
         torch.Size([2, 1])
     """
-    K, length = whole("beam_search", "beams", beams), whole("beam_search", "length", length)
+    tokens, score, alpha = _search("beam_search", model, batch, length, beams, normalise, keep=1)
+    return Captions(tokens[:, 0], score[:, 0], None if alpha is None else alpha[:, 0])
+
+
+def beam_candidates(
+    model: Captioner, batch: Mapping[str, Tensor], length: int, beams: int = 5, normalise: float = 0.0
+) -> Captions:
+    """The ``beams`` best captions of each image that a beam search finds, the best first.
+
+    The search goes on until no beginning can become better than the last of them; the first is that of `beam_search`.
+    With as many beams as there are sequences of ``length`` words, these are the likeliest captions of all.
+
+    Args:
+        model: a captioner.
+        batch: has the images.
+        length: the largest number of words, the end included.
+        beams: K, at least 1, of beginnings that are kept and of captions that are returned.
+        normalise: as in `beam_search`.
+
+    Returns:
+        K captions of each image: tokens (B, K, T), score (B, K), alpha (B, K, T, L). Where fewer than K have ended
+        within ``length`` words, the rest is padding with score −inf.
+
+    Raises:
+        ValueError: as in `beam_search`.
+
+    Examples:
+        >>> from mmtutor.captioning import ShowAttendTell, Tokens
+        >>> model = ShowAttendTell(nn.Identity(), 4, Tokens(9), image="regions")
+        >>> found = beam_candidates(model, {"regions": torch.rand(2, 6, 4)}, length=6, beams=3)
+        >>> found.score.shape, bool((found.score[:, 0] >= found.score[:, 1]).all())
+        (torch.Size([2, 3]), True)
+    """
+    return _search("beam_candidates", model, batch, length, beams, normalise, keep=beams)
+
+
+def _search(
+    who: str, model: Captioner, batch: Mapping[str, Tensor], length: int, beams: int, normalise: float, keep: int
+) -> Captions:
+    """Beam search for the N = ``keep`` best captions of each image: tokens (B, N, T), score (B, N)."""
+    K, length = whole(who, "beams", beams), whole(who, "length", length)
     if not 0 <= normalise <= 2:
-        raise ValueError(f"beam_search: normalise must be from 0 to 2, got {normalise!r}")
+        raise ValueError(f"{who}: normalise must be from 0 to 2, got {normalise!r}")
     with _evaluating(model):
         features = _encode(model, batch)
-        B, V, end = len(features[0]), model.tokens.size, model.tokens.end
+        B, V, N, end = len(features[0]), model.tokens.size, int(keep), model.tokens.end
         state = tuple(part.expand(B, K, -1) for part in model.initial_state(features))
         word = torch.full((B, K), model.tokens.start, device=features[0].device)  # (B, K)
         live = features[0].new_full((B, K), -math.inf, dtype=_precise(features[0]))  # (B, K)
         live[:, 0] = 0  # log p of each beginning; -inf: there is none
-        best, score = live.new_full((B,), -math.inf), live.new_full((B,), -math.inf)
-        last, slot = word.new_zeros(B), word.new_zeros(B)  # where the best caption ends: its word and its beam
+        best, score = live.new_full((B, N), -math.inf), live.new_full((B, N), -math.inf)
+        last, slot = word.new_full((B, N), -1), word.new_zeros(B, N)  # where a caption ends: its word and its beam
         on = torch.arange(B, device=word.device)  # images whose search goes on: rows of features, state, word, live
+        slots = torch.arange(K, device=word.device)  # (K,)
         parents, words, alphas = [], [], []
         for t in range(length):
             logits, state, alpha = model.step(features, state, word)
@@ -161,17 +202,21 @@ def beam_search(
                 alphas.append(_rows(_take(alpha, parent), on, B))
             ended = live.masked_fill(word != end, -math.inf)  # (b_t, K)
             if t + 1 == length:  # of an image of which no beginning has ended, all count as ended
-                none = torch.maximum(ended.amax(1), best[on]) == -math.inf  # (b_t,)
+                none = torch.maximum(ended.amax(1), best[on, 0]) == -math.inf  # (b_t,)
                 ended = torch.where(none.unsqueeze(1), live, ended)  # (b_t, K)
-            value, at = (ended / (t + 1) ** normalise).max(1)
-            # "Not at most" where one expects "more than", twice: so NaN goes on, and is seen in the score.
-            better = ~(value <= best[on])  # (b_t,)
-            best = _where(better, value, best, on)  # (B,)
-            score = _where(better, ended.amax(1), score, on)  # (B,)
-            last, slot = _where(better, torch.full_like(at, t), last, on), _where(better, at, slot, on)
+            # The best N of those before and the new ones; of two equally good ones the first to end comes first. NaN
+            # counts as more than any number, so it goes on, and is seen in the score.
+            value = torch.cat([best[on], ended / (t + 1) ** normalise], 1)  # (b_t, N + K)
+            order = value.argsort(dim=1, descending=True, stable=True)[:, :N]  # (b_t, N)
+            there = torch.full_like(word, t).masked_fill(ended == -math.inf, -1)  # (b_t, K)
+            best = best.index_copy(0, on, value.gather(1, order))  # (B, N)
+            score = score.index_copy(0, on, torch.cat([score[on], ended], 1).gather(1, order))  # (B, N)
+            last = last.index_copy(0, on, torch.cat([last[on], there], 1).gather(1, order))  # (B, N)
+            slot = slot.index_copy(0, on, torch.cat([slot[on], slots.expand_as(word)], 1).gather(1, order))  # (B, N)
             live = live.masked_fill(word == end, -math.inf)  # (b_t, K)
-            # log p only falls, and is negative: this is the best value that a beginning can still get.
-            going = ~(live.amax(1) / length**normalise <= best[on])  # (b_t,)
+            # log p only falls, and is negative: this is the best value that a beginning can still get. "Not at most"
+            # where one expects "more than", for NaN.
+            going = ~(live.amax(1) / length**normalise <= best[on, N - 1])  # (b_t,)
             count, T = torch.stack([going.sum(), last.max() + 1]).tolist()  # the device is waited for here
             if count == 0:
                 break
@@ -192,15 +237,15 @@ def _trace(
     slot: Tensor,
     T: int,
 ) -> tuple[Tensor, Tensor | None]:
-    """Follow each best caption back from its last word (B,), which stands in a slot (B,) of its step; T is the most."""
-    tokens = words[0].new_full((len(last), T), model.tokens.pad)  # (B, T)
-    alpha = alphas[0].new_zeros(len(last), T, alphas[0].shape[2]) if alphas else None  # (B, T, L)
+    """Follow each caption back from its last word (B, N), which stands in a slot (B, N) of its step; T is the most."""
+    tokens = words[0].new_full((*last.shape, T), model.tokens.pad)  # (B, N, T)
+    alpha = alphas[0].new_zeros(*last.shape, T, alphas[0].shape[2]) if alphas else None  # (B, N, T, L)
     for t in reversed(range(T)):
-        there = t <= last  # (B,)
-        tokens[:, t] = torch.where(there, words[t].gather(1, slot[:, None])[:, 0], model.tokens.pad)
+        there = t <= last  # (B, N)
+        tokens[:, :, t] = torch.where(there, words[t].gather(1, slot), model.tokens.pad)
         if alpha is not None:
-            alpha[:, t] = _take(alphas[t], slot[:, None])[:, 0] * there[:, None]
-        slot = torch.where(there, parents[t].gather(1, slot[:, None])[:, 0], slot)  # (B,)
+            alpha[:, :, t] = _take(alphas[t], slot) * there.unsqueeze(2)
+        slot = torch.where(there, parents[t].gather(1, slot), slot)  # (B, N)
     return tokens, alpha
 
 
@@ -212,11 +257,6 @@ def _take(values: Tensor, index: Tensor) -> Tensor:
 def _rows(values: Tensor, on: Tensor, B: int) -> Tensor:
     """Values of the images ``on`` at their rows among B, zeros elsewhere."""
     return values.new_zeros(B, *values.shape[1:]).index_copy(0, on, values)  # (B, ...)
-
-
-def _where(better: Tensor, new: Tensor, old: Tensor, on: Tensor) -> Tensor:
-    """Values of B images, of which those ``on`` get the new value where it is better."""
-    return old.index_copy(0, on, torch.where(better, new, old[on]))  # (B,)
 
 
 def _possible(model: Captioner, logits: Tensor) -> Tensor:

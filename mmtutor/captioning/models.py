@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .attention import SoftAttention, check_weights
+from .attention import SoftAttention
 from .base import (
     Captioner,
     Features,
@@ -20,9 +20,10 @@ from .base import (
     Tokens,
     check_captions,
     check_encoding,
+    check_ends,
     check_sizes,
 )
-from .checks import moved
+from .checks import flag, moved, number, reading
 
 
 class ShowAndTell(Captioner):
@@ -77,7 +78,8 @@ class ShowAndTell(Captioner):
 
     def encode_image(self, image: Tensor) -> Features:
         """x₋₁ = W a, (B, E), in a tuple."""
-        a = self.encoder(image.to(self.embedding.weight.device))  # (B, ..., D)
+        with reading(type(self).__name__, self.image, image):
+            a = self.encoder(image.to(self.embedding.weight.device))  # (B, ..., D)
         check_encoding(self, a, len(image))
         a = a if a.ndim == 2 else a.mean(1)  # (B, D)
         return (self.show(a),)
@@ -104,10 +106,11 @@ class ShowAndTell(Captioner):
                 device. What the words are is checked on the CPU only.
 
         Raises:
-            TypeError: the captions are not int64.
+            TypeError: the captions are not int64, or the images of another float type than the parameters.
             ValueError: images or captions are missing or have another shape, values are not finite, or a caption has
-                an unknown word, does not begin with the start, goes on after its end, or is empty.
+                an unknown word, does not begin with the start, goes on after its end, or is empty; or none has an end.
         """
+        check_ends(self, batch)
         logits, target, *_ = self(batch)
         nll = F.cross_entropy(
             logits.flatten(0, 2), target.flatten(), ignore_index=self.tokens.pad, reduction="none"
@@ -191,9 +194,12 @@ class ShowAttendTell(Captioner):
             encoder, dim, tokens, image=image, embed=embed, dropout=dropout, vectors=vectors,
             freeze_vectors=freeze_vectors,
         )  # fmt: skip
-        _check_attention(attention, doubly_stochastic, tau)
+        _check_attention(attention)
         self.attention = SoftAttention() if attention is None else attention
-        self.read_first, self.doubly_stochastic, self.tau = read_first, doubly_stochastic, tau
+        who = type(self).__name__
+        self.read_first = flag(who, "read_first", read_first)
+        self.doubly_stochastic = number(who, "doubly_stochastic", doubly_stochastic)
+        self.tau = None if tau is None else number(who, "tau", tau)
         self.key, self.query, self.score = nn.Linear(dim, attend), nn.Linear(hidden, attend), nn.Linear(attend, 1)
         self.gate = nn.Linear(hidden, 1)
         self.first_h, self.first_c = nn.Linear(dim, hidden), nn.Linear(dim, hidden)
@@ -203,7 +209,8 @@ class ShowAttendTell(Captioner):
 
     def encode_image(self, image: Tensor) -> Features:
         """The regions aᵢ (B, L, D) and their keys Wₐ aᵢ (B, L, A)."""
-        a = self.encoder(image.to(self.embedding.weight.device))  # (B, L, D)
+        with reading(type(self).__name__, self.image, image):
+            a = self.encoder(image.to(self.embedding.weight.device))  # (B, L, D)
         check_encoding(self, a, len(image), regions=True)
         return a, self.key(a)
 
@@ -274,6 +281,7 @@ class ShowAttendTell(Captioner):
             TypeError: as in `ShowAndTell.loss`.
             ValueError: as in `ShowAndTell.loss`.
         """
+        check_ends(self, batch)
         logits, target, log_alpha, log_s = self(batch)
         real = target != self.tokens.pad  # (B, R, T)
         nll = F.cross_entropy(
@@ -299,7 +307,6 @@ class ShowAttendTell(Captioner):
 # ---- messages
 
 
-def _check_attention(attention: SoftAttention | None, doubly_stochastic: float, tau: float | None) -> None:
+def _check_attention(attention: SoftAttention | None) -> None:
     if not isinstance(attention, SoftAttention | None):
         raise TypeError(f"ShowAttendTell: attention must be SoftAttention() or HardAttention(), got {attention!r}")
-    check_weights("ShowAttendTell", doubly_stochastic=doubly_stochastic, tau=0 if tau is None else tau)

@@ -12,7 +12,7 @@ from .photos import Photos, flickr8k, photos
 from .scene import COLOURS, Pairs, Scenes, scenes
 from .smartwatch import EXERCISES, smartwatch
 from .svhn import svhn
-from .vocabulary import Vocabulary
+from .vocabulary import Vocabulary, tokenise
 
 __all__ = [
     "COLOURS",
@@ -41,4 +41,5 @@ __all__ = [
     "scenes",
     "smartwatch",
     "svhn",
+    "tokenise",
 ]

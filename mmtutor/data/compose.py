@@ -17,7 +17,7 @@ from .cache import cached
 from .dataset import MultimodalDataset
 from .download import cache_folder
 from .handwritten import handwritten
-from .items import Source, check_split, example_rng, rows_by_digit
+from .items import MOST_EXAMPLES, Source, check_split, example_rng, rows_by_digit, whole
 from .shape import shape
 from .spoken import add_noise, log_mel, spoken
 from .street import street
@@ -98,7 +98,8 @@ def digits(
         >>> {name: tuple(value.shape) for name, value in data[:].items()}
         {'handwritten': (8, 1, 28, 28), 'word': (8, 8, 27), 'label': (8,)}
     """
-    _check(modalities, split, n, seed, relation)
+    _check(modalities, split, relation)
+    n, seed = whole("digits", "n", n, 1, MOST_EXAMPLES), whole("digits", "seed", seed, 0)
     difficulty, typos = _fraction("street_difficulty", street_difficulty), _fraction("typos", typos)
     snr_db = _decibels(snr_db)
     sources = {} if sources is None else sources
@@ -218,26 +219,17 @@ def _known(name: object, names: tuple[str, ...], what: str) -> None:
         raise ValueError(f"digits: unknown {what} {name!r}, known: {', '.join(names)}{hint}")
 
 
-def _check(
-    modalities: tuple[str, ...],
-    split: str,
-    n: int,
-    seed: int,
-    relation: str,
-) -> None:
+def _check(modalities: tuple[str, ...], split: str, relation: str) -> None:
     if not modalities:
         raise ValueError(f"digits: name at least one modality: {', '.join(MODALITIES)}")
     for modality in modalities:
+        if isinstance(modality, list | tuple):
+            raise TypeError(f"digits: give one modality after the other, digits('word', 'shape', …), got {modality!r}")
         _known(modality, MODALITIES, "modality")
     if len(set(modalities)) < len(modalities):
         raise ValueError(f"digits: a modality is named twice: {modalities}")
     check_split(split)
     _known(relation, ("same", "sum"), "relation")
-    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"digits: {name} must be an int, got {value!r}")
-        if value < least:
-            raise ValueError(f"digits: {name} must be at least {least}, got {value}")
 
 
 def _fraction(name: str, value: object) -> float:

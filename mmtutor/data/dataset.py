@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import BatchSampler, DataLoader, Dataset, RandomSampler, SequentialSampler
@@ -40,7 +42,9 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
             if not isinstance(name, str):
                 raise TypeError(f"MultimodalDataset: a name must be a string, not {name!r}")
             if not isinstance(value, Tensor):
-                raise TypeError(f"MultimodalDataset: {name!r} must be a torch.Tensor, not {type(value).__name__}")
+                raise TypeError(
+                    f"MultimodalDataset: {name!r} must be a torch.Tensor, not {type(value).__name__}{_convert(value)}"
+                )
             if name.endswith("_present") and value.dtype != torch.bool:
                 raise TypeError(f"MultimodalDataset: the mask {name!r} must be of torch.bool, not {value.dtype}")
             if name.endswith("_present") and value.ndim != 1:
@@ -75,8 +79,9 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
             shuffle: draw a new order in every pass.
             seed: of the order; the same seed gives the same orders.
         """
-        if not isinstance(batch_size, int) or isinstance(batch_size, bool):
+        if not hasattr(batch_size, "__index__") or isinstance(batch_size, bool):
             raise TypeError(f"MultimodalDataset.loader: batch_size must be an int, got {batch_size!r}")
+        batch_size = operator.index(batch_size)
         if batch_size < 1:
             raise ValueError(f"MultimodalDataset.loader: batch_size must be at least 1, got {batch_size}")
         order = (
@@ -88,3 +93,14 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
 def take(x: Tensor, index: int | slice | Sequence[int] | Tensor) -> Tensor:
     """The rows of x; indices are copied to its device while the program goes on."""
     return x[on_device(index, x.device) if isinstance(index, Tensor) else index]
+
+
+def _convert(value: object) -> str:
+    """How to make a tensor of a value that is none; NumPy and pandas make float64, and models are float32."""
+    if not isinstance(value, np.ndarray) and not hasattr(value, "to_numpy"):
+        return "; convert it with torch.tensor(…)" if isinstance(value, list | tuple) else ""
+    array = np.asarray(value)
+    if array.dtype.kind not in "biuf":
+        return f" of {array.dtype}, which torch does not have"
+    to_numpy = "" if isinstance(value, np.ndarray) else ".to_numpy()"
+    return f"; convert it with torch.from_numpy(…{to_numpy}){'.float()' if array.dtype == np.float64 else ''}"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import math
 import os
+import unicodedata
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
+from .items import whole
 from .vocabulary import PAD, SPECIAL, Vocabulary
 
 
@@ -32,13 +34,18 @@ def glove(path: str | os.PathLike[str], vocabulary: Vocabulary, *, seed: int = 0
 
     Raises:
         OSError: there is no such file, or it cannot be read.
+        TypeError: there is no vocabulary.
         ValueError: a line has another count of numbers than the first, or something else than finite numbers; or
             no word of the vocabulary is in the file.
     """
     from tqdm import tqdm
 
-    path = Path(path)
+    if not isinstance(vocabulary, Vocabulary):
+        raise TypeError(f"glove: vocabulary must be a Vocabulary, got {type(vocabulary).__name__}")
+    path, seed = Path(path), whole("glove", "seed", seed, 0, 2**63 - 1)
     wanted = {word.encode(): number for number, word in enumerate(vocabulary.words)}
+    # The vocabulary is in the Unicode form NFC, the file may be in the other.
+    wanted |= {unicodedata.normalize("NFD", word).encode(): number for number, word in enumerate(vocabulary.words)}
     found: dict[int, Tensor] = {}
     dim = 0
     with (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import zlib
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,6 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 SPLITS = ("train", "valid", "test")
+MOST_EXAMPLES = 10**9  # more fit into no memory
+_OTHERWISE = {"val": "valid", "validation": "valid", "dev": "valid", "development": "valid", "training": "train",
+              "testing": "test"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -34,11 +38,30 @@ Source = Callable[[str], Items]
 """Anything that gives the items of a split: ``source("train")``."""
 
 
-def check_split(split: str) -> str:
-    """Return ``split`` if it is one of the three, or raise a ValueError that names them."""
-    if not isinstance(split, str) or split not in SPLITS:
-        raise ValueError(f"split must be one of {', '.join(SPLITS)}, got {split!r}")
-    return split
+def check_split(split: str, *others: str) -> str:
+    """Return ``split`` if it is one of the three, or of the others, or raise a ValueError that names them."""
+    if not isinstance(split, str) or split not in (*SPLITS, *others):
+        lower = split.strip().lower() if isinstance(split, str) else ""
+        meant = _OTHERWISE.get(lower, lower if lower in (*SPLITS, *others) else "")
+        hint = f"; did you mean {meant!r}?" if meant else ""
+        raise ValueError(f"split must be one of {', '.join((*SPLITS, *others))}, got {split!r}{hint}")
+    return str(split)
+
+
+def whole(who: str, name: str, value: object, least: int, most: int | None = None) -> int:
+    """A whole number from ``least`` to ``most``, also one of NumPy's, as an int; a bool is none.
+
+    Raises:
+        ValueError: it is something else.
+    """
+    try:
+        number = None if isinstance(value, bool) else operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        number = None
+    if number is None or number < least or (most is not None and number > most):
+        wanted = f"of at least {least}" if most is None else f"from {least} to {most}"
+        raise ValueError(f"{who}: {name} must be a whole number {wanted}, got {value!r}")
+    return number
 
 
 def example_rng(seed: int, split: str, k: int, stream: str) -> np.random.Generator:

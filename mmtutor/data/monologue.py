@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .dataset import MultimodalDataset
-from .items import check_split, example_rng
+from .items import MOST_EXAMPLES, check_split, example_rng, whole
 
 STEPS = 20  # one per word; shorter monologues stand at the end
 SIZES = {"language": 32, "acoustic": 12, "visual": 16}  # features per step
@@ -134,11 +134,7 @@ def monologues(
     from tqdm import tqdm
 
     check_split(split)
-    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"monologues: {name} must be an int, got {value!r}")
-        if value < least:
-            raise ValueError(f"monologues: {name} must be at least {least}, got {value}")
+    n, seed = whole("monologues", "n", n, 1, MOST_EXAMPLES), whole("monologues", "seed", seed, 0)
     probability = _probability("monologues", irony, dominant)
 
     series = {name: np.zeros((n, STEPS, size), np.float32) for name, size in SIZES.items()}

@@ -12,6 +12,7 @@ import math
 import os
 import pickle
 import re
+import warnings
 from pathlib import Path
 from typing import Any, Literal
 
@@ -35,23 +36,30 @@ class Mosi(MultimodalDataset):
         sentences: the transcript of each example; None if the file does not have it.
         ids: the name of each example, its parts with a space between them; None if the file does not have it.
         repaired: how many numbers of each modality in the whole split were NaN or infinite, and are 0 now.
+        dropped: how many examples of the split were left out, since their score is 0.
     """
 
     def __init__(
-        self, tensors: dict[str, Tensor], sentences: list[str] | None, ids: list[str] | None, repaired: dict[str, int]
+        self,
+        tensors: dict[str, Tensor],
+        sentences: list[str] | None,
+        ids: list[str] | None,
+        repaired: dict[str, int],
+        dropped: int = 0,
     ) -> None:
         super().__init__(tensors)
-        self.sentences, self.ids, self.repaired = sentences, ids, repaired
+        self.sentences, self.ids, self.repaired, self.dropped = sentences, ids, repaired, dropped
 
 
 def mosi(
     path: str | os.PathLike[str],
     split: str,
     *,
-    zeros: Literal["drop", "negative"] = "drop",
+    label: Literal["sign", "score", "class"] | None = None,
+    zeros: Literal["drop", "negative"] | None = None,
     folder: str | os.PathLike[str] | None = None,
 ) -> Mosi:
-    """A split of CMU-MOSI, from a file that you downloaded by hand.
+    """A split of CMU-MOSI, or of another set in its form, from a file that you downloaded by hand.
 
     MMSA (``aligned_50.pkl``) and MultiBench (``mosi_raw.pkl``; ``mosi_data.pkl`` has the same form) publish theirs on
     Google Drive; the links are in their repositories. To see whether ``aligned_50.pkl`` came whole, compare
@@ -63,49 +71,122 @@ def mosi(
     Args:
         path: the pickle, or the ``.npz`` file of ``convert_mosi``.
         split: ``"train"``, ``"valid"`` or ``"test"``.
-        zeros: what becomes of the examples with a score of exactly 0. ``"drop"`` leaves them out, as the usual
-            two-class accuracy does (MulT's, MMSA's "Non0_acc_2"). ``"negative"`` keeps them with label 0, as
-            MultiBench's classes do; take it to train on all scores.
+        label: what is to be learnt. ``"sign"`` of the score: two classes. ``"score"``: the score itself, from -3 to 3,
+            for a regression. ``"class"``: the file has classes instead of scores, as MultiBench's sets of humour and
+            sarcasm do. None: ``"class"`` where all labels of the file are 0 or 1, else ``"sign"``.
+        zeros: of the sign only, what becomes of the examples with a score of exactly 0. ``"drop"`` (or None) leaves
+            them out, as the usual two-class accuracy does (MulT's, MMSA's "Non0_acc_2"); ``dropped`` counts them, and
+            a warning says if it is more than half or all of a class. ``"negative"`` keeps them with label 0, as
+            MultiBench's classes do.
         folder: the cache folder; see ``cache_folder``.
 
     Returns:
         Modalities of N examples: ``"language"``, ``"acoustic"`` and ``"visual"`` are float32 (N, T, features);
         ``"length"`` int64 (N,) from 1 to T, the real steps. They always stand at the end, after zeros, wherever the
         file has them. Zeros in all three modalities at the beginning or end of an example are taken for padding; one of
-        zeros alone has length 1. ``"label"`` is int64 (N,), 1 where the score is above 0, else 0; ``"score_label"`` is
-        the score, float32 (N,) from -3 to 3.
+        zeros alone has length 1. ``"label"`` is int64 (N,), 1 where the score is above 0, else 0; or the score, float32
+        (N,); or the class, int64 (N,). ``"score_label"`` is the score, float32 (N,), if the file has scores.
 
     Raises:
         OSError: there is no such file, or nowhere to write the converted one.
-        ValueError: no such split, another ``zeros``, or a file that is not what it should be.
+        ValueError: no such split, another ``label`` or ``zeros``, or a file that is not what it should be: among others
+            one whose labels could be classes or scores (whole numbers from 0, some above 1), if ``label`` is None.
 
     Examples:
         >>> train = mosi("aligned_50.pkl", "train")  # doctest: +SKIP
         >>> {name: tuple(value.shape) for name, value in train[0].items() if name in train.modalities}  # doctest: +SKIP
         {'language': (50, 768), 'acoustic': (50, 5), 'visual': (50, 20)}
+
+        Regression, of one number:
+
+        >>> train = mosi("aligned_50.pkl", "train", label="score")  # doctest: +SKIP
+        >>> sizes = {"language": 768, "acoustic": 5, "visual": 20}
+        >>> model = sequence_mfm(sizes, 50, 1, label_cost=absolute_error)  # doctest: +SKIP
+        >>> encoders = {name: SequenceEncoder(d, 64, padding="front") for name, d in sizes.items()}  # doctest: +SKIP
+        >>> model = LateFusion(encoders, 1, Concat([64] * 3), cost=absolute_error)  # doctest: +SKIP
     """
     check_split(split)
-    if zeros not in ("drop", "negative"):
-        raise ValueError(f'zeros must be "drop" or "negative", got {zeros!r}')
+    _check_arguments(label, zeros)
     path = Path(path)
     npz = path if path.suffix == ".npz" else _converted(path, folder)
     npz.open("rb").close()  # not there, or not ours to read: the system's own error says it best
     try:
         with npz.open("rb") as stream, np.load(stream, allow_pickle=False) as file:
             data = {name.split("/")[1]: file[name] for name in file.files if name.startswith(f"{split}/")}
+            labels = np.concatenate([file[f"{each}/score"] for each in SPLITS])
         if not data.keys() >= _KEPT:
             raise ValueError(f"{split!r} has no {', '.join(sorted(_KEPT - data.keys()))}")
     except MemoryError:
         raise
     except Exception as error:  # numpy raises a dozen kinds for a damaged file
         raise ValueError(f"{npz}: damaged, or no file of convert_mosi ({error}); remove it, convert again") from error
+    label = label or _meant(labels, zeros, path)
     score = data["score"]
-    kept = np.flatnonzero(score) if zeros == "drop" else np.arange(len(score))
+    kept = np.flatnonzero(score) if label == "sign" and zeros != "negative" else np.arange(len(score))
     tensors = {name: torch.from_numpy(data[name][kept]) for name in (*KEYS, "length")}
-    tensors["label"] = torch.from_numpy((score[kept] > 0).astype(np.int64))
-    tensors["score_label"] = torch.from_numpy(score[kept])
+    if label == "class":
+        _check_classes(labels, path)
+        tensors["label"] = torch.from_numpy(score.astype(np.int64))
+    else:
+        sign = torch.from_numpy((score[kept] > 0).astype(np.int64))
+        tensors["label"] = sign if label == "sign" else torch.from_numpy(score[kept].copy())
+        tensors["score_label"] = torch.from_numpy(score[kept])
+        _warn_of_dropped(score, kept, f"{path}, {split}")
     sentences, ids = (data[name][kept].tolist() if name in data else None for name in ("sentences", "ids"))
-    return Mosi(tensors, sentences, ids, dict(zip(KEYS, data["repaired"].tolist(), strict=True)))
+    repaired = dict(zip(KEYS, data["repaired"].tolist(), strict=True))
+    return Mosi(tensors, sentences, ids, repaired, len(score) - len(kept))
+
+
+def _check_arguments(label: str | None, zeros: str | None) -> None:
+    if label not in ("sign", "score", "class", None):
+        raise ValueError(f'mosi: label must be "sign", "score" or "class", got {label!r}')
+    if zeros not in ("drop", "negative", None):
+        raise ValueError(f'mosi: zeros must be "drop" or "negative", got {zeros!r}')
+    if zeros is not None and label not in ("sign", None):
+        raise ValueError(
+            f'mosi: zeros is for label="sign" only, all examples are kept with label={label!r}; leave it out'
+        )
+
+
+def _meant(labels: NDArray[Any], zeros: str | None, path: Path) -> Literal["sign", "class"]:
+    """What the labels of a whole file are, if the caller does not say: scores, or classes of which none is negative."""
+    if not _are_classes(labels):
+        return "sign"
+    if labels.max() <= 1 and zeros is None:
+        return "class"
+    if labels.max() <= 1 and zeros == "negative":  # the same two classes
+        return "sign"
+    raise ValueError(
+        f"{path}: the labels are whole numbers from 0 to {labels.max():g}, which could be classes or scores; say "
+        'label="class", label="score" or label="sign"'
+    )
+
+
+def _are_classes(labels: NDArray[Any]) -> bool:
+    return bool((labels >= 0).all() and (labels == labels.round()).all())
+
+
+def _check_classes(labels: NDArray[Any], path: Path) -> None:
+    if not _are_classes(labels):
+        raise ValueError(
+            f"{path}: classes should be whole numbers from 0, found {labels.min():g} to {labels.max():g}; are these "
+            'scores? Say label="sign" or label="score"'
+        )
+
+
+def _warn_of_dropped(score: NDArray[Any], kept: NDArray[Any], where: str) -> None:
+    """Say that most examples, or all of a class, are left out."""
+    dropped, positive = len(score) - len(kept), score[kept] > 0
+    if not len(kept):
+        raise ValueError(f'{where}: all {dropped} scores are 0; zeros="negative" keeps them')
+    single = positive.all() or not positive.any()
+    if dropped > len(score) / 2 or (dropped and single):
+        left = f", and all that are left are {'positive' if positive[0] else 'negative'}" if single else ""
+        warnings.warn(
+            f"mosi: {where}: {dropped} of {len(score)} examples have a score of 0 and are left out{left}; "
+            'zeros="negative" keeps them, label="class" takes 0 for a class',
+            stacklevel=3,
+        )
 
 
 def convert_mosi(path: str | os.PathLike[str], npz_path: str | os.PathLike[str] | None = None) -> Path:
@@ -131,7 +212,8 @@ def convert_mosi(path: str | os.PathLike[str], npz_path: str | os.PathLike[str] 
     content = _read_pickle(path)
     arrays: dict[str, NDArray[Any]] = {}
     for split in SPLITS:
-        name = "dev" if split == "valid" and isinstance(content, dict) and "valid" not in content else split
+        others = ("dev", "val", "validation") if split == "valid" and isinstance(content, dict) else ()
+        name = next((other for other in (split, *others) if other in content), split) if others else split
         checked = _checked(_get(content, name, str(path)), f"{path}, {name}")
         arrays |= {f"{split}/{kind}": array for kind, array in checked.items()}
     part = npz.with_name(f"{npz.name}.{os.getpid()}.part")
@@ -179,7 +261,7 @@ def _checked(part: Any, where: str) -> dict[str, NDArray[Any]]:
     score = _array(_get(part, key, where), f"{where}, {key!r}", "fiu")
     if len(score) != n or score.size != n:
         raise ValueError(f"{where}, {key!r}: should be one score for each of {n} examples, is {score.shape}")
-    if not ((score >= -3) & (score <= 3)).all():  # nor is it true of NaN
+    if not ((score >= -3) & (score <= 3)).all() and not _are_classes(score):  # nor is it true of NaN
         raise ValueError(f"{where}, {key!r}: scores should be from -3 to 3, found {score.min()} to {score.max()}")
     repaired = []
     for modality, array in found.items():

@@ -6,7 +6,7 @@ network attends to the right object. The digits are real, the scenes and caption
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from .dataset import MultimodalDataset, take
 from .handwritten import handwritten
-from .items import Source, check_split, example_rng, rows_by_digit
+from .items import MOST_EXAMPLES, Source, check_split, example_rng, rows_by_digit, whole
 from .vocabulary import Vocabulary
 from .word import WORDS
 
@@ -92,6 +92,8 @@ class Scenes(MultimodalDataset):
             New scenes that also have ``"caption"``, int64 (n, 3, 24), and ``"about_label"``, int64 (n, 3, 24): the
             object that each word refers to, -1 where it refers to none.
         """
+        if not isinstance(vocabulary, Vocabulary):
+            raise TypeError(f"Scenes.tokenised: vocabulary must be a Vocabulary, got {type(vocabulary).__name__}")
         caption = torch.stack(
             [torch.stack([vocabulary.encode(text, CAPTION_LENGTH) for text in texts]) for texts in self.captions]
         )
@@ -117,11 +119,11 @@ class Scenes(MultimodalDataset):
         Raises:
             ValueError: no such size or shift.
         """
-        if type(size) is not int or not 2 <= size <= SIZE or size % 2:
-            raise ValueError(f"Scenes.crops: size must be an even number from 2 to {SIZE}, got {size!r}")
-        if type(shift) is not int or not 0 <= shift <= size // 2:
-            raise ValueError(f"Scenes.crops: shift must be a number from 0 to {size // 2}, got {shift!r}")
-        rng = np.random.default_rng(seed)
+        size = whole("Scenes.crops", "size", size, 2, SIZE)
+        if size % 2:
+            raise ValueError(f"Scenes.crops: size must be even, got {size}")
+        shift = whole("Scenes.crops", "shift", shift, 0, size // 2)
+        rng = np.random.default_rng(whole("Scenes.crops", "seed", seed, 0))
         pictures = []
         for scene, things in zip(self.tensors["scene"], self.objects, strict=True):
             wide = torch.nn.functional.pad(scene[None], (size // 2 + shift,) * 4, mode="replicate")[0]
@@ -204,8 +206,11 @@ def scenes(
     """
     from tqdm import tqdm
 
-    never, always = tuple(never), tuple(always)  # a generator could be read once only
-    _check(split, n, seed, objects, never, always)
+    check_split(split)
+    n, seed = whole("scenes", "n", n, 1, MOST_EXAMPLES), whole("scenes", "seed", seed, 0)
+    objects, never, always = _counts(objects), _listed("never", never), _listed("always", always)
+    if both := set(never) & set(always):
+        raise ValueError(f"scenes: {sorted(both)[0]} is to be shown always and never")
     if not callable(source):
         raise TypeError(f"scenes: source must be a function of the split, got {source!r}")
     items = source(split)
@@ -375,28 +380,22 @@ def _sentence(rng: np.random.Generator, things: Sequence[Thing]) -> list[tuple[s
     return sentence
 
 
-def _check(
-    split: str,
-    n: int,
-    seed: int,
-    objects: tuple[int, int],
-    never: Collection[Pair],
-    always: Collection[Pair],
-) -> None:
-    check_split(split)
-    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool):
-            raise TypeError(f"scenes: {name} must be an int, got {value!r}")
-        if value < least:
-            raise ValueError(f"scenes: {name} must be at least {least}, got {value}")
-    whole = isinstance(objects, tuple | list) and len(objects) == 2 and all(type(o) is int for o in objects)
-    if not whole or not 1 <= objects[0] <= objects[1] <= MOST:
-        raise ValueError(f"scenes: objects must be (fewest, most) between 1 and {MOST}, got {objects!r}")
-    for name, pairs in (("never", never), ("always", always)):
-        for pair in pairs:
-            named = isinstance(pair, tuple) and len(pair) == 2 and pair[0] in COLOURS and type(pair[1]) is int
-            if not named or pair[1] not in range(10):
-                colours = ", ".join(COLOURS)
-                raise ValueError(f"scenes: {name} must hold pairs of a colour ({colours}) and a digit, got {pair!r}")
-    if both := set(never) & set(always):
-        raise ValueError(f"scenes: {sorted(both)[0]} is to be shown always and never")
+def _counts(objects: object) -> tuple[int, int]:
+    """The fewest and the most objects, checked."""
+    try:
+        fewest, most = objects if isinstance(objects, tuple | list) else ()
+        fewest = whole("scenes", "objects", fewest, 1, MOST)
+        return fewest, whole("scenes", "objects", most, fewest, MOST)
+    except ValueError:
+        raise ValueError(f"scenes: objects must be (fewest, most) between 1 and {MOST}, got {objects!r}") from None
+
+
+def _listed(name: str, pairs: Iterable[Pair]) -> tuple[Pair, ...]:
+    """Pairs of a colour and a digit, checked."""
+    found = []
+    for pair in tuple(pairs):  # a generator could be read once only
+        what = f"{name} must hold pairs of a colour ({', '.join(COLOURS)}) and a digit"
+        if not isinstance(pair, tuple | list) or len(pair) != 2 or pair[0] not in COLOURS:
+            raise ValueError(f"scenes: {what}, got {pair!r}")
+        found.append((str(pair[0]), whole("scenes", f"{what}; the digit", pair[1], 0, 9)))
+    return tuple(found)

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from .dataset import MultimodalDataset
-from .items import check_split, packaged
+from .items import check_split, packaged, whole
 
 PEOPLE = 10
 FOLDS = 5
@@ -31,8 +31,7 @@ def people(split: str, fold: int) -> tuple[int, ...]:
         >>> [people(split, fold=4) for split in ("test", "valid", "train")]
         [(9, 10), (1,), (2, 3, 4, 5, 6, 7, 8)]
     """
-    if not isinstance(fold, int) or isinstance(fold, bool) or not 0 <= fold < FOLDS:
-        raise ValueError(f"smartwatch: fold must be 0 to {FOLDS - 1}, got {fold!r}")
+    fold = whole("smartwatch", "fold", fold, 0, FOLDS - 1)
     order = [(2 * fold + k) % PEOPLE + 1 for k in range(PEOPLE)]
     start, stop = {"test": (0, 2), "valid": (2, 3), "train": (3, PEOPLE)}[check_split(split)]
     return tuple(sorted(order[start:stop]))
@@ -57,8 +56,7 @@ def smartwatch(split: str, *, fold: int = 0, hop: int = _LENGTH) -> MultimodalDa
         >>> smartwatch("valid")[0]["gyroscope"].shape
         torch.Size([50, 3])
     """
-    if not isinstance(hop, int) or isinstance(hop, bool) or hop < 1:
-        raise ValueError(f"smartwatch: hop must be a whole number of samples, at least 1, got {hop!r}")
+    hop = whole("smartwatch", "hop", hop, 1)
     chosen = people(split, fold)
     data = packaged("smartwatch.npz")
     ends = np.cumsum(data["lengths"])

@@ -28,20 +28,36 @@ Class probabilities pₘ = p(y | xₘ) are merged by a rule (Kittler et al., 199
 | `ProductRule` | ∏ pₘ / p(y)^(M−1) |
 | `WeightedRule` | Σ wₘ pₘ |
 
+The loss is the mean of a cost of each example, from what the model gives and the label:
+
+| class or function | equation | |
+| --- | --- | --- |
+| `cross_entropy` | −log softmax(logits)_y | the default |
+| `WeightedCrossEntropy` | −w_y log softmax(logits)_y | where some classes are rare |
+| `squared_error` | Σ (ŷ_c − y_c)² / C | regression: C numbers, the label is float |
+| `absolute_error` | Σ abs(ŷ_c − y_c) / C | regression |
+
 *Missing modalities.* A batch is a dict of tensors, modality name to (B, …). A modality may be missing for the whole
 batch: then its key is absent. Or it is missing for some examples: then ``"<modality>_present"`` is a mask, bool (B,).
 What is missing is set to zero before an encoder reads it and again before a merge, and each merge leaves it out in
 its own way, stated in its docstring.
 
+*Padding.* Sequences (B, T, d) of different length come with ``"length"``, int64 (B,), the real steps, or with
+``"<modality>_length"`` where the modalities differ in it. Encoders that read it, such as `SequenceEncoder`, and
+`CrossAttention` leave padding out; see `Classifier`.
+
 | file | what is in it |
 | --- | --- |
 | ``merges.py`` | the merges |
-| ``models.py`` | the models, and the rules of `DecisionFusion` |
+| ``rules.py`` | the rules of `DecisionFusion` |
+| ``costs.py`` | the costs |
+| ``models.py`` | the models |
 | ``checks.py`` | what a batch must be, and the messages where it is not |
 
 This folder needs only torch: copy it into your own project.
 """
 
+from .costs import WeightedCrossEntropy, absolute_error, cross_entropy, squared_error
 from .merges import (
     Arithmetic,
     Concat,
@@ -60,11 +76,8 @@ from .models import (
     DecisionFusion,
     EarlyFusion,
     LateFusion,
-    MeanRule,
-    ProductRule,
-    Rule,
-    WeightedRule,
 )
+from .rules import MeanRule, ProductRule, Rule, WeightedRule
 
 __all__ = [
     "Arithmetic",
@@ -85,5 +98,9 @@ __all__ = [
     "Rule",
     "SumNodes",
     "TensorFusion",
+    "WeightedCrossEntropy",
     "WeightedRule",
+    "absolute_error",
+    "cross_entropy",
+    "squared_error",
 ]

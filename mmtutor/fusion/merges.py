@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_finite, check_present, kind, whole
+from .checks import as_mask, as_tensor, check_dtype, check_finite, check_present, kind, whole
 
 
 def keep(x: Tensor, mask: Tensor | None) -> Tensor:
@@ -34,15 +34,21 @@ class Merge(nn.Module, ABC):
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
         super().__init__()
-        self.dims = _check_dims(self, dims)
+        self.dims = check_sizes(type(self).__name__, dims)
         self.dim = whole(type(self).__name__, "dim", dim)
 
-    def forward(self, features: Sequence[Tensor], present: Tensor | None = None) -> Tensor:
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        present: Tensor | None = None,
+        real: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
         """Merge features.
 
         Args:
             features: one float tensor (B, dₘ) per modality.
             present: where a modality is there, bool (B, M); None: everywhere. What is not there is never read.
+            real: for `CrossAttention`, which positions of a modality are no padding, bool (B, Tₘ); None: all.
 
         Returns:
             Float (B, D), on the device of the merge's parameters; without any, on that of the first features.
@@ -51,13 +57,17 @@ class Merge(nn.Module, ABC):
             TypeError: a feature is no float tensor.
             ValueError: sizes do not fit, values are NaN or infinite, or an example has no modality at all.
         """
+        return self.merge(*self.prepare(features, present))
+
+    def prepare(self, features: Sequence[Tensor], present: Tensor | None) -> tuple[list[Tensor], Tensor]:
+        """What `merge` reads: features that are zero where they are missing, and ``present``, on one device."""
         _check_features(self, features, present)
         device = next((p.device for p in self.parameters()), features[0].device)
         features = [x.to(device) for x in features]
         if present is None:
-            return self.merge(features, torch.ones(len(features[0]), len(features), dtype=torch.bool, device=device))
+            return features, torch.ones(len(features[0]), len(features), dtype=torch.bool, device=device)
         present = present.to(device)
-        return self.merge([keep(x, present[:, m]) for m, x in enumerate(features)], present)
+        return [keep(x, present[:, m]) for m, x in enumerate(features)], present
 
     @abstractmethod
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
@@ -76,7 +86,7 @@ class Concat(Merge):
     """
 
     def __init__(self, dims: Sequence[int]) -> None:
-        super().__init__(dims, sum(_check_dims(self, dims)))
+        super().__init__(dims, sum(check_sizes("Concat", dims)))
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
         """[x₁; …; x_M]."""
@@ -98,8 +108,9 @@ class ConcatNodes(Merge):
     """
 
     def __init__(self, dims: Sequence[int], nodes: int) -> None:
-        super().__init__(dims, len(_check_dims(self, dims)) * whole("ConcatNodes", "nodes", nodes))
-        self.layers = nn.ModuleList(nn.Linear(d, nodes) for d in dims)
+        nodes = whole("ConcatNodes", "nodes", nodes)
+        super().__init__(dims, len(check_sizes("ConcatNodes", dims)) * nodes)
+        self.layers = nn.ModuleList(nn.Linear(d, nodes) for d in self.dims)
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
         """[φ(Wₘxₘ + bₘ)]ₘ."""
@@ -122,7 +133,7 @@ class Arithmetic(Merge):
     """
 
     def __init__(self, dims: Sequence[int], operator: str = "sum") -> None:
-        super().__init__(dims, _check_dims(self, dims)[0])
+        super().__init__(dims, check_sizes("Arithmetic", dims)[0])
         self.operator = _check_operator(self, operator)
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
@@ -150,8 +161,8 @@ class MergeLayer(Merge):
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
         super().__init__(dims, dim)
-        self.layers = nn.ModuleList(nn.Linear(d, dim, bias=False) for d in dims)
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self.layers = nn.ModuleList(nn.Linear(d, self.dim, bias=False) for d in self.dims)
+        self.bias = nn.Parameter(torch.zeros(self.dim))
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
         """Σ Wₘxₘ + b."""
@@ -174,7 +185,7 @@ class SumNodes(Merge):
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
         super().__init__(dims, dim)
-        self.layers = nn.ModuleList(nn.Linear(d, dim) for d in dims)
+        self.layers = nn.ModuleList(nn.Linear(d, self.dim) for d in self.dims)
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
         """Σ φ(Wₘxₘ + bₘ)."""
@@ -200,8 +211,8 @@ class Gated(Merge):
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
         super().__init__(dims, dim)
-        self.layers = nn.ModuleList(nn.Linear(d, dim) for d in dims)
-        self.gates = nn.Linear(sum(dims), dim * len(dims))
+        self.layers = nn.ModuleList(nn.Linear(d, self.dim) for d in self.dims)
+        self.gates = nn.Linear(sum(self.dims), self.dim * len(self.dims))
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
         """Σ gₘ ⊙ tanh(Wₘxₘ + bₘ) with g = softmaxₘ(V[x₁; …; x_M] + c)."""
@@ -233,7 +244,7 @@ class TensorFusion(Merge):
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
         super().__init__(dims, dim)
-        self.linear = nn.Linear(_check_products(self), dim)
+        self.linear = nn.Linear(_check_products(self), self.dim)
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
         """W vec(⊗ₘ [1; xₘ]) + b."""
@@ -266,9 +277,9 @@ class LowRankFusion(Merge):
     def __init__(self, dims: Sequence[int], dim: int, rank: int = 4) -> None:
         super().__init__(dims, dim)
         self.rank = whole("LowRankFusion", "rank", rank)
-        self.factors = nn.ModuleList(nn.Linear(d, rank * dim) for d in dims)
-        self.weight = nn.Parameter(torch.randn(rank) / math.sqrt(rank))
-        self.bias = nn.Parameter(torch.zeros(dim))
+        self.factors = nn.ModuleList(nn.Linear(d, self.rank * self.dim) for d in self.dims)
+        self.weight = nn.Parameter(torch.randn(self.rank) / math.sqrt(self.rank))
+        self.bias = nn.Parameter(torch.zeros(self.dim))
 
     def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
         """Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b."""
@@ -297,8 +308,9 @@ class CrossAttention(Merge):
     exchange the mean over positions of each modality is kept and all are concatenated, so D = M · dim. With
     ``exchanges=0`` no modality attends to another.
 
-    No modality attends to a missing one, and a missing one's block in the result is zero. A zero key with a zero
-    value is always there, so that a modality without any other has something to attend to.
+    No modality attends to a missing one, and a missing one's block in the result is zero. Nor does any attend to
+    padding, where ``real`` says so, and a mean is that over real positions. A zero key with a zero value is always
+    there, so that a modality without any other has something to attend to.
 
     Args:
         dims: size of each modality's features.
@@ -310,23 +322,47 @@ class CrossAttention(Merge):
         >>> merge = CrossAttention([2, 3], 8, exchanges=2)
         >>> merge([torch.ones(5, 2), torch.ones(5, 7, 3)]).shape
         torch.Size([5, 16])
+        >>> real = torch.arange(7) < torch.tensor([[7], [6], [5], [4], [3]])
+        >>> merge([torch.ones(5, 2), torch.ones(5, 7, 3)], real=[None, real]).shape
+        torch.Size([5, 16])
     """
 
     def __init__(self, dims: Sequence[int], dim: int = 64, exchanges: int = 1, heads: int = 4) -> None:
-        _check_attention(dim, exchanges, heads)
-        super().__init__(dims, len(_check_dims(self, dims)) * dim)
-        self.project = nn.ModuleList(nn.Linear(d, dim) for d in dims)
-        steps = exchanges if len(dims) > 1 else 0
-        self.exchanges = nn.ModuleList(Exchange(len(dims), dim, heads) for _ in range(steps))
+        dim, exchanges, heads = _check_attention(dim, exchanges, heads)
+        super().__init__(dims, len(check_sizes("CrossAttention", dims)) * dim)
+        self.project = nn.ModuleList(nn.Linear(d, dim) for d in self.dims)
+        steps = exchanges if len(self.dims) > 1 else 0
+        self.exchanges = nn.ModuleList(Exchange(len(self.dims), dim, heads) for _ in range(steps))
 
-    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+    def forward(
+        self,
+        features: Sequence[Tensor],
+        present: Tensor | None = None,
+        real: Sequence[Tensor | None] | None = None,
+    ) -> Tensor:
+        """Merge features, (B, dₘ) or (B, Tₘ, dₘ); see `Merge`."""
+        features, present = self.prepare(features, present)
+        return self.merge(features, present, _check_real(features, real))
+
+    def merge(self, features: list[Tensor], present: Tensor, real: Sequence[Tensor | None] = ()) -> Tensor:
         """K exchanges, the mean over positions, and [x₁; …; x_M]."""
         # A feature without positions is one with a single position: (B, dₘ) to (B, 1, dim).
         x = [project(z if z.ndim == 3 else z[:, None]) for project, z in zip(self.project, features, strict=True)]
-        missing = [~present[:, m, None].expand(-1, h.shape[1]) for m, h in enumerate(x)]  # each (B, Tₘ)
+        real = real or [None] * len(x)
+        there = [present[:, m, None].expand(-1, h.shape[1]) for m, h in enumerate(x)]  # each (B, Tₘ)
+        missing = [~(p if r is None else p & r) for p, r in zip(there, real, strict=True)]  # each (B, Tₘ)
         for exchange in self.exchanges:
             x = exchange(x, missing)
-        return torch.cat([keep(h.mean(1), present[:, m]) for m, h in enumerate(x)], 1)  # (B, D)
+        means = [mean(h, r) for h, r in zip(x, real, strict=True)]  # each (B, d)
+        return torch.cat([keep(h, present[:, m]) for m, h in enumerate(means)], 1)  # (B, D)
+
+
+def mean(x: Tensor, real: Tensor | None) -> Tensor:
+    """The mean of (B, T, d) over positions, those where ``real``, bool (B, T), is True; None: all."""
+    if real is None:
+        return x.mean(1)
+    total = torch.where(real[..., None], x, x.new_zeros(())).sum(1)  # (B, d)
+    return total / real.sum(1, keepdim=True).clamp(min=1)  # (B, d)
 
 
 class Exchange(nn.Module):
@@ -367,31 +403,50 @@ class AttentionBlock(nn.Module):
 # ---- messages
 
 
-def _check_dims(merge: Merge, dims: Sequence[int]) -> tuple[int, ...]:
-    who = type(merge).__name__
-    if isinstance(dims, str) or not isinstance(dims, Sequence) or not len(dims):
+def check_sizes(who: str, dims: Sequence[int]) -> tuple[int, ...]:
+    """The size of each modality's features, from a list, an array or a tensor; a dict could have another order."""
+    is_list = hasattr(dims, "__len__") and not isinstance(dims, str | bytes | Mapping | set)
+    if not is_list or getattr(dims, "ndim", 1) != 1 or not len(dims):
         raise ValueError(f"{who}: dims must be a list with a size for at least one modality, got {dims!r}")
     return tuple(whole(who, f"dims[{m}]", d) for m, d in enumerate(dims))
 
 
 def _check_features(merge: Merge, features: Sequence[Tensor], present: Tensor | None) -> None:
     who, dims = type(merge).__name__, merge.dims
-    if isinstance(features, Tensor) or len(features) != len(dims):
-        raise ValueError(f"{who}: features must be a list of {len(dims)} tensors, one per modality")
+    if not isinstance(features, list | tuple) or len(features) != len(dims):
+        got = f"a {type(features).__name__}" if not isinstance(features, list | tuple) else len(features)
+        raise ValueError(f"{who}: features must be a list of {len(dims)} tensors, one per modality, got {got}")
     for m, (x, d) in enumerate(zip(features, dims, strict=True)):
         if not isinstance(x, Tensor) or not x.is_floating_point():
-            raise TypeError(f"{who}: features[{m}] must be a float tensor, got {kind(x)}")
+            to = "; convert it with .float()" if isinstance(x, Tensor) else as_tensor(x)
+            raise TypeError(f"{who}: features[{m}] must be a float tensor, got {kind(x)}{to}")
         axes = (2, 3) if isinstance(merge, CrossAttention) else (2,)
         if x.ndim not in axes or x.shape[-1] != d or len(x) != len(features[0]) or 0 in x.shape:
             wanted = f"({len(features[0]) or 'at least 1'}, {d})"
             raise ValueError(f"{who}: features[{m}] must be {wanted}, got {tuple(x.shape)}")
+        check_dtype(who, f"features[{m}]", x, merge)
     if present is not None:
-        shape = (len(features[0]), len(dims))
+        size, shape = len(features[0]), (len(features[0]), len(dims))
         if not isinstance(present, Tensor) or present.dtype != torch.bool or present.shape != shape:
-            raise ValueError(f"{who}: present must be bool {shape}, got {kind(present)}")
+            raise ValueError(f"{who}: present must be bool {shape}, got {kind(present)}{as_mask(present, size)}")
         check_present(who, present)
     for m, x in enumerate(features):
         check_finite(who, f"features[{m}]", x, None if present is None else present[:, m])
+
+
+def _check_real(features: list[Tensor], real: Sequence[Tensor | None] | None) -> list[Tensor | None]:
+    """Where each modality's positions are no padding, on the features' device."""
+    if real is None:
+        return [None] * len(features)
+    if not isinstance(real, list | tuple) or len(real) != len(features):
+        raise ValueError(f"CrossAttention: real must be a list of {len(features)} masks, None where all is real")
+    masks: list[Tensor | None] = []
+    for m, (x, mask) in enumerate(zip(features, real, strict=True)):
+        if mask is not None and (x.ndim != 3 or mask.dtype != torch.bool or mask.shape != x.shape[:2]):
+            wanted = f"bool {tuple(x.shape[:2])}" if x.ndim == 3 else "None, since there are no positions"
+            raise ValueError(f"CrossAttention: real[{m}] must be {wanted}, got {kind(mask)}")
+        masks.append(mask if mask is None else mask.to(x.device))
+    return masks
 
 
 def _check_operator(merge: Merge, operator: str) -> str:
@@ -409,7 +464,8 @@ def _check_products(merge: Merge) -> int:
     return size
 
 
-def _check_attention(dim: int, exchanges: int, heads: int) -> None:
-    whole("CrossAttention", "exchanges", exchanges, 0)
-    if whole("CrossAttention", "dim", dim) % whole("CrossAttention", "heads", heads):
+def _check_attention(dim: int, exchanges: int, heads: int) -> tuple[int, int, int]:
+    exchanges, dim = whole("CrossAttention", "exchanges", exchanges, 0), whole("CrossAttention", "dim", dim)
+    if dim % (heads := whole("CrossAttention", "heads", heads)):
         raise ValueError(f"CrossAttention: dim must be a multiple of heads, got {dim} and {heads}")
+    return dim, exchanges, heads

@@ -1,69 +1,97 @@
-"""The models: a classifier of several modalities that meet early, late, or in between.
+"""The models: a classifier, or a regression, of several modalities that meet early, late, or in between.
 
-`Classifier` holds what they share: the path from a batch to features and the loss. The rules at the end merge class
-probabilities for `DecisionFusion`.
+`Classifier` holds what they share: the path from a batch to features and the loss.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_batch, check_finite, check_label, check_names, kind, moved, whole
-from .merges import Concat, CrossAttention, Merge, keep
+from .checks import (
+    check_batch,
+    check_finite,
+    check_label,
+    check_length,
+    check_names,
+    check_numbers,
+    check_padding,
+    is_padded,
+    kind,
+    moved,
+    on_device,
+    whole,
+)
+from .costs import Cost, check_cost, check_costs, cross_entropy, takes_classes, takes_numbers
+from .merges import Concat, CrossAttention, Merge, check_sizes, keep
+from .rules import MeanRule, Rule, WeightedRule, check_rule
 
 
 class Classifier(nn.Module, ABC):
-    """Abstract: an encoder for each modality, and the cross-entropy of what ``forward`` gives.
+    """Abstract: an encoder for each modality, and the mean cost of what ``forward`` gives.
 
     A batch may be on any device, its masks on another: it is moved to the parameters, and what is returned is there.
+
+    Sequences (B, T, …) of different length are padded, and the batch says how many steps are real: ``"length"``,
+    int64 (B,), or ``"<modality>_length"`` where modalities differ in it. An encoder with ``reads_length = True`` is
+    handed the modality's length, as ``encoder(x, length)``; its attribute ``padding``, ``"end"`` or ``"front"``, says
+    where padding must be. ``reads_length = False`` says that an encoder may read padding as if it were data.
 
     Args:
         encoders: modality name to a network from (B, …) to (B, dₘ).
         dims: the encoders' output sizes dₘ.
-        classes: number C of classes.
+        classes: number C of classes; for a regression, of the numbers predicted.
+        cost: from what ``forward`` gives, (B, C), and the label to a cost of each example, (B,).
 
     Raises:
-        TypeError: an encoder is no module, or a name no string.
+        TypeError: an encoder is no module, a name no string, or the cost no function.
         ValueError: there is no modality, one has a name that it cannot have, or sizes do not fit.
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], dims: Sequence[int], classes: int) -> None:
-        _check_encoders(self, encoders, dims)
+    def __init__(
+        self, encoders: Mapping[str, nn.Module], dims: Sequence[int], classes: int, cost: Cost = cross_entropy
+    ) -> None:
+        dims = _check_encoders(self, encoders, dims)
         super().__init__()
-        self.encoders, self.dims = nn.ModuleDict(encoders), tuple(dims)
-        self.classes = whole(type(self).__name__, "classes", classes, 2)
+        self.encoders, self.dims = nn.ModuleDict(encoders), dims
+        self.classes, self.cost = check_cost(type(self).__name__, cost, classes), cost
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """Mean cross-entropy in nats, ``{"loss": ()}``, of a batch with ``"label"``, int64 (B,).
+        """The mean cost, ``{"loss": ()}``; by default the cross-entropy in nats.
+
+        Args:
+            batch: with ``"label"``, int64 (B,); of a regression float (B, C), where C = 1 also (B,).
 
         Raises:
-            TypeError: a modality is no tensor, or the label not int64.
-            ValueError: as ``forward``, or there is no label, or one is not from 0 to C − 1.
+            TypeError: a modality is no tensor or of another float type than the parameters, or the label is of another
+                type than the cost needs.
+            ValueError: as ``forward``, or there is no label, or one is not from 0 to C − 1, or not of C numbers.
         """
         logits = self(batch)  # (B, C)
-        label = check_label(type(self).__name__, batch, self.classes, len(logits))  # (B,)
-        return {"loss": F.cross_entropy(logits, label.to(logits.device))}
+        costs = self.cost(logits, _label(self, batch, logits))  # (B,)
+        return {"loss": check_costs(type(self).__name__, costs, logits.shape).mean()}
 
     @abstractmethod
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Logits (B, C).
+        """Logits, or the numbers that a regression predicts, (B, C).
 
         Raises:
-            TypeError: a modality is no tensor.
+            TypeError: a modality is no tensor, or of another float type than the parameters.
             ValueError: a modality is misspelt, sizes differ, a mask is no mask, values that are there are NaN or
-                infinite, or an example has no modality at all.
+                infinite, an example has no modality at all, or padding is not where the encoder needs it.
         """
 
     def encode(self, batch: Mapping[str, Tensor]) -> tuple[list[Tensor], Tensor]:
         """Features of each modality, (B, dₘ), zero where its key is absent, and ``present``, bool (B, M)."""
-        here = check_batch(type(self).__name__, batch, self.encoders)
-        batch = moved(batch, self)
-        encoded = {m: self.encoders[m](keep(batch[m], batch.get(f"{m}_present"))) for m in here}
+        here = _check_batch(self, batch)
+        names = ["length", *here, *(f"{m}_present" for m in here), *(f"{m}_length" for m in here)]
+        batch = moved({name: batch[name] for name in names if name in batch}, self)
+        encoded = {m: self.read(m, batch) for m in here}
         size, some = len(batch[here[0]]), encoded[here[0]]
         everywhere = torch.ones(size, dtype=torch.bool, device=some.device)  # (B,)
         features, masks = [], []
@@ -72,22 +100,36 @@ class Classifier(nn.Module, ABC):
             masks.append(batch.get(f"{m}_present", everywhere) if m in here else ~everywhere)
         return features, torch.stack(masks, 1)
 
+    def read(self, modality: str, batch: Mapping[str, Tensor]) -> Tensor:
+        """What the encoder of one modality gives; where the modality is missing, it reads zeros, of one step."""
+        encoder, present = self.encoders[modality], batch.get(f"{modality}_present")
+        x, length = keep(batch[modality], present), self.length(modality, batch)
+        with _naming(self, modality, x):
+            features = encoder(x) if length is None else encoder(x, 1 + keep(length - 1, present))
+        return _check_encoded(self, modality, x, features)
+
+    def length(self, modality: str, batch: Mapping[str, Tensor]) -> Tensor | None:
+        """The number of real steps of a modality, int64 (B,); None: the batch does not say, or no encoder reads it."""
+        reads = getattr(self.encoders[modality], "reads_length", False)
+        return batch.get(f"{modality}_length", batch.get("length")) if reads else None
+
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
-        here = check_batch(type(self).__name__, batch, self.encoders)
-        check_label(type(self).__name__, batch, self.classes, len(batch[here[0]]))
+        here = _check_batch(self, batch)
+        _check_label(self, batch, len(batch[here[0]]))
 
 
 class EarlyFusion(Classifier):
     """Early fusion: the modalities are concatenated as they come, and one learner reads them all.
 
-    A missing modality is zeros, which the learner cannot tell from true zeros.
+    A missing modality is zeros, which the learner cannot tell from true zeros. So is the padding of a sequence.
 
     Args:
         sizes: modality name to the number of values that one example has; they are flattened and concatenated.
-        classes: number C of classes.
+        classes: number C of classes; for a regression, of the numbers predicted.
         learner: a network from (B, sum of sizes) to (B, C); by default a perceptron with two hidden layers of 128
             on the normalised input (raw modalities have different scales, and without it this does not learn).
+        cost: `cross_entropy`, `WeightedCrossEntropy`; for a regression `squared_error`, `absolute_error`; or your own.
 
     Examples:
         >>> model = EarlyFusion({"image": 4, "sound": 5}, classes=3)
@@ -96,10 +138,12 @@ class EarlyFusion(Classifier):
         (torch.Size([7, 3]), torch.Size([]))
     """
 
-    def __init__(self, sizes: Mapping[str, int], classes: int, learner: nn.Module | None = None) -> None:
-        super().__init__(*_flattened(sizes), classes)
+    def __init__(
+        self, sizes: Mapping[str, int], classes: int, learner: nn.Module | None = None, cost: Cost = cross_entropy
+    ) -> None:
+        super().__init__(*_flattened(sizes), classes, cost)
         self.merge = Concat(self.dims)
-        self.learner = _perceptron(self.merge.dim, 128, classes) if learner is None else learner
+        self.learner = _perceptron(self.merge.dim, 128, self.classes) if learner is None else _check_end(self, learner)
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, C)."""
@@ -107,6 +151,12 @@ class EarlyFusion(Classifier):
         x = self.merge(features, present)  # (B, D)
         logits: Tensor = self.learner(x)  # (B, C)
         return logits
+
+
+class Flatten(nn.Flatten):
+    """Values as they come, padding too."""
+
+    reads_length = False
 
 
 def _perceptron(size: int, hidden: int, classes: int) -> nn.Module:
@@ -119,30 +169,56 @@ class LateFusion(Classifier):
 
     Args:
         encoders: modality name to a network from (B, …) to (B, dₘ).
-        classes: number C of classes.
+        classes: number C of classes; for a regression, of the numbers predicted.
         merge: how features meet; its ``dims`` are the encoders' output sizes, in the same order.
         hidden: units of the layer between merge and classes; 0 for a linear classifier.
+        cost: `cross_entropy`, `WeightedCrossEntropy`; for a regression `squared_error`, `absolute_error`; or your own.
 
     Examples:
         >>> encoders = {"image": nn.Flatten(), "sound": nn.Linear(5, 4)}
         >>> model = LateFusion(encoders, classes=3, merge=Concat([4, 4]))
-        >>> model({"image": torch.rand(7, 1, 2, 2), "sound": torch.rand(7, 5)}).shape
+        >>> batch = {"image": torch.rand(7, 1, 2, 2), "sound": torch.rand(7, 5)}
+        >>> model(batch).shape
         torch.Size([7, 3])
+        >>> from mmtutor.fusion import squared_error
+        >>> regression = LateFusion(encoders, classes=1, merge=Concat([4, 4]), cost=squared_error)
+        >>> regression.loss({**batch, "label": torch.rand(7)})["loss"].shape
+        torch.Size([])
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module], classes: int, merge: Merge, hidden: int = 64) -> None:
-        super().__init__(encoders, _dims_of(self, merge), classes)
+    def __init__(
+        self,
+        encoders: Mapping[str, nn.Module],
+        classes: int,
+        merge: Merge,
+        hidden: int = 64,
+        cost: Cost = cross_entropy,
+    ) -> None:
+        super().__init__(encoders, _dims_of(self, merge), classes, cost)
         self.merge = merge
         hidden = whole(type(self).__name__, "hidden", hidden, 0)
         layers = [nn.ReLU(), nn.Linear(merge.dim, hidden), nn.ReLU()] if hidden else []
-        self.head = nn.Sequential(*layers, nn.Linear(hidden or merge.dim, classes))
+        self.head = nn.Sequential(*layers, nn.Linear(hidden or merge.dim, self.classes))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits (B, C)."""
         features, present = self.encode(batch)
-        x = self.merge(features, present)  # (B, D)
+        x = self.merge(features, present, self.real(batch, features))  # (B, D)
         logits: Tensor = self.head(x)  # (B, C)
         return logits
+
+    def real(self, batch: Mapping[str, Tensor], features: Sequence[Tensor]) -> list[Tensor | None]:
+        """Which positions of features (B, Tₘ, dₘ) are no padding, bool (B, Tₘ); None: all, or they have none."""
+        masks: list[Tensor | None] = []
+        for m, x in zip(self.encoders, features, strict=True):
+            length = self.length(m, batch) if x.ndim == 3 else None
+            if length is None:
+                masks.append(None)
+                continue
+            step = torch.arange(_check_steps(self, m, batch, x), device=x.device)
+            step = step.flip(0) if getattr(self.encoders[m], "padding", "end") == "front" else step
+            masks.append(step < on_device(length, x.device)[:, None])
+        return masks
 
 
 class CrossModalFusion(LateFusion):
@@ -150,11 +226,12 @@ class CrossModalFusion(LateFusion):
 
     Args:
         encoders: modality name to a network from (B, …) to (B, dₘ) or, with positions, (B, Tₘ, dₘ).
-        classes: number C of classes.
+        classes: number C of classes; for a regression, of the numbers predicted.
         dims: the encoders' output sizes dₘ.
         exchanges: number K of exchanges.
         dim: size of the features that are exchanged.
         heads: attention heads.
+        cost: `cross_entropy`, `WeightedCrossEntropy`; for a regression `squared_error`, `absolute_error`; or your own.
 
     Examples:
         >>> encoders = {"image": nn.Flatten(), "sound": nn.Linear(5, 6)}
@@ -171,15 +248,17 @@ class CrossModalFusion(LateFusion):
         exchanges: int = 1,
         dim: int = 64,
         heads: int = 4,
+        cost: Cost = cross_entropy,
     ) -> None:
-        super().__init__(encoders, classes, CrossAttention(dims, dim, exchanges, heads))
+        super().__init__(encoders, classes, CrossAttention(dims, dim, exchanges, heads), cost=cost)
 
 
 class DecisionFusion(Classifier):
     """Decision-level fusion: each modality has its own complete classifier, and class probabilities are merged.
 
     The branches are trained each on its own; only the weights of a `WeightedRule` see the merged decision. So
-    another rule can be tried without training: ``model.rule = ProductRule()``.
+    another rule can be tried without training: ``model.rule = ProductRule()``. There is no regression: numbers have no
+    probabilities to merge.
 
     Args:
         encoders: modality name to a network from (B, …) to (B, dₘ).
@@ -199,13 +278,14 @@ class DecisionFusion(Classifier):
         self, encoders: Mapping[str, nn.Module], classes: int, dims: Sequence[int], rule: Rule | None = None
     ) -> None:
         super().__init__(encoders, dims, classes)
-        self.heads = nn.ModuleDict({m: nn.Linear(d, classes) for m, d in zip(encoders, dims, strict=True)})
-        self.rule = _check_rule(self, MeanRule() if rule is None else rule)
+        heads = [nn.Linear(d, self.classes) for d in self.dims]
+        self.heads = nn.ModuleDict(dict(zip(self.encoders, heads, strict=True)))
+        self.rule = check_rule(MeanRule() if rule is None else rule, len(self.dims), self.classes)
 
     def branches(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Each modality's own classifier: log p(y | xₘ), (B, M, C), and ``present``, bool (B, M)."""
         features, present = self.encode(batch)
-        _check_branches(self, features, len(present))
+        _check_branches(self, features)
         log_p = [head(x.relu()).log_softmax(1) for head, x in zip(self.heads.values(), features, strict=True)]
         return torch.stack(log_p, 1), present
 
@@ -227,107 +307,125 @@ class DecisionFusion(Classifier):
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
 
 
-class Rule(nn.Module, ABC):
-    """Abstract: merges class probabilities pₘ = p(y | xₘ) of M modalities (Kittler et al., 1998)."""
-
-    @abstractmethod
-    def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
-        """Merge log pₘ, (B, M, C), where ``present``, bool (B, M), is true, to log-probabilities (B, C).
-
-        Both may be on any device; the result is on that of the rule's parameters, without any on that of log pₘ.
-        """
-
-
-class MeanRule(Rule):
-    """Σ pₘ / M over the modalities that are there.
-
-    Examples:
-        >>> p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]]])
-        >>> MeanRule()(p.log(), torch.ones(1, 2, dtype=torch.bool)).exp()
-        tensor([[0.7000, 0.3000]])
-    """
-
-    def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
-        """Log Σ pₘ / M."""
-        present = present.to(log_p.device)
-        log_p = log_p.masked_fill(~present[..., None], -torch.inf)  # (B, M, C)
-        count = present.sum(1, keepdim=True).to(log_p)  # (B, 1)
-        return log_p.logsumexp(1) - count.log()  # (B, C)
-
-
-class ProductRule(Rule):
-    """∏ pₘ / p(y)^(M−1): the exact posterior if modalities are independent given the class.
-
-    Every pₘ holds the prior once, so M − 1 of them are divided out. A missing modality is left out.
-
-    Args:
-        prior: class probabilities p(y), float (C,), all positive; None: equal.
-
-    Raises:
-        TypeError: the prior is no tensor.
-        ValueError: it is not positive probabilities that add up to one.
-
-    Examples:
-        >>> p = torch.tensor([[[0.9, 0.1], [0.9, 0.1]]])
-        >>> ProductRule()(p.log(), torch.ones(1, 2, dtype=torch.bool)).exp()
-        tensor([[0.9878, 0.0122]])
-    """
-
-    log_prior: Tensor
-
-    def __init__(self, prior: Tensor | None = None) -> None:
-        super().__init__()
-        _check_prior(prior)
-        self.register_buffer("log_prior", torch.zeros(()) if prior is None else prior.log())
-
-    def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
-        """Σ log pₘ − (M − 1) log p(y), normalised."""
-        present = present.to(log_p.device)
-        total = log_p.masked_fill(~present[..., None], 0).sum(1)  # (B, C)
-        count = present.sum(1, keepdim=True)  # (B, 1)
-        return (total - (count - 1) * self.log_prior.to(log_p.device)).log_softmax(1)  # (B, C)
-
-
-class WeightedRule(Rule):
-    """Σ wₘ pₘ with learned weights w = softmax(v) over the modalities that are there.
-
-    Args:
-        modalities: number M of modalities.
-    """
-
-    def __init__(self, modalities: int) -> None:
-        super().__init__()
-        self.weights = nn.Parameter(torch.zeros(whole("WeightedRule", "modalities", modalities)))
-
-    def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
-        """Log Σ wₘ pₘ."""
-        log_p, present = log_p.to(self.weights.device), present.to(self.weights.device)
-        log_w = self.weights.masked_fill(~present, -torch.inf).log_softmax(1)  # (B, M)
-        weighted = (log_p + log_w[..., None]).masked_fill(~present[..., None], -torch.inf)  # (B, M, C)
-        return weighted.logsumexp(1)  # (B, C)
-
-
 # ---- messages
 
 
-def _check_encoders(model: Classifier, encoders: Mapping[str, nn.Module], dims: Sequence[int]) -> None:
+def _check_encoders(model: Classifier, encoders: Mapping[str, nn.Module], dims: Sequence[int]) -> tuple[int, ...]:
     who = type(model).__name__
-    if not isinstance(encoders, Mapping):
+    if not isinstance(encoders, Mapping | nn.ModuleDict):
         raise TypeError(f"{who}: encoders must be a dict from modality to module, got {kind(encoders)}")
-    if not encoders or len(dims) != len(encoders):
-        raise ValueError(f"{who}: needs at least one modality, and a size for each; got {tuple(encoders)}, {dims}")
+    sizes = check_sizes(who, dims) if len(encoders) else ()
+    if len(sizes) != len(encoders) or not sizes:
+        raise ValueError(f"{who}: needs at least one modality, and a size for each; got {tuple(encoders)}, {sizes}")
     check_names(who, encoders, taken=("weights",))
     for m, encoder in encoders.items():
         if not isinstance(encoder, nn.Module):
             raise TypeError(f"{who}: the encoder of {m!r} must be a torch.nn.Module, got {kind(encoder)}")
-    for k, d in enumerate(dims):
-        whole(who, f"dims[{k}]", d)
+        if getattr(encoder, "padding", "end") not in ("end", "front") and getattr(encoder, "reads_length", False):
+            raise ValueError(f"{who}: padding of the encoder of {m!r} must be end or front, got {encoder.padding!r}")
+    return sizes
+
+
+def _check_batch(model: Classifier, batch: Mapping[str, Tensor]) -> list[str]:
+    """The modalities that are there; their lengths are checked, too."""
+    who = type(model).__name__
+    shared: dict[str, int] = {}  # steps of the modalities that have one length
+    here = check_batch(who, batch, model.encoders, model=model)
+    for m in here:
+        encoder, x, mask = model.encoders[m], batch[m], batch.get(f"{m}_present")
+        name = f"{m}_length" if f"{m}_length" in batch else "length"
+        if name not in batch or x.ndim < 2:
+            continue
+        if getattr(encoder, "reads_length", False):
+            length = check_length(who, batch[name], len(x), x.shape[1], name, mask)
+            if mask is None or mask.device == x.device:
+                at = getattr(encoder, "padding", "end")
+                hint = f", {type(encoder).__name__} takes padding={'end' if at == 'front' else 'front'!r}"
+                check_padding(who, m, keep(x, mask), length, at, hint if hasattr(encoder, "padding") else "")
+            if name == "length":
+                shared[m] = x.shape[1]
+        elif not hasattr(encoder, "reads_length") and (name != "length" or is_padded(batch, m)):
+            raise ValueError(f"{who}: the encoder of {m!r} does not read {name!r}, so it would read padding; give it "
+                             "reads_length = True and forward(x, length), or reads_length = False")  # fmt: skip
+    if len(set(shared.values())) > 1:
+        raise ValueError(f"{who}: 'length' cannot be that of all, which have {shared} steps; give '<modality>_length'")
+    return here
+
+
+def _label(model: Classifier, batch: Mapping[str, Tensor], logits: Tensor) -> Tensor:
+    """The label as the cost needs it, and where the logits are; numbers are not rounded to half precision."""
+    size = next(len(batch[m]) for m in model.encoders if m in batch)
+    if logits.shape != (size, model.classes):
+        who, wanted = type(model).__name__, (size, model.classes)
+        raise ValueError(f"{who}: needs {wanted} for the cost, classes being {model.classes}; got {kind(logits)}")
+    label = _check_label(model, batch, size)
+    if label.is_floating_point():
+        label = label.to(torch.promote_types(logits.dtype, torch.float32))
+    return label.to(logits.device)
+
+
+def _check_label(model: Classifier, batch: Mapping[str, Tensor], size: int) -> Tensor:
+    cost, label = model.cost, batch.get("label")
+    is_float = isinstance(label, Tensor) and label.is_floating_point()
+    numbers = takes_numbers(cost) or model.classes == 1 or (is_float and not takes_classes(cost))
+    check = check_numbers if numbers else check_label
+    return check(type(model).__name__, batch, model.classes, size)
+
+
+@contextmanager
+def _naming(model: Classifier, m: str, x: Tensor) -> Iterator[None]:
+    """Let an error within an encoder say whose encoder it is; whole numbers are named as the reason."""
+    try:
+        yield
+    except Exception as error:
+        encoder, who = model.encoders[m], type(model).__name__
+        reads_whole = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in encoder.modules())
+        if x.is_floating_point() or reads_whole or not isinstance(error, RuntimeError | TypeError):
+            error.add_note(f"{who}: this was the encoder of {m!r}, which was handed {kind(x)}")
+            raise
+        to = ".float() / 255" if x.dtype == torch.uint8 else ".float()"
+        raise TypeError(f"{who}: the encoder of {m!r} cannot read {kind(x)}; convert it with {to}") from error
+
+
+def _check_encoded(model: Classifier, m: str, x: Tensor, features: Tensor) -> Tensor:
+    who, merge, d = type(model).__name__, getattr(model, "merge", None), model.dims[list(model.encoders).index(m)]
+    flat = isinstance(model, DecisionFusion) or (isinstance(merge, Merge) and not isinstance(merge, CrossAttention))
+    fits = isinstance(features, Tensor) and features.is_floating_point() and features.ndim in ((2,) if flat else (2, 3))
+    if fits and features.shape[0] == len(x) and features.shape[-1] == d:
+        return features
+    if isinstance(model, EarlyFusion):
+        if not x.is_floating_point():
+            raise TypeError(f"{who}: {m!r} must be floats, got {kind(x)}; convert it with .float()")
+        raise ValueError(f"{who}: {m!r} must have {d} values for each example, as sizes says, got {kind(x)}")
+    said = "as the merge's dims say" if isinstance(merge, Merge) else "as dims says"
+    raise ValueError(f"{who}: the encoder of {m!r} must give floats ({len(x)}, {d}), {said}, got {kind(features)}")
+
+
+def _check_steps(model: Classifier, m: str, batch: Mapping[str, Tensor], x: Tensor) -> int:
+    positions, steps = x.shape[1], batch[m].shape[1]
+    if positions != steps:
+        raise ValueError(f"{type(model).__name__}: the encoder of {m!r} gives {positions} positions for {steps} steps; "
+                         "which are padding is not known, so let it give features (B, d)")  # fmt: skip
+    return positions
+
+
+def _check_end(model: EarlyFusion, learner: nn.Module) -> nn.Module:
+    if not isinstance(learner, nn.Module):
+        raise TypeError(f"EarlyFusion: learner must be a torch.nn.Module, got {kind(learner)}")
+    last = learner
+    while isinstance(last, nn.Sequential) and len(last):
+        last = last[-1]
+    if takes_classes(model.cost) and isinstance(last, nn.Softmax | nn.Softmax2d | nn.Sigmoid):
+        raise ValueError(f"EarlyFusion: the cost takes the softmax of logits, but learner ends in {last} already; "
+                         "leave this layer out")  # fmt: skip
+    return learner
 
 
 def _flattened(sizes: Mapping[str, int]) -> tuple[dict[str, nn.Module], list[int]]:
     if not isinstance(sizes, Mapping):
         raise TypeError(f"EarlyFusion: sizes must be a dict from modality to a number, got {kind(sizes)}")
-    return {m: nn.Flatten() for m in sizes}, list(sizes.values())
+    each = {m: whole("EarlyFusion", f"the size of {m!r}", size) for m, size in sizes.items()}
+    return {m: Flatten() for m in each}, [*each.values()]
 
 
 def _dims_of(model: LateFusion, merge: Merge) -> tuple[int, ...]:
@@ -336,27 +434,6 @@ def _dims_of(model: LateFusion, merge: Merge) -> tuple[int, ...]:
     return merge.dims
 
 
-def _check_branches(model: DecisionFusion, features: list[Tensor], size: int) -> None:
-    for m, x, d in zip(model.encoders, features, model.dims, strict=True):
-        if x.shape != (size, d) or not x.is_floating_point():
-            raise ValueError(f"DecisionFusion: the encoder of {m!r} must give floats ({size}, {d}), got {kind(x)}")
+def _check_branches(model: DecisionFusion, features: list[Tensor]) -> None:
+    for m, x in zip(model.encoders, features, strict=True):
         check_finite("DecisionFusion", f"features of {m}", x)
-
-
-def _check_prior(prior: Tensor | None) -> None:
-    if prior is None:
-        return
-    if not isinstance(prior, Tensor) or not prior.is_floating_point():
-        raise TypeError(f"ProductRule: prior must be a float tensor (C,), got {kind(prior)}")
-    if prior.ndim != 1 or not (prior > 0).all() or abs(float(prior.sum()) - 1) > 1e-4:
-        raise ValueError("ProductRule: prior must be one positive probability for each class, with the sum 1")
-
-
-def _check_rule(model: DecisionFusion, rule: Rule) -> Rule:
-    if not isinstance(rule, Rule):
-        raise TypeError(f"DecisionFusion: rule must be a Rule, such as ProductRule(), got {rule!r}")
-    if isinstance(rule, WeightedRule) and len(rule.weights) != len(model.dims):
-        raise ValueError(f"DecisionFusion: rule has {len(rule.weights)} weights for {len(model.dims)} modalities")
-    if isinstance(rule, ProductRule) and rule.log_prior.shape not in ((), (model.classes,)):
-        raise ValueError(f"DecisionFusion: rule has a prior of {len(rule.log_prior)} classes, not {model.classes}")
-    return rule

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_names, moved, named
+from .checks import check_batch, check_dtype, check_names, check_unpadded, moved, named
 
 Batch = Mapping[str, Tensor]
+Likelihood = Callable[[Tensor], Distribution]
 
 
 def posterior(lam: Tensor) -> Independent[Normal]:
@@ -78,18 +79,19 @@ class Elbo(nn.Module):
     def __init__(
         self,
         decoders: Mapping[str, nn.Module],
-        likelihoods: Mapping[str, Callable[[Tensor], Distribution]],
+        likelihoods: Mapping[str, Likelihood],
         weights: Mapping[str, float] | None = None,
         beta: float = 1.0,
     ) -> None:
         super().__init__()
         check_parts(decoders, likelihoods, weights or {}, beta)
-        self.decoders, self.likelihoods, self.beta = nn.ModuleDict(decoders), dict(likelihoods), beta
-        self.weights = {**dict.fromkeys(decoders, 1.0), **(weights or {})}
+        self.decoders, self.beta = nn.ModuleDict(decoders), float(beta)
+        self.likelihoods = {m: for_decoder(m, p, decoders[m]) for m, p in likelihoods.items()}
+        self.weights = {**dict.fromkeys(decoders, 1.0), **{m: float(w) for m, w in (weights or {}).items()}}
 
     def forward(self, lam: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms by name, (B,) each, in nats: one for each modality, and ``"prior"``."""
-        names = check_elbo_batch(batch, self.likelihoods, lam)
+        names = check_elbo_batch(self, batch, lam)
         batch = without_missing(moved(batch, self))
         q = posterior(lam.to(batch[names[0]].device))  # (B, d)
         z = q.rsample()  # (B, d)
@@ -105,6 +107,7 @@ class Elbo(nn.Module):
     def decode(self, z: Tensor, modalities: str | Sequence[str] | None = None) -> dict[str, Distribution]:
         """p(xᵢ|z) of the named modalities or of all, for z (B, d)."""
         names = named("Elbo", modalities, self.likelihoods)
+        check_dtype("Elbo", "z", z, self)
         z = moved({"z": z}, self)["z"]  # (B, d)
         return {m: self.likelihoods[m](self.decoders[m](z)) for m in names}
 
@@ -142,7 +145,7 @@ def on_device(q: Distribution, device: torch.device) -> Distribution:
 
 def check_parts(
     decoders: Mapping[str, nn.Module],
-    likelihoods: Mapping[str, Callable[[Tensor], Distribution]],
+    likelihoods: Mapping[str, Likelihood],
     weights: Mapping[str, float],
     beta: float,
 ) -> None:
@@ -158,9 +161,30 @@ def check_parts(
             raise ValueError(f"Elbo: the weight of {name!r} must be finite and above 0, got {value!r}")
 
 
-def check_elbo_batch(batch: Batch, known: Iterable[str], lam: Tensor) -> list[str]:
+def for_decoder(name: str, likelihood: Likelihood, decoder: nn.Module) -> Likelihood:
+    """A likelihood with a method ``for_decoder`` learns what its decoder gives: logits or probabilities."""
+    if not callable(likelihood):
+        raise ValueError(f"Elbo: the likelihood of {name!r} must be a function from an output to a distribution, got "
+                         f"{likelihood!r}")  # fmt: skip
+    suit = getattr(likelihood, "for_decoder", None)
+    return suit("Elbo", name, decoder) if suit else likelihood
+
+
+def check_values(who: str, elbo: Elbo, batch: Batch, names: Iterable[str]) -> None:
+    """Refuse what a likelihood with a method ``check_values`` cannot take; on the CPU."""
+    for m in names:
+        x, mask = batch[m], batch.get(f"{m}_present")
+        here = x.device.type == "cpu" and (mask is None or mask.device.type == "cpu")
+        if here and (check := getattr(elbo.likelihoods[m], "check_values", None)):
+            check(who, m, x, mask)
+
+
+def check_elbo_batch(elbo: Elbo, batch: Batch, lam: Tensor) -> list[str]:
     """The modalities of the batch, all of them checked."""
-    names = check_batch("Elbo", batch, known)
+    names = check_batch("Elbo", batch, elbo.likelihoods, model=elbo)
+    check_unpadded("Elbo", batch, names)
+    check_values("Elbo", elbo, batch, names)
+    check_dtype("Elbo", "λ", lam, elbo)
     if len(lam) != len(batch[names[0]]):
         raise ValueError(f"Elbo: λ is of {len(lam)} examples, the batch has {len(batch[names[0]])}")
     return names

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from .checks import moved, whole
+from .checks import check_dtype, moved, whole
 
 LOG_STD = (-4.5, 1.5)  # what `Refiner` keeps log σ in: σ from 0.011 to 4.5
 
@@ -40,7 +40,7 @@ class GradientAscent(nn.Module):
     def __init__(self, step: float = 0.1, unit: bool = False) -> None:
         super().__init__()
         check_step("GradientAscent", step, step > 0, "above 0")
-        self.step, self.unit = step, unit
+        self.step, self.unit = float(step), unit
 
     def forward(self, lam: Tensor, gradient: Tensor) -> Tensor:
         """The next λ, (B, 2 d)."""
@@ -57,7 +57,7 @@ class Refiner(nn.Module):
         latent: d; λ is (B, 2 d).
         inputs: what f reads, side by side: ``"lam"``, λ; ``"unit"``, ĝ; ``"norms"``, the logarithms of both root mean
             squares; ``"gradient"``, g as it is; ``"features"``, of x, which are handed over at each step.
-        hidden: sizes of f's hidden layers; ``()``: f is linear.
+        hidden: sizes of f's hidden layers, or of the only one; ``()``: f is linear.
         step: η at first; it is learned, too. 0: there is no step along ĝ.
         features: how many there are, if they are among the inputs.
 
@@ -75,7 +75,7 @@ class Refiner(nn.Module):
         self,
         latent: int,
         inputs: str | Sequence[str] = ("lam", "unit", "norms"),
-        hidden: Sequence[int] = (128, 128),
+        hidden: int | Sequence[int] = (128, 128),
         step: float = 0.1,
         features: int = 0,
     ) -> None:
@@ -87,7 +87,9 @@ class Refiner(nn.Module):
         check_step("Refiner", step, step >= 0, "at least 0")
         self.inputs = tuple(inputs)
         self.step = nn.Parameter(torch.tensor(float(step))) if step else None
-        widths = [sum(sizes[name] for name in inputs), *hidden, 2 * latent]
+        layers_of_f = hidden if isinstance(hidden, Sequence) else [hidden]
+        units = [whole("Refiner", "hidden", h) for h in layers_of_f]
+        widths = [sum(sizes[name] for name in inputs), *units, 2 * latent]
         layers: list[nn.Module] = []
         for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.SiLU()]
@@ -98,6 +100,7 @@ class Refiner(nn.Module):
     def forward(self, lam: Tensor, gradient: Tensor, features: Tensor | None = None) -> Tensor:
         """The next λ, (B, 2 d); features (B, F), if f reads them."""
         check_features(self.inputs, features)
+        check_dtype("Refiner", "λ", lam, self)
         known = {"lam": lam, "gradient": gradient} | ({} if features is None else {"features": features})
         known = moved(known, self)
         lam, (unit, norms) = known["lam"], unit_gradient(known["gradient"])

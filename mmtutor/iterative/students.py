@@ -8,13 +8,13 @@ Oshima, Suzuki and Matsuo, 2023.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_finite, check_names, kind, moved, named
+from .checks import check_batch, check_finite, check_names, check_unpadded, kind, moved, named
 from .elbo import check_shapes, divergence, mean_and_std, on_device, posterior
 
 Batch = Mapping[str, Tensor]
@@ -45,7 +45,7 @@ class Students(nn.Module):
 
     def posteriors(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
         """qᵢ(z|xᵢ) of the named modalities, or of all that are in the batch."""
-        names = check_students(self.encoders, batch, modalities)
+        names = check_students(self, batch, modalities)
         batch = moved({m: batch[m] for m in names}, self)
         return {m: posterior(self.encoders[m](batch[m])) for m in names}
 
@@ -153,7 +153,7 @@ class Distillation(nn.Module):
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``"loss"``, the sum, and the divergence of each student: means over the batch, in nats."""
-        names = check_distillation(self.students.encoders, batch, self.teacher is None)
+        names = check_distillation(self.students, batch, self.teacher is None)
         with torch.no_grad():
             target = posterior(batch[TEACHER]) if self.teacher is None else self.teacher(batch)  # (B, d)
         students = self.students.posteriors(batch, names)
@@ -163,7 +163,7 @@ class Distillation(nn.Module):
 
     def check_batch(self, batch: Batch) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
-        check_distillation(self.students.encoders, batch, self.teacher is None)
+        check_distillation(self.students, batch, self.teacher is None)
 
 
 # ---- messages
@@ -177,11 +177,12 @@ def check_encoders(encoders: Mapping[str, nn.Module]) -> None:
 
 
 def check_students(
-    known: Iterable[str], batch: Batch, modalities: str | Sequence[str] | None, who: str = "Students"
+    students: Students, batch: Batch, modalities: str | Sequence[str] | None, who: str = "Students"
 ) -> list[str]:
     """The modalities asked for, checked; each must be there, in all examples."""
-    known, asked = list(known), named(who, modalities, known)
-    names = check_batch(who, batch, asked, also=(*known, TEACHER))
+    known, asked = list(students.encoders), named(who, modalities, students.encoders)
+    names = check_batch(who, batch, asked, also=(*known, TEACHER), model=students)
+    check_unpadded(who, batch, names)
     if modalities is not None and (missing := [m for m in asked if m not in names]):
         raise ValueError(f"{who}: the batch has no {missing[0]!r}, only {', '.join(batch)}")
     for m in names:
@@ -199,9 +200,9 @@ def check_teacher(teacher: object) -> None:
                         f"teacher.encode, or None, got {kind(teacher)}")  # fmt: skip
 
 
-def check_distillation(known: Iterable[str], batch: Batch, alone: bool) -> list[str]:
+def check_distillation(students: Students, batch: Batch, alone: bool) -> list[str]:
     """The students' modalities, checked, and so is the teacher's posterior where there is no teacher."""
-    names = check_students(known, batch, None, "Distillation")
+    names = check_students(students, batch, None, "Distillation")
     if alone:
         lam = batch.get(TEACHER)
         if lam is None:

@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributions import Independent, Normal
 
-from .checks import NO_MODALITY, check_batch, moved, whole
-from .elbo import Elbo, posterior, without_missing
+from .checks import NO_MODALITY, check_batch, check_unpadded, moved, whole
+from .elbo import Elbo, check_values, posterior, without_missing
 from .refinement import check_gradient, elbo_gradient, next_lam, refinements, total_elbo
 
 Batch = Mapping[str, Tensor]
@@ -149,7 +149,10 @@ class IterativeVAE(nn.Module):
             known = self.elbo.likelihoods
         elif isinstance(batch, Mapping):
             known = [k for k in batch if k not in NO_MODALITY and not k.endswith(("_present", "_label"))]
-        check_batch("IterativeVAE", batch, known)
+        names = check_batch("IterativeVAE", batch, known, model=self)
+        check_unpadded("IterativeVAE", batch, names)
+        if isinstance(self.elbo, Elbo):
+            check_values("IterativeVAE", self.elbo, batch, names)
 
 
 # ---- the same loss in less memory

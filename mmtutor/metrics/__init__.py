@@ -3,7 +3,9 @@
 | file | what is in it |
 | --- | --- |
 | ``reading.py`` | a classifier's scores, which examples are right, intervals, tables of mistakes |
-| ``captions.py`` | generated captions: what is true of them, where the attention was, BLEU |
+| ``scores.py`` | regressions, such as sentiment from −3 to 3, and classes that are not equally frequent |
+| ``captions.py`` | generated captions: what is true of them, where the attention was |
+| ``references.py`` | captions against references: BLEU, CIDEr-D |
 | ``generation.py`` | generated modalities: coherence, Fréchet distance, style; linear probe of latent codes |
 """
 
@@ -11,7 +13,6 @@ from mmtutor.metrics.captions import (
     Mention,
     Pointing,
     attention_shift,
-    bleu,
     caption_facts,
     evenness,
     generate_captions,
@@ -36,29 +37,45 @@ from mmtutor.metrics.reading import (
     predict,
     share_interval,
 )
+from mmtutor.metrics.references import bleu, cider
+from mmtutor.metrics.scores import (
+    accuracy_7,
+    balanced_accuracy,
+    correlation,
+    f1,
+    mean_absolute_error,
+    sentiment_scores,
+)
 
 __all__ = [
     "EvaluationClassifier",
     "Interval",
     "Mention",
     "Pointing",
+    "accuracy_7",
     "attention_shift",
+    "balanced_accuracy",
     "bleu",
     "caption_facts",
+    "cider",
     "coherence",
     "confusion",
     "correct",
+    "correlation",
     "evenness",
+    "f1",
     "frechet_distance",
     "generate_captions",
     "image_style",
     "joint_coherence",
     "linear_probe",
+    "mean_absolute_error",
     "mean_interval",
     "mentions",
     "object_recall",
     "paired_interval",
     "pointing",
     "predict",
+    "sentiment_scores",
     "share_interval",
 ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -9,9 +10,8 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from mmtutor.data import MultimodalDataset
 from mmtutor.data.arrays import to_array
-from mmtutor.metrics.reading import predict
+from mmtutor.metrics.reading import predicted
 
 EvaluationClassifier = Callable[[dict[str, Tensor]], Tensor]
 """A classifier of one modality, from a batch such as ``{"image": (B, ...)}`` to scores (B, classes): a module, or any
@@ -183,6 +183,9 @@ def image_style(pictures: Tensor) -> Tensor:
         >>> image_style(torch.eye(5).flip(1)[None, None]).tolist()  # a stroke from the lower left to the upper right
         [[0.20000000298023224, 1.0]]
     """
+    if not isinstance(pictures, Tensor) or not pictures.is_floating_point():
+        came = pictures.dtype if hasattr(pictures, "dtype") else type(pictures).__name__
+        raise TypeError(f"image_style: pictures must be a float tensor with numbers in [0, 1], got {came}")
     if pictures.ndim != 4 or 0 in pictures.shape:
         raise ValueError(f"image_style: pictures must be (n, C, H, W), got {tuple(pictures.shape)}")
     if pictures.shape[1] > 1:
@@ -218,7 +221,7 @@ def _scores(what: str, classifier: EvaluationClassifier, modality: str, generate
     if not generated.isfinite().all():
         raise ValueError(f"{what}: generated must be finite, got NaN or infinity in {modality!r}")
     model = classifier if isinstance(classifier, nn.Module) else _Module(classifier)
-    scores = predict(model, MultimodalDataset({modality: generated}))
+    scores, _ = predicted(f"{what}: the classifier of {modality!r}", model, {modality: generated}, 512)
     if scores.ndim != 2 or len(scores) != n or not scores.shape[1] or scores.isnan().any():
         raise ValueError(
             f"{what}: the classifier of {modality!r} must give scores ({n}, classes) without NaN, "
@@ -232,9 +235,11 @@ def _whole(what: str, name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
     try:
         array = to_array(value)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: {name} must be {n} whole numbers, got {value!r}") from error
+        raise ValueError(f"{what}: {name} must be {n} whole numbers, got {reprlib.repr(value)}") from error
+    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     if array.shape != (n,) or array.dtype.kind not in "iu":
-        raise ValueError(f"{what}: {name} must be {n} whole numbers, ({n},), got {array.dtype} {array.shape}")
+        hint = "; of one-hot labels take .argmax(1)" if array.ndim == 2 else ""
+        raise ValueError(f"{what}: {name} must be {n} whole numbers, ({n},), got {array.dtype} {array.shape}{hint}")
     return array.astype(np.int64)
 
 
@@ -243,7 +248,7 @@ def _matrix(what: str, name: str, value: ArrayLike, least: int) -> NDArray[np.fl
     try:
         array = to_array(value).astype(np.float64)
     except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: {name} must be numbers (n, d), got {value!r}") from error
+        raise ValueError(f"{what}: {name} must be numbers (n, d), got {reprlib.repr(value)}") from error
     if array.ndim != 2 or len(array) < least or not array.shape[1]:
         raise ValueError(f"{what}: {name} must be (n, d) with n at least {least} and d at least 1, got {array.shape}")
     if not np.isfinite(array).all():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -9,10 +11,11 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from torch import Tensor, nn
+from tqdm import tqdm
 
-from mmtutor.data import MultimodalDataset
 from mmtutor.data.arrays import to_array
-from mmtutor.training.loss import modes_restored
+from mmtutor.training.batches import Data, batches_of
+from mmtutor.training.modes import modes_restored
 
 
 class Interval(NamedTuple):
@@ -26,52 +29,138 @@ class Interval(NamedTuple):
         return f"{self.mean:.3f} [{self.low:.3f}, {self.high:.3f}]"
 
 
-def predict(model: nn.Module, data: MultimodalDataset, batch_size: int = 512) -> Tensor:
+def predict(model: nn.Module, data: Data, batch_size: int = 512) -> Tensor:
     """The scores of a classifier for every example, in evaluation mode, without gradients.
 
     Args:
-        model: a module from a batch (a dict of tensors) to scores (B, classes).
-        data: N examples, on any device; a batch is moved to that of the model's parameters.
-        batch_size: how many at a time; it does not change the result.
+        model: a module from a batch (a dict of tensors) to scores (B, classes), or to anything else of B rows.
+        data: N examples, as `mmtutor.training.fit` takes them: a dict of tensors, a dataset of dicts of tensors, or a
+            `DataLoader`. On any device; a batch is moved to that of the model's parameters.
+        batch_size: how many at a time; it does not change the result. A `DataLoader` has its own.
 
     Returns:
-        (N, classes) on the CPU. The model and every part of it are left in the mode they were in.
-    """
-    device = next((p.device for p in model.parameters()), torch.device("cpu"))
-    with modes_restored(model), torch.no_grad():
-        model.eval()
-        batches = data.loader(batch_size)
-        return torch.cat([model({k: v.to(device) for k, v in b.items()}) for b in batches]).cpu()
-
-
-def correct(model: nn.Module, data: MultimodalDataset) -> NDArray[np.bool_]:
-    """Which examples a classifier gets right: bool (N,). Its mean is the accuracy.
+        (N, classes) on the CPU, in the order of the batches. The model and every part of it are left in the mode they
+        were in.
 
     Raises:
-        ValueError: the data have no label, or a score is NaN.
+        TypeError: the model gives no tensor.
+        ValueError: it gives another number of rows than there are examples.
     """
-    if "label" not in data.tensors:
-        raise ValueError(f"correct: the data have no 'label', only {', '.join(data.tensors)}")
-    scores = predict(model, data)
+    return predicted("predict: the model", model, data, batch_size)[0]
+
+
+def correct(model: nn.Module, data: Data, batch_size: int = 512) -> NDArray[np.bool_]:
+    """Which examples a classifier gets right: bool (N,). Its mean is the accuracy.
+
+    Args:
+        model: as in `predict`, with a score for each of at least two classes.
+        data: as in `predict`, with ``"label"``: whole numbers (N,) or (N, 1), from 0 to classes − 1. Labels and scores
+            are of the same batches, in whatever order a `DataLoader` has them.
+        batch_size: as in `predict`.
+
+    Raises:
+        ValueError: the data have no label or another one, or a score is NaN.
+    """
+    scores, labels = predicted("correct: the model", model, data, batch_size, labels=True)
+    label = _checked(scores, torch.cat(labels).cpu())
+    return np.asarray((scores.argmax(1) == label).numpy())
+
+
+def predicted(
+    who: str, model: nn.Module, data: Data, batch_size: int, labels: bool = False
+) -> tuple[Tensor, list[Tensor]]:
+    """The scores, and the labels of the same batches; ``who`` is the subject of what is said about the model."""
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    scores, found = [], []
+    with modes_restored(model), torch.no_grad():
+        model.eval()
+        for batch in watched(data, batch_size):
+            if labels and "label" not in batch:
+                raise ValueError(f"correct: the data have no 'label', only {', '.join(batch)}")
+            size = len(next(iter(batch.values())))
+            given = model({name: x.to(device) for name, x in batch.items()})
+            if not isinstance(given, Tensor):
+                raise TypeError(f"{who} must give its scores as a tensor, got {type(given).__name__}")
+            if given.ndim < 1 or len(given) != size:
+                raise ValueError(f"{who} must give {size} rows for {size} examples, got {tuple(given.shape)}")
+            scores.append(given)
+            found += [batch["label"]] if labels else []
+    return torch.cat(scores).cpu(), found
+
+
+def watched(data: Data, batch_size: int) -> Iterator[dict[str, Tensor]]:
+    """The batches of any data, in their order; once they take longer than two seconds a bar on stderr counts them."""
+    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    with tqdm(unit="batch", delay=2.0, leave=False) as bar:
+        for batch in batches_of(data, batch_size):
+            yield batch
+            bar.update()
+
+
+def _checked(scores: Tensor, label: Tensor) -> Tensor:
+    """The label (N,) that belongs to scores (N, classes), or an error that says what is wrong with one of them."""
+    N, C = len(scores), scores.shape[-1]
+    if scores.ndim != 2 or C < 2:
+        raise ValueError(
+            f"correct: the model must give a score for each of at least two classes, (N, classes), got "
+            f"{tuple(scores.shape)}; the numbers of a regression are for mean_absolute_error and sentiment_scores"
+        )
     if scores.isnan().any():
-        raise ValueError("correct: the model gives NaN as a score")
-    return np.asarray((scores.argmax(1) == data.tensors["label"].cpu()).numpy())
+        raise ValueError(
+            f"correct: the model gives NaN as a score, first of example {int(scores.isnan().any(1).nonzero()[0])}"
+        )
+    if label.ndim == 2 and label.shape[1] == 1:
+        label = label[:, 0]
+    if label.shape != (N,) or label.is_floating_point() or label.is_complex():
+        raise ValueError(
+            f"correct: label must be the class of each example, whole numbers ({N},), got {label.dtype} "
+            f"{tuple(label.shape)}; apply .argmax(1) to one-hot labels, .long() to whole numbers in floats"
+        )
+    wrong = ((label < 0) | (label >= C)).nonzero()
+    if len(wrong):
+        k = int(wrong[0])
+        raise ValueError(
+            f"correct: label must be from 0 to {C - 1}, the classes that the model scores, "
+            f"got {int(label[k])} in example {k}"
+        )
+    return label
 
 
-def _rows(what: str, **values: ArrayLike) -> list[NDArray[np.float64]]:
-    """Each as a row of finite numbers of the same length, or an error that names it."""
-    rows = []
+def rows(what: str, **values: ArrayLike) -> list[NDArray[np.float64]]:
+    """Each as a row of finite numbers of the same length; one column (n, 1) is taken for a row."""
+    found = []
     for name, value in values.items():
         try:
             row = to_array(value, float)
         except (TypeError, ValueError) as error:
-            raise ValueError(f"{what}: {name} must be a row of numbers, got {value!r}") from error
-        if row.ndim != 1 or not np.isfinite(row).all():
-            raise ValueError(f"{what}: {name} must be a row of finite numbers, got {value!r}")
-        rows.append(row)
-    if len({len(row) for row in rows}) > 1:
-        raise ValueError(f"{what}: {' and '.join(values)} must have the same length, got {[len(r) for r in rows]}")
-    return rows
+            raise ValueError(f"{what}: {name} must be a row of numbers, got {reprlib.repr(value)}") from error
+        row = row[:, 0] if row.ndim == 2 and row.shape[1] == 1 else row
+        if row.ndim != 1:
+            raise ValueError(f"{what}: {name} must be a row of numbers (n,), got shape {row.shape}")
+        if not np.isfinite(row).all():
+            k = int(np.flatnonzero(~np.isfinite(row))[0])
+            raise ValueError(f"{what}: {name} must be a row of finite numbers, got {row[k]} at {k}")
+        found.append(row)
+    if len({len(row) for row in found}) > 1:
+        raise ValueError(f"{what}: {' and '.join(values)} must have the same length, got {[len(r) for r in found]}")
+    return found
+
+
+def class_rows(what: str, **values: ArrayLike) -> list[NDArray[np.int64]]:
+    """Each as a row of whole numbers, the classes, of the same length."""
+    for name, value in values.items():
+        if isinstance(value, Tensor | np.ndarray) and value.ndim == 2 and value.shape[1] > 1:
+            raise ValueError(
+                f"{what}: {name} must be one class for each example, (n,), got shape {tuple(value.shape)}; "
+                "apply .argmax(1) to scores or one-hot labels"
+            )
+    found = rows(what, **values)
+    for name, row in zip(values, found, strict=True):
+        if (row != np.floor(row)).any():
+            k = int(np.flatnonzero(row != np.floor(row))[0])
+            raise ValueError(f"{what}: {name} must be whole numbers, the classes, got {row[k]} at {k}")
+    return [row.astype(np.int64) for row in found]
 
 
 def mean_interval(values: ArrayLike) -> Interval:
@@ -87,7 +176,7 @@ def mean_interval(values: ArrayLike) -> Interval:
         >>> print(mean_interval([1.0, 2.0, 3.0]))
         2.000 [-0.484, 4.484]
     """
-    (x,) = _rows("mean_interval", values=values)
+    (x,) = rows("mean_interval", values=values)
     if len(x) < 2:
         raise ValueError(f"mean_interval: values must be at least two, got {values!r}")
     half = float(stats.t.ppf(0.975, len(x) - 1) * x.std(ddof=1) / np.sqrt(len(x)))
@@ -117,7 +206,7 @@ def paired_interval(
         >>> paired_interval([1, 1, 1, 1], [0, 0, 0, 0])
         Interval(mean=1.0, low=1.0, high=1.0)
     """
-    x, y = _rows("paired_interval", a=a, b=b)
+    x, y = rows("paired_interval", a=a, b=b)
     for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"paired_interval: {name} must be an int of at least {least}, got {value!r}")
@@ -153,7 +242,7 @@ def share_interval(flags: ArrayLike) -> Interval:
         >>> print(share_interval([True, True, True, True]))
         1.000 [0.510, 1.000]
     """
-    (x,) = _rows("share_interval", flags=flags)
+    (x,) = rows("share_interval", flags=flags)
     if not len(x) or not np.isin(x, (0, 1)).all():
         raise ValueError(f"share_interval: flags must be true or false, at least one, got {flags!r}")
     low, high = stats.binomtest(int(x.sum()), len(x)).proportion_ci(0.95, method="wilson")
@@ -162,6 +251,11 @@ def share_interval(flags: ArrayLike) -> Interval:
 
 def confusion(label: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[np.int64]:
     """How often class i was taken for class j: int64 (classes, classes), rows are the truth.
+
+    Args:
+        label: the class of each example, whole numbers (N,) from 0 to classes − 1.
+        predicted: what it was taken for, (N,); of scores (N, classes) take ``.argmax(1)``.
+        classes: how many there are.
 
     Raises:
         ValueError: not two rows of equal length, or a class that is not a whole number from 0 to classes - 1.
@@ -172,9 +266,10 @@ def confusion(label: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[n
     """
     if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
         raise ValueError(f"confusion: classes must be an int of at least 1, got {classes!r}")
-    rows = _rows("confusion", label=label, predicted=predicted)
-    for name, row in zip(("label", "predicted"), rows, strict=True):
-        if (row != np.floor(row)).any() or row.min(initial=0) < 0 or row.max(initial=0) >= classes:
-            raise ValueError(f"confusion: {name} must be whole numbers from 0 to {classes - 1}")
-    pairs = np.stack(rows).astype(np.int64)
-    return np.bincount(pairs[0] * classes + pairs[1], minlength=classes**2).reshape(classes, classes)
+    found = class_rows("confusion", label=label, predicted=predicted)
+    for name, row in zip(("label", "predicted"), found, strict=True):
+        if row.min(initial=0) < 0 or row.max(initial=0) >= classes:
+            raise ValueError(
+                f"confusion: {name} must be whole numbers from 0 to {classes - 1}, got {row.min()} to {row.max()}"
+            )
+    return np.bincount(found[0] * classes + found[1], minlength=classes**2).reshape(classes, classes)

@@ -43,6 +43,7 @@ and what it returns is there.
 | file | what is in it |
 | --- | --- |
 | ``model.py`` | `Factor`, `VariationalFactor` and `MFM` |
+| ``costs.py`` | `squared_error`, `absolute_error`, `cross_entropy` |
 | ``sequences.py`` | `MFN` (the Memory Fusion Network) and LSTMs, `sequence_mfm` with the original sizes |
 | ``surrogate.py`` | `Surrogate`: a modality is missing |
 | ``interpret.py`` | `sensitivity` of an output to the label's factor, `saliency` of an input for the label |
@@ -50,9 +51,10 @@ and what it returns is there.
 | ``checks.py`` | what a batch must be |
 """
 
+from .costs import absolute_error, cross_entropy, squared_error
 from .interpret import saliency, sensitivity
 from .kernels import hsic, mmd
-from .model import MFM, Factor, FromModality, VariationalFactor, absolute_error, cross_entropy, squared_error
+from .model import MFM, Factor, FromModality, VariationalFactor
 from .sequences import MFN, ORIGINAL, VARIANTS, LSTMDecoder, LSTMEncoder, sequence_mfm
 from .surrogate import Surrogate
 

@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from .checks import moved
-from .model import MFM, Batch, check_modalities, check_one, observed
+from .costs import Batch
+from .model import MFM, check_modalities, check_one, observed
 
 
 @torch.no_grad()
@@ -78,7 +79,7 @@ def saliency(model: MFM, batch: Batch, modality: str, *, times_input: bool = Fal
         torch.Size([5, 4])
     """
     check_modalities("saliency", batch)
-    check_one("saliency", batch, modality)
+    check_one("saliency", batch, modality, model)
     x = observed(moved(batch, model))[modality].detach().requires_grad_()  # (B, T, d)
     exact = copy.deepcopy(model).eval()
     with torch.enable_grad(), torch.backends.cudnn.flags(enabled=False):  # cuDNN's LSTM has a gradient in training only

@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Normal, kl_divergence
-from torch.nn import functional as F
 
 from .checks import (
     NO_MODALITY,
     check_batch,
-    check_finite,
-    check_label,
+    check_dtype,
     check_names,
     check_present,
     kind,
@@ -25,10 +22,19 @@ from .checks import (
     on_device,
     whole,
 )
+from .costs import (
+    Batch,
+    Cost,
+    check_cost,
+    check_costs,
+    check_padded,
+    check_targets,
+    check_weight,
+    cross_entropy,
+    masked_mean,
+    squared_error,
+)
 from .kernels import mmd
-
-Batch = Mapping[str, Tensor]  # a name to (B, ...)
-Cost = Callable[[Tensor, Tensor], Tensor]  # x̂ and x to a cost of each number of x
 
 
 class Factor(nn.Module):
@@ -138,22 +144,7 @@ class FromModality(nn.Module):
 
     def check(self, batch: Batch) -> None:
         """Refuse a batch that cannot be read."""
-        check_one("FromModality", batch, self.modality)
-
-
-def squared_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """(x̂ − x)² of each number, both of one shape."""
-    return F.mse_loss(x_hat, x.to(x_hat), reduction="none")
-
-
-def absolute_error(x_hat: Tensor, x: Tensor) -> Tensor:
-    """|x̂ − x| of each number, both of one shape."""
-    return F.l1_loss(x_hat, x.to(x_hat), reduction="none")
-
-
-def cross_entropy(scores: Tensor, x: Tensor) -> Tensor:
-    """−log softmax(scores)ₓ of each class x, in nats, (B, …), from scores (B, …, classes)."""
-    return F.cross_entropy(scores.flatten(0, -2), x.flatten().to(scores.device), reduction="none").view_as(x)
+        check_one("FromModality", batch, self.modality, self)
 
 
 def observed(batch: Batch) -> dict[str, Tensor]:
@@ -182,26 +173,6 @@ def in_evaluation(model: nn.Module) -> Iterator[None]:
             module.training = training
 
 
-def masked_mean(cost: Tensor, counted: Tensor | None = None) -> Tensor:
-    """The mean over the numbers of an example that count, then over the examples that have any; a scalar.
-
-    Args:
-        cost: (B, …).
-        counted: bool (B, 1) or (B, T); None: all numbers count.
-
-    Examples:
-        >>> masked_mean(torch.tensor([[1.0, 5.0], [2.0, 2.0]]), torch.tensor([[True, False], [True, True]]))
-        tensor(1.5000)
-    """
-    if counted is None:
-        return cost.mean()
-    cost = cost.unsqueeze(1) if cost.ndim == 1 else cost
-    counted = counted.view(*counted.shape, *[1] * (cost.ndim - 2)).expand_as(cost).flatten(1)  # (B, n)
-    weight = counted.to(cost.dtype)  # (B, n)
-    each = (cost.flatten(1) * weight).sum(1) / weight.sum(1).clamp_min(1)  # (B,)
-    return each.sum() / (weight.sum(1) > 0).sum().clamp_min(1)
-
-
 class MFM(nn.Module):
     """The Multimodal Factorization Model. Its equations and the table of its variants stand in ``__init__.py``.
 
@@ -212,9 +183,12 @@ class MFM(nn.Module):
         decoders: for each modality that is reconstructed a network from all its factors, (B, Σ f), to its shape. None:
             no modality is. A decoder with an attribute ``steps`` gives sequences (B, T, …).
         costs: for each modality `squared_error` (default), `absolute_error`, `cross_entropy` (the modality has class
-            numbers (B, …), the decoder gives scores (B, …, classes)) or another function from x̂ and x to costs (B, …).
+            numbers (B, …), the decoder gives scores (B, …, classes)) or another function or module from x̂ and x to
+            costs (B, …), such as ``nn.HuberLoss(reduction="none")``. One that takes class numbers, as `cross_entropy`
+            does, says so by an attribute ``takes_classes = True``.
         weights: λᵢ of each modality, 1 where none is given. A cost is a mean over a modality's numbers.
-        label_cost: likewise for the label.
+        label_cost: likewise for the label. If it takes no classes, the label must be float, (B, classes), where one
+            number may be (B,), too.
         label_weight: of the label's cost.
         prior: λ.
         joint: the penalty is one MMD of all latent codes together, as equation 4 has it, instead of one for each code
@@ -255,7 +229,8 @@ class MFM(nn.Module):
         self.decoders, self.joint = nn.ModuleDict(decoders or {}), joint
         self.costs = {"label": label_cost, **dict.fromkeys(self.decoders, squared_error), **(costs or {})}
         self.weights = {"label": label_weight, **dict.fromkeys(self.decoders, 1.0), **(weights or {})}
-        check_costs(self.costs, self.weights, self.decoders)
+        self.weights = check_costs(self.costs, self.weights, self.decoders)
+        self.cost_modules = nn.ModuleDict({m: c for m, c in self.costs.items() if isinstance(c, nn.Module)})
         self.prior = check_weight("MFM", "the weight of 'prior'", prior)
         self.label_from = list(factors) if label is None else ["label"]
         size = sum(factors[name].f for name in self.label_from)
@@ -265,24 +240,26 @@ class MFM(nn.Module):
 
     def infer(self, batch: Batch) -> dict[str, Tensor]:
         """Q (equation 3): the latent codes ``"label"`` (Z_y), ``"style"`` or a modality's name (Z_a), each (B, z)."""
-        check_modalities("MFM", batch)
+        check_modalities("MFM", batch, model=self)
         batch = observed(batch)
         return {name: part.infer(batch)[0] for name, part in self.parts.items()}
 
     def factors(self, latents: Batch) -> dict[str, Tensor]:
         """F = G(Z) of each latent code, (B, f). Latent codes of different examples may be put together."""
-        check_latents(self.parts, latents)
+        check_latents(self, latents)
         latents = moved(latents, self)
         return {name: part.to_factor(latents[name]) for name, part in self.parts.items()}
 
     def classify(self, factors: Batch) -> Tensor:
         """Ŷ = D(F_y): scores of the label, (B, classes)."""
+        check_floats(self, factors)
         factors = moved(factors, self)
         scores: Tensor = self.classifier(torch.cat([factors[name] for name in self.label_from], 1))  # (B, classes)
         return scores
 
     def decode(self, factors: Batch) -> dict[str, Tensor]:
         """X̂ᵢ = Fᵢ(F_y, F_aᵢ) of each modality and, as ``"label"``, Ŷ."""
+        check_floats(self, factors)
         factors = moved(factors, self)
         outputs = {"label": self.classify(factors)}
         for modality, decoder in self.decoders.items():
@@ -300,14 +277,14 @@ class MFM(nn.Module):
             ``"loss"``; ``"label"``, a cost for each modality and ``"prior"``, all without their weights. With λ = 0 the
             penalty is not computed.
         """
-        check_modalities("MFM", batch, self.decoders)
+        check_modalities("MFM", batch, self.decoders, self)
         batch = observed(batch)
         latents, q = {}, {}
         for name, part in self.parts.items():
             latents[name], q[name] = part.infer(batch)
         outputs = self.decode(self.factors(latents))
         targets = moved(check_targets(self.costs, batch, outputs), self)
-        costs = {name: self.costs[name](outputs[name], x) for name, x in targets.items()}
+        costs = {name: check_cost(name, self.costs[name](outputs[name], x), x) for name, x in targets.items()}
         terms = {name: masked_mean(cost, self.counted(name, batch)) for name, cost in costs.items()}
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()  # ()
         if self.prior and self.joint:
@@ -343,7 +320,7 @@ class MFM(nn.Module):
 
     def check_batch(self, batch: Batch) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
-        check_modalities("MFM", batch, self.decoders)
+        check_modalities("MFM", batch, self.decoders, self)
         batch = observed(batch)
         for part in self.parts.values():
             check_for(part.encoder, batch)
@@ -374,10 +351,11 @@ def check_encoding(factor: Factor, h: Tensor) -> None:
         raise ValueError(f"{type(factor).__name__}: the encoder must give (B, {factor.size}), got {tuple(h.shape)}")
 
 
-def check_modalities(who: str, batch: Batch, targets: Iterable[str] = ()) -> None:
+def check_modalities(who: str, batch: Batch, targets: Iterable[str] = (), model: nn.Module | None = None) -> None:
     """Refuse masks that are no masks, an example without any modality, and a batch without a modality to reconstruct.
 
-    Encoders speak for the modalities that they read.
+    Encoders speak for the modalities that they read. Those that a model has factors or decoders of must have its float
+    type, since its encoders may be of any kind.
     """
     if not isinstance(batch, Mapping):
         raise TypeError(f"{who}: a batch must be a dict of tensors, got {kind(batch)}")
@@ -386,6 +364,11 @@ def check_modalities(who: str, batch: Batch, targets: Iterable[str] = ()) -> Non
     if missing := [m for m in targets if m not in there]:
         raise ValueError(f"{who}: the batch has no {missing[0]!r}, only {', '.join(batch)}")
     tensors = {n: x for n, x in batch.items() if isinstance(x, Tensor) and x.ndim and not n.endswith("_present")}
+    for n in ({*model.parts, *model.decoders} - {"label", "style"}) & tensors.keys() if isinstance(model, MFM) else ():
+        check_dtype(who, n, tensors[n], model)
+    for n in targets:
+        if isinstance(model, MFM) and hasattr(model.decoders[n], "steps"):
+            check_padded(who, batch, n)
     masks = {n: batch[f"{n}_present"] for n in tensors if f"{n}_present" in batch}
     for n, mask in masks.items():
         size = len(tensors[n])
@@ -396,38 +379,23 @@ def check_modalities(who: str, batch: Batch, targets: Iterable[str] = ()) -> Non
         check_present(who, torch.stack([masks[n] for n in modalities], 1))
 
 
-def check_one(who: str, batch: Batch, modality: str) -> None:
+def check_one(who: str, batch: Batch, modality: str, model: nn.Module | None = None) -> None:
     """Refuse a batch without the one modality that a network reads, or where it is not what it should be."""
     named(who, modality, [n for n in batch if n not in NO_MODALITY and not n.endswith(("_present", "_label"))])
-    check_batch(who, batch, [modality], some=False)
+    check_batch(who, batch, [modality], some=False, model=model)
 
 
-def check_latents(parts: Iterable[str], latents: Batch) -> None:
-    """Refuse latent codes of which one is not there."""
-    if missing := [name for name in parts if name not in latents]:
+def check_latents(model: MFM, latents: Batch) -> None:
+    """Refuse latent codes of which one is not there, or of another float type."""
+    if missing := [name for name in model.parts if name not in latents]:
         raise ValueError(f"MFM: no latent code {missing[0]!r}, only {', '.join(latents)}")
+    check_floats(model, latents)
 
 
-def check_targets(costs: Mapping[str, Cost], batch: Batch, outputs: Batch) -> dict[str, Tensor]:
-    """Label and modalities, of the shape that their cost needs; a label of one number may be (B,) or (B, 1)."""
-    targets = {}
-    for name, output in outputs.items():
-        classes = output.shape[-1] if costs[name] is cross_entropy else 0
-        if name == "label" and classes:
-            targets[name] = check_label("MFM", batch, classes, len(output))
-            continue
-        if name not in batch:
-            raise ValueError(f"MFM: the batch has no {name!r}, only {', '.join(batch)}")
-        x, shape = batch[name], output.shape[:-1] if classes else output.shape
-        if name == "label" and x.shape == shape[:1] and shape[1:] == (1,):
-            x = x.unsqueeze(1)
-        if x.shape != shape:
-            raise ValueError(f"MFM: {name!r} must be {tuple(shape)}, as the model gives it, got {tuple(x.shape)}")
-        if classes and (x.dtype != torch.int64 or (x.device.type == "cpu" and not ((x >= 0) & (x < classes)).all())):
-            raise ValueError(f"MFM: {name!r} must be int64 from 0 to {classes - 1}, got {kind(x)}")
-        check_finite("MFM", name, x)
-        targets[name] = x
-    return targets
+def check_floats(model: MFM, given: Batch) -> None:
+    """Refuse latent codes or factors of another float type."""
+    for name in given.keys() & model.parts.keys():
+        check_dtype("MFM", name, given[name], model)
 
 
 def check_factors(
@@ -444,21 +412,3 @@ def check_factors(
         raise ValueError(
             "MFM: joint needs factors with an MMD, no `VariationalFactor`, and of weight 1; prior has the weight"
         )
-
-
-def check_costs(costs: Mapping[str, Cost], weights: Mapping[str, float], decoders: Iterable[str]) -> None:
-    """Refuse what is no cost or no weight, and those of what is not reconstructed."""
-    if unknown := sorted({*costs, *weights} - {"label", *decoders}):
-        raise ValueError(f"MFM: {unknown[0]!r} has no decoder, so it has no cost and no weight")
-    for name, cost in costs.items():
-        if not callable(cost):
-            raise ValueError(f"MFM: the cost of {name!r} must be a function, got {cost!r}")
-    for name, weight in weights.items():
-        check_weight("MFM", f"the weight of {name!r}", weight)
-
-
-def check_weight(who: str, what: str, weight: float) -> float:
-    """A finite number of at least 0, or an error."""
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"{who}: {what} must be finite and at least 0, got {weight!r}")
-    return weight

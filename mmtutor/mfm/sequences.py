@@ -14,8 +14,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_batch, check_names, kind, moved, whole
-from .model import MFM, Batch, Cost, Factor, check_one, cross_entropy, observed
+from .checks import check_batch, check_length, check_names, moved, whole
+from .costs import Batch, Cost, check_padded, cross_entropy
+from .model import MFM, Factor, check_one, observed
 
 
 class MFN(nn.Module):
@@ -77,7 +78,7 @@ class MFN(nn.Module):
 
     def check(self, batch: Batch) -> None:
         """Refuse a batch that cannot be read."""
-        check_sequences("MFN", batch, self.features)
+        check_sequences(self, batch, self.features)
 
     def run_lstms(self, xs: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """All h and c of all modalities after each step, (B, T, S) with S their units together.
@@ -143,7 +144,7 @@ class LSTMEncoder(nn.Module):
 
     def check(self, batch: Batch) -> None:
         """Refuse a batch that cannot be read."""
-        check_sequences("LSTMEncoder", batch, {self.modality: self.lstm.input_size}, alone=True)
+        check_sequences(self, batch, {self.modality: self.lstm.input_size}, alone=True)
 
 
 class LSTMDecoder(nn.Module):
@@ -162,8 +163,8 @@ class LSTMDecoder(nn.Module):
 
     def __init__(self, size: int, features: int, steps: int, hidden: int) -> None:
         super().__init__()
-        for name, value in (("size", size), ("features", features), ("hidden", hidden)):
-            whole("LSTMDecoder", name, value)
+        given = {"size": size, "features": features, "hidden": hidden}
+        size, features, hidden = (whole("LSTMDecoder", name, value) for name, value in given.items())
         self.steps = whole("LSTMDecoder", "steps", steps)
         self.lstm, self.output = nn.LSTM(size, hidden, batch_first=True), nn.Linear(hidden, features)
 
@@ -251,12 +252,13 @@ def sequence_mfm(
     """An MFM for sequences or one of its ablations: an `MFN` for Z_y, LSTMs for the styles and as decoders.
 
     ``sequence_mfm({"language": 300, "acoustic": 5, "visual": 20}, 20, 1, label_cost=absolute_error, **ORIGINAL)`` has
-    the sizes of the released code for CMU-MOSI.
+    the sizes of the released code for CMU-MOSI, and learns a score: its label is float32, as in
+    ``mosi(path, part, label="score")``.
 
     Args:
         features: numbers at each step of each modality.
         steps: T.
-        classes: of the label.
+        classes: of the label; with another cost than `cross_entropy`, its numbers.
         variant: ``"M_A"`` to ``"M_E"`` or ``"MFM"``, by the paper's letters.
         hidden: units of the LSTMs within the MFN, by modality or of all.
         memory: of the MFN.
@@ -299,7 +301,8 @@ def sequence_mfm(
     if has.reconstructs:
         of_style = {m: {None: 0, "one": fs["style"], "each": fs[m]}[has.style] for m in features}
         sizes = {m: fs["label"] * has.label + of_style[m] for m in features}
-        decoders = {m: LSTMDecoder(sizes[m], d, steps, width or sizes[m]) for m, d in features.items()}
+        widths = {m: sizes[m] if width is None else width for m in features}
+        decoders = {m: LSTMDecoder(sizes[m], d, steps, widths[m]) for m, d in features.items()}
     return MFM(
         classes, label, style, decoders, weights=weights if has.reconstructs else None, label_cost=label_cost,
         prior=float(has.reconstructs) if prior is None else prior, joint=joint, dropout=dropout,
@@ -309,14 +312,16 @@ def sequence_mfm(
 # ---- messages
 
 
-def check_sequences(who: str, batch: Batch, features: Mapping[str, int], *, alone: bool = False) -> None:
-    """Refuse modalities that are not there, of another shape or not of as many steps; and lengths not from 1 to T.
+def check_sequences(model: nn.Module, batch: Batch, features: Mapping[str, int], *, alone: bool = False) -> None:
+    """Refuse modalities that are not there, of another shape or not of as many steps; and lengths that do not fit.
 
     ``alone``: others read further modalities of the batch, so that an example can do without this one.
     """
+    who = type(model).__name__
     if alone:
-        check_one(who, batch, *features)
-    elif len(there := check_batch(who, batch, features)) < len(features):
+        (modality,) = features
+        check_one(who, batch, modality, model)
+    elif len(there := check_batch(who, batch, features, model=model)) < len(features):
         missing = next(m for m in features if m not in there)
         raise ValueError(f"{who}: the batch has no {missing!r}, only {', '.join(batch)}")
     first = batch[next(iter(features))]
@@ -329,15 +334,10 @@ def check_sequences(who: str, batch: Batch, features: Mapping[str, int], *, alon
                 f"{who}: all modalities must have as many steps, got {tuple(x.shape)} for {modality!r}; pad the "
                 'shorter ones at the front and give "length", the number of real steps'
             )
-    B, T, _ = first.shape
-    length = batch.get("length")
-    if length is None:
-        return
-    if not isinstance(length, Tensor) or length.shape != (B,) or length.dtype != torch.int64:
-        raise ValueError(f'{who}: "length" must be int64 ({B},) with values from 1 to {T}, got {kind(length)}')
-    if length.device.type == "cpu" and len(wrong := ((length < 1) | (length > T)).nonzero()):
-        row = int(wrong[0])
-        raise ValueError(f'{who}: "length" must be from 1 to {T}, got {int(length[row])} in example {row}')
+    if "length" in batch:
+        check_length(who, batch["length"], *first.shape[:2])
+        for modality in features:
+            check_padded(who, batch, modality)
 
 
 def check_sizes(

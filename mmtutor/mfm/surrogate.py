@@ -9,7 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .checks import check_batch, moved, whole
-from .model import MFM, Batch, check_for, check_input, check_modalities, in_evaluation, observed
+from .costs import Batch
+from .model import MFM, check_for, check_input, check_modalities, in_evaluation, observed
 
 
 class Surrogate(nn.Module):
@@ -94,7 +95,7 @@ class Surrogate(nn.Module):
     def check_batch(self, batch: Batch) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
         (model,) = self._model
-        check_modalities("MFM", batch)
+        check_modalities("MFM", batch, model=model)
         for part in model.parts.values():
             check_for(part.encoder, observed(batch))
         check_rest(self, self.without_missing(batch))
@@ -115,5 +116,5 @@ def check_rest(surrogate: Surrogate, batch: Batch) -> None:
     """Refuse a batch from which nothing can be inferred."""
     check_modalities("Surrogate", batch)
     if surrogate.others:
-        check_batch("Surrogate", batch, surrogate.others, some=False)
+        check_batch("Surrogate", batch, surrogate.others, some=False, model=surrogate)
     check_input(surrogate, observed(batch))

@@ -164,13 +164,14 @@ def latents(z: ArrayLike, labels: ArrayLike, title: str) -> Figure:
 
     Args:
         z: (n, d), finite, n and d at least 2; one latent code for each example.
-        labels: the digit of each example, whole numbers (n,) from 0 to 9.
+        labels: the digit of each example, whole numbers (n,) or (n, 1) from 0 to 9.
         title: the message.
 
     Raises:
         ValueError: the shapes do not fit, a number is not finite, or a label is no digit.
     """
     points, digits = _numbers("latents: z", z), to_array(labels)
+    digits = digits[:, 0] if digits.ndim == 2 and digits.shape[1] == 1 else digits  # a column is a row
     if points.ndim != 2 or min(points.shape) < 2:
         raise ValueError(f"latents: z must be (n, d), n and d at least 2, got {points.shape}")
     fits = digits.shape == points.shape[:1] and digits.dtype.kind in "iu"

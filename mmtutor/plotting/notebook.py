@@ -5,7 +5,9 @@ from __future__ import annotations
 import base64
 import html
 import io
+import sys
 import wave as wav
+from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -16,7 +18,7 @@ from mmtutor.data.arrays import to_array
 
 
 def show(figure: Figure, alt: str) -> None:
-    """Display a figure in a notebook with a text that says what it shows, and close it.
+    """Display a figure in a notebook with a text that says what it shows, and close it; a script prints the text alone.
 
     Args:
         figure: a matplotlib figure.
@@ -26,20 +28,21 @@ def show(figure: Figure, alt: str) -> None:
         ValueError: the text is empty.
         TypeError: no figure, or no text.
     """
-    from IPython.display import display  # only in notebooks
-
     if not isinstance(figure, Figure):
         raise TypeError(f"show: figure must be a matplotlib figure, got {type(figure).__name__}")
     _check_alt("show", alt)
+    if _printed(alt):
+        plt.close(figure)
+        return
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
     plt.close(figure)
     image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
-    display(image, raw=True, metadata={"image/png": {"alt": alt}})  # type: ignore[no-untyped-call]
+    _display(image, metadata={"image/png": {"alt": alt}})
 
 
 def sound(wave: ArrayLike, rate: int, alt: str) -> None:
-    """Put a player for a sound into a notebook.
+    """Put a player for a sound into a notebook; a script prints its text alone.
 
     Args:
         wave: (samples,) in [-1, 1].
@@ -51,8 +54,6 @@ def sound(wave: ArrayLike, rate: int, alt: str) -> None:
             the text is empty.
         TypeError: the wave is not of numbers, or the text is no text.
     """
-    from IPython.display import display
-
     try:
         x = to_array(wave, float)
     except (TypeError, ValueError) as error:
@@ -62,14 +63,30 @@ def sound(wave: ArrayLike, rate: int, alt: str) -> None:
     if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate < 2**31:
         raise ValueError(f"sound: rate must be a whole number of samples per second, got {rate!r}")
     _check_alt("sound", alt)
+    if _printed(alt):
+        return
     buffer = io.BytesIO()
     with wav.open(buffer, "wb") as file:
         file.setparams((1, 2, rate, 0, "NONE", ""))
         file.writeframes(np.rint(x * 32767).astype("<i2").tobytes())
     data, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(alt)
     player = f'<audio controls aria-label="{text}" src="data:audio/wav;base64,{data}"></audio>'
-    shown = {"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt}
-    display(shown, raw=True)  # type: ignore[no-untyped-call]
+    _display({"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt})
+
+
+def _printed(alt: str) -> bool:
+    """Print the text on one line where nothing can be displayed, outside of notebooks and IPython; whether it was."""
+    ipython = sys.modules.get("IPython")  # it is imported wherever it runs, and need not be installed elsewhere
+    if ipython is not None and ipython.get_ipython() is not None:
+        return False
+    print(" ".join(alt.split()))
+    return True
+
+
+def _display(data: dict[str, str], **metadata: Any) -> None:
+    from IPython.display import display
+
+    display(data, raw=True, **metadata)  # type: ignore[no-untyped-call]
 
 
 def _check_alt(who: str, alt: object) -> None:

@@ -21,7 +21,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
-FORMAT = "mmtutor checkpoint 1"
+FAMILY = "mmtutor checkpoint"
+FORMAT = f"{FAMILY} 2"
 
 
 def write_checkpoint(path: str | os.PathLike[str], tensors: Mapping[str, Tensor], record: Any) -> None:
@@ -81,24 +82,41 @@ def read_checkpoint(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], An
         The tensors, on the CPU, and the record.
 
     Raises:
-        ValueError: the file is damaged, or is not a checkpoint of mmtutor.
+        ValueError: the file is damaged, or is not a checkpoint of this version of mmtutor.
         FileNotFoundError: there is no such file.
     """
+    tensors, header = read_safetensors(path)
+    if not is_checkpoint(header):
+        raise ValueError(f"{path} was not written by mmtutor (expected the format {FORMAT!r})")
+    if header["format"] != FORMAT:
+        raise ValueError(
+            f"{path} was written by another version of mmtutor: it is of the format {header['format']!r}, this version "
+            f"reads {FORMAT!r}; give another path, or start anew with resume='never'"
+        )
+    if header["crc"] != str(_checksum(tensors, header["record"])):
+        raise ValueError(f"{path} is damaged: its checksum does not fit its content")
+    return tensors, json.loads(header["record"])
+
+
+def read_safetensors(path: str | os.PathLike[str]) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """The tensors of any safetensors file, on the CPU, and its metadata."""
     path = Path(path)
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder, not a file")
     if not path.exists():
         raise FileNotFoundError(f"there is no checkpoint at {path}")
     try:
         with safe_open(path, framework="pt", device="cpu") as file:
-            header = file.metadata() or {}
             # Cloned, so that nothing keeps the file mapped when a later checkpoint takes its name.
             tensors = {name: file.get_tensor(name).clone() for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
     except (SafetensorError, OSError, RuntimeError) as error:
         raise ValueError(f"{path} is damaged or is no checkpoint: {error}") from error
-    if header.get("format") != FORMAT or not {"record", "crc"} <= header.keys():
-        raise ValueError(f"{path} was not written by mmtutor (expected the format {FORMAT!r})")
-    if header["crc"] != str(_checksum(tensors, header["record"])):
-        raise ValueError(f"{path} is damaged: its checksum does not fit its content")
-    return tensors, json.loads(header["record"])
+
+
+def is_checkpoint(header: Mapping[str, str]) -> bool:
+    """Whether metadata are those of a checkpoint, of this version or another one."""
+    return header.get("format", "").startswith(FAMILY) and {"record", "crc"} <= header.keys()
 
 
 def remove_leftovers(path: str | os.PathLike[str]) -> None:

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmtutor.training.batches import Batch, Examples
+from mmtutor.training.batches import Batch, Examples, in_front
+from mmtutor.training.modes import Modes, modes_restored, set_modes
 from mmtutor.training.processes import Share
 from mmtutor.training.readings import Readings
 from mmtutor.training.seeds import private_rng
@@ -20,7 +21,8 @@ from mmtutor.training.seeds import private_rng
 def check_model(model: object, *, trains: bool = True) -> None:
     """Refuse what has no loss, or nothing to train."""
     if not isinstance(model, nn.Module):
-        raise TypeError(f"model must be a torch.nn.Module, got {type(model).__name__}")
+        got = f"the class {model.__name__}" if isinstance(model, type) else type(model).__name__
+        raise TypeError(f"model must be a torch.nn.Module, got {got}")
     if not callable(getattr(model, "loss", None)):
         raise TypeError(f"model must have a method loss(batch), but {type(model).__name__} has none")
     if trains and not any(p.requires_grad for p in model.parameters()):
@@ -36,12 +38,13 @@ class Loss(nn.Module):
 
     def forward(self, batch: Batch) -> dict[str, Tensor]:
         """The terms, checked."""
-        return terms_of(self.model, batch)
+        return terms_of(self.model, batch, "train")
 
 
-def terms_of(model: Any, batch: Batch) -> dict[str, Tensor]:
-    """``model.loss(batch)``, checked; only ``"loss"`` keeps its graph."""
-    terms = model.loss(batch)
+def terms_of(model: Any, batch: Batch, data: str) -> dict[str, Tensor]:
+    """``model.loss(batch)``, checked; only ``"loss"`` keeps its graph. ``data`` is the argument the batch is of."""
+    with in_front(data):
+        terms = model.loss(batch)
     if not isinstance(terms, Mapping):
         raise TypeError(f"{type(model).__name__}.loss must return a dict of terms, got {type(terms).__name__}")
     if "loss" not in terms:
@@ -68,7 +71,7 @@ def mean_terms(model: nn.Module, examples: Examples, share: Share, seed: int) ->
     with modes_restored(model), private_rng(seed), torch.no_grad():
         model.eval()
         for size, weight, batch in share.batches(examples, examples.plan(0), 0, device, model):
-            readings.add(terms_of(model, batch), "", size, weight)
+            readings.add(terms_of(model, batch, examples.name), "", size, weight)
     for reading in readings.read():
         add_means(sums, reading.means, reading.size)
     return {name: value / examples.count for name, value in sums.items()}
@@ -82,25 +85,66 @@ def add_means(sums: dict[str, float], means: Mapping[str, float], size: int) -> 
         sums[name] = sums.get(name, 0.0) + value * size
 
 
-def try_loss(model: nn.Module, examples: Examples, held_out: Examples | None, share: Share) -> tuple[str, ...]:
-    """Take one batch of each kind through the loss, to see what is wrong before training; the names of its terms."""
+def try_loss(
+    model: nn.Module, examples: Examples, held_out: Examples | None, share: Share, modes: Modes
+) -> tuple[str, ...]:
+    """Take a batch of each kind through the loss, to see what is wrong before training; the names of its terms.
+
+    The last batch of an epoch may be small. So one of its size is tried, too: of the first examples, which are known
+    to be good.
+    """
     device = share.accelerator.device
-    buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
+    names: tuple[str, ...] = ()
     for data, training in ((examples, True), (held_out, False)):
         if data is None:
             continue
-        _, _, batch = next(share.batches(data, data.plan(0)[:1], 0, device, model))
-        with private_rng(0), torch.set_grad_enabled(training):
-            model.train(training)
-            try:
-                names = tuple(terms_of(model, batch))
-            finally:
-                with torch.no_grad():
-                    for module, name, buffer, value in buffers:
-                        setattr(module, name, buffer)
-                        if not torch.equal(buffer, value):
-                            buffer.copy_(value)
+        plan = data.plan(0)
+        least = min(map(len, plan))
+        for index in (plan[0], plan[0][:least])[: 1 if least == len(plan[0]) else 2]:
+            _, _, batch = next(share.batches(data, [index], 0, device, model))
+            with _buffers_kept(model), private_rng(0), torch.set_grad_enabled(training):
+                set_modes(modes) if training else model.eval()
+                try:
+                    names = tuple(terms_of(model, batch, data.name))
+                except Exception as error:
+                    said = str(error).removeprefix(f"{data.name}: ")
+                    if index is plan[0] and not said.startswith("Expected more than 1 value"):
+                        raise
+                    raise ValueError(
+                        f"{data.name} has {data.count} examples and a batch of only {least}, which "
+                        f"{type(model).__name__} cannot take ({said}); choose another batch_size, or hand over a "
+                        "DataLoader with drop_last=True"
+                    ) from error
     return names
+
+
+@contextmanager
+def _buffers_kept(model: nn.Module) -> Iterator[None]:
+    """Put the buffers back as they were, such as the running means of batch normalisation."""
+    buffers = [(m, name, b, b.clone()) for m in model.modules() for name, b in m.named_buffers(recurse=False)]
+    try:
+        yield
+    finally:
+        with torch.no_grad():
+            for module, name, buffer, value in buffers:
+                setattr(module, name, buffer)
+                if not torch.equal(buffer, value):
+                    buffer.copy_(value)
+
+
+@contextmanager
+def memory_noted(batch_size: int, accumulate: int = 1) -> Iterator[None]:
+    """Say what to do when the device, or the computer, has not enough memory."""
+    try:
+        yield
+    except RuntimeError as error:
+        text = str(error)
+        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text:
+            error.add_note(
+                f"The batches (batch_size={batch_size}, or that of a DataLoader) are too large for the memory: try "
+                f"half of it. fit(…, accumulate={2 * accumulate}) then makes each step of as many examples as before."
+            )
+        raise
 
 
 def check_finite(values: Mapping[str, float], where: str, path: Path | None) -> None:
@@ -118,14 +162,3 @@ def check_weights(model: nn.Module, where: str, path: Path | None) -> None:
     named = dict(model.named_parameters())
     finite = torch.stack([p.isfinite().all() for p in named.values()]).tolist()  # all of them are read at once
     check_finite({f"weight {n}": 0.0 if f else math.nan for n, f in zip(named, finite, strict=True)}, where, path)
-
-
-@contextmanager
-def modes_restored(model: nn.Module) -> Iterator[None]:
-    """Leave every module in the mode it came in."""
-    before = [(module, module.training) for module in model.modules()]
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import random
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,7 +25,7 @@ def seed_everything(seed: int) -> None:
         >>> bool((torch.rand(3) == first).all())
         True
     """
-    check_seed(seed)
+    seed = check_seed(seed)
     random.seed(seed)
     np.random.seed(seed)  # noqa: NPY002  other people's code draws from this one
     torch.manual_seed(seed)
@@ -66,9 +67,14 @@ def private_rng(seed: int) -> Iterator[None]:
         set_rng_state(before)
 
 
-def check_seed(seed: object) -> None:
-    """All generators take 32 bits."""
-    if not isinstance(seed, int) or isinstance(seed, bool):
-        raise TypeError(f"seed must be an int, got {seed!r}")
-    if not 0 <= seed < 2**32:
+def check_seed(seed: object) -> int:
+    """The seed as an int; all generators take 32 bits."""
+    try:
+        if isinstance(seed, bool):
+            raise TypeError
+        number = operator.index(seed)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(f"seed must be an int, got {seed!r}") from None
+    if not 0 <= number < 2**32:
         raise ValueError(f"seed must be between 0 and 2**32 - 1, got {seed}")
+    return number

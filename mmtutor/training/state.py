@@ -13,9 +13,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmtutor.training.arguments import Direction
 from mmtutor.training.checkpoint import read_checkpoint, write_checkpoint
+from mmtutor.training.description import Description, difference
 from mmtutor.training.loss import add_means
 from mmtutor.training.seeds import mix, seed_everything, set_rng_state
+
+WAYS = "give the same ones or another path, or start anew with resume='never'"
 
 
 @dataclass(frozen=True)
@@ -26,7 +30,8 @@ class History:
         train: term name to its mean over the training examples, while the weights were changing.
         valid: term name to its mean over the validation examples after the epoch; empty without them.
         seconds: wall-clock time of each epoch, validation included.
-        best_epoch: index into the lists of the lowest validation loss; None without validation.
+        best_epoch: index into the lists of the best epoch: that of the lowest validation loss, or of the best value
+            of the term that `fit` was told to monitor; None without validation.
 
     Examples:
         >>> import dataclasses, json
@@ -58,22 +63,23 @@ class Progress:
         """Count a batch by its number of examples."""
         add_means(self.sums, means, size)
 
-    def finish(self, measured: Mapping[str, float], count: int, monitor: str = "loss") -> bool:
-        """Close the epoch; true if its validation loss, or another term of it, is the lowest so far."""
+    def finish(self, measured: Mapping[str, float], count: int, monitor: str, mode: Direction) -> bool:
+        """Close the epoch; true if the monitored term of the validation is the best so far."""
         for name, value in self.sums.items():
             self.train.setdefault(name, []).append(value / count)
         for name, value in measured.items():
             self.valid.setdefault(name, []).append(value)
         self.seconds.append(self.elapsed)
         self.epoch, self.step, self.sums, self.elapsed = self.epoch + 1, 0, {}, 0.0
-        losses = self.valid.get(monitor, [])
-        better = bool(losses) and (self.best_epoch is None or losses[-1] < losses[self.best_epoch])
+        sign = -1 if mode == "max" else 1
+        costs = [sign * value for value in self.valid.get(monitor, [])]
+        better = bool(costs) and (self.best_epoch is None or costs[-1] < costs[self.best_epoch])
         if better:
             self.best_epoch = self.epoch - 1
         return better
 
     def out_of(self, patience: int | None) -> bool:
-        """Whether the validation loss has not fallen for that many epochs."""
+        """Whether the validation has not become better for that many epochs."""
         if patience is None or self.best_epoch is None:
             return False
         return self.epoch - 1 - self.best_epoch >= patience
@@ -88,9 +94,15 @@ class Run:
     """All that a checkpoint must hold for a run to carry on as if it had never stopped."""
 
     def __init__(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, scheduler: Any, settings: dict[str, Any]
+        self,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        scheduler: Any,
+        settings: dict[str, Any],
+        descriptions: dict[str, Description],
     ) -> None:
         self.model, self.optimizer, self.scheduler, self.settings = model, optimizer, scheduler, settings
+        self.descriptions = descriptions  # of the model and of the data
         self.progress = Progress()
         self.best: dict[str, Tensor] = {}
 
@@ -103,6 +115,7 @@ class Run:
         tensors |= {f"optimizer/{i}/{key}": value for i, key, value in state if isinstance(value, Tensor)}
         record = {
             "settings": self.settings,
+            "descriptions": self.descriptions,
             "progress": asdict(self.progress),
             "optimizer": [entry for entry in state if not isinstance(entry[2], Tensor)],
             "groups": optimizer["param_groups"],
@@ -118,23 +131,9 @@ class Run:
             prefix: {name.removeprefix(prefix): v for name, v in tensors.items() if name.startswith(prefix)}
             for prefix in ("model/", "best/", "optimizer/")
         }
-        saved, ours = record["settings"], _jsonable(self.settings)
-        for name, value in ours.items():
-            longer = name == "epochs" and ours["schedule"] == "constant" and saved[name] <= value
-            if saved.get(name) != value and not longer:
-                raise ValueError(
-                    f"fit: the checkpoint {path} was made with {name} {reprlib.repr(saved.get(name))}, "
-                    f"this call has {reprlib.repr(value)}; give the same settings or another path, or "
-                    "start anew with resume='never'"
-                )
-        now = {name: (tuple(v.shape), v.dtype) for name, v in self.model.state_dict().items()}
-        then = {name: (tuple(v.shape), v.dtype) for name, v in part["model/"].items()}
-        for name in sorted(now.keys() | then.keys()):
-            if now.get(name) != then.get(name):
-                raise ValueError(
-                    f"fit: the checkpoint {path} is of another model: "
-                    f"{name!r} is {then.get(name, 'missing')} there and {now.get(name, 'missing')} here"
-                )
+        self._check_settings(path, record["settings"])
+        self._check_weights(path, part["model/"])
+        self._check_descriptions(path, record["descriptions"])
         state: dict[int, dict[str, Any]] = {}
         for name, value in part["optimizer/"].items():
             index, key = name.split("/", 1)
@@ -154,6 +153,47 @@ class Run:
             set_rng_state(record["rng"][rank])
         else:  # more processes than before: the new ones start a stream of their own
             seed_everything(mix(noise, self.progress.epoch, self.progress.step))
+
+    def report(self, path: Path, patience: int | None) -> str:
+        """Where the run stands that was restored."""
+        now, epochs = self.progress, self.settings["epochs"]
+        if now.epoch < epochs and not now.out_of(patience):
+            step = f"step {now.step + 1} of {self.settings['steps']}"
+            return f"fit: the run in {path} is carried on, at epoch {now.epoch + 1} of {epochs}, {step}"
+        return (
+            f"fit: the run in {path} has finished and is loaded, not trained: {now.epoch} of {epochs} epochs, "
+            f"last loss {now.train['loss'][-1]:.4g}; resume='never' trains anew"
+        )
+
+    # ---- messages
+
+    def _check_settings(self, path: Path, saved: dict[str, Any]) -> None:
+        """Refuse a checkpoint that was made with other arguments of `fit`."""
+        ours = _jsonable(self.settings)
+        for name, value in ours.items():
+            longer = name == "epochs" and ours["schedule"] == "constant" and saved[name] <= value
+            if saved.get(name) != value and not longer:
+                was, is_ = reprlib.repr(saved.get(name)), reprlib.repr(value)
+                raise ValueError(f"fit: the checkpoint {path} was made with {name} {was}, this call has {is_}; {WAYS}")
+
+    def _check_weights(self, path: Path, saved: Mapping[str, Tensor]) -> None:
+        """Refuse a checkpoint of other weights."""
+        now = {name: (tuple(v.shape), v.dtype) for name, v in self.model.state_dict().items()}
+        then = {name: (tuple(v.shape), v.dtype) for name, v in saved.items()}
+        for name in sorted(now.keys() | then.keys()):
+            if now.get(name) != then.get(name):
+                raise ValueError(
+                    f"fit: the checkpoint {path} is of another model: "
+                    f"{name!r} is {then.get(name, 'missing')} there and {now.get(name, 'missing')} here; {WAYS}"
+                )
+
+    def _check_descriptions(self, path: Path, saved: Mapping[str, Description]) -> None:
+        """Refuse a checkpoint of a model with other settings, or of other data."""
+        for what, description in self.descriptions.items():
+            if differs := difference(saved.get(what, {}), description):
+                name, then, now = differs
+                other = f"the model's {name} {then}" if what == "model" else f"other data: {what}'s {name} is {then}"
+                raise ValueError(f"fit: the checkpoint {path} was made with {other}, this call has {now}; {WAYS}")
 
 
 def _jsonable(value: Any) -> Any:

@@ -10,14 +10,25 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_names, check_present, moved, named, on_device, whole
+from .checks import (
+    check_batch,
+    check_dtype,
+    check_names,
+    check_present,
+    check_unpadded,
+    moved,
+    named,
+    on_device,
+    whole,
+)
 from .gaussian import from_network, log_prob, standard
-from .likelihoods import Likelihood, mean_of
+from .likelihoods import FACTORIES, Likelihood, mean_of
 
 Batch = Mapping[str, Tensor]
 Names = str | Sequence[str] | None  # one modality, several, or all
@@ -64,9 +75,10 @@ class MultimodalVAE(nn.Module, ABC):
         super().__init__()
         self._check_arguments(encoders, decoders, likelihoods, latent, weights or {}, beta)
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
-        self.likelihoods, self.latent, self.beta = dict(likelihoods), int(latent), beta
-        self.weights = {**dict.fromkeys(encoders, 1.0), **(weights or {})}
+        self.likelihoods, self.latent, self.beta = self._fitted(likelihoods), int(latent), float(beta)
+        self.weights = {**dict.fromkeys(encoders, 1.0), **{m: float(w) for m, w in (weights or {}).items()}}
         self.output_size = 2 * self.latent  # of each encoder: mean and log σ
+        self.input_size = self.latent  # of each decoder
 
     # ---- what a model defines
 
@@ -197,7 +209,8 @@ class MultimodalVAE(nn.Module, ABC):
         Returns:
             (B,). The weights of the modalities and β play no part.
         """
-        k, q = whole(type(self).__name__, "k", k), self.encode(batch, modalities)
+        k, chunk = whole(type(self).__name__, "k", k), whole(type(self).__name__, "chunk", chunk)
+        q = self.encode(batch, modalities)
         names, present = self._check_batch(batch)
         batch = moved({name: batch[name] for name in names}, self)  # once for all draws
         log_w = []
@@ -221,7 +234,7 @@ class MultimodalVAE(nn.Module, ABC):
     def _check_batch(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Tensor]:
         """The named modalities, or all in the batch, and which examples have which, bool (M, B), on the CPU."""
         who = type(self).__name__
-        there = check_batch(who, batch, self.encoders)
+        there = check_batch(who, batch, self.encoders, model=self)
         names = there if modalities is None else self._named(modalities)
         if absent := [name for name in names if name not in there]:
             raise ValueError(f"{who}: the batch has no {absent[0]!r}, only {', '.join(there)}")
@@ -230,7 +243,34 @@ class MultimodalVAE(nn.Module, ABC):
         everyone = torch.ones(len(batch[names[0]]), dtype=torch.bool)  # (B,)
         present = torch.stack([batch.get(f"{name}_present", everyone).cpu() for name in names])  # (M, B)
         check_present(f"{who}, from {', '.join(names)}", present.T)
+        check_unpadded(who, batch, names)
+        for name, there_is in zip(names, present, strict=True):
+            if batch[name].device.type == "cpu" and (check := getattr(self.likelihoods[name], "check_values", None)):
+                check(who, name, batch[name], there_is, partial(self._one_output, name))
         return names, present
+
+    @torch.no_grad()
+    def _one_output(self, name: str) -> Tensor:
+        """What a decoder gives for one z, in evaluation mode: its shape is known before anything is drawn."""
+        decoder, like = self.decoders[name], next(self.parameters())
+        modes = [(part, part.training) for part in decoder.modules()]
+        try:
+            output: Tensor = decoder.eval()(like.new_zeros(1, self.input_size))
+            return output
+        finally:
+            for part, training in modes:
+                part.training = training
+
+    def _fitted(self, likelihoods: Mapping[str, Likelihood]) -> dict[str, Likelihood]:
+        """Each likelihood as its decoder needs it, see ``likelihoods.py``; own functions as they are."""
+        who, fitted = type(self).__name__, dict(likelihoods)
+        for name, likelihood in likelihoods.items():
+            if not callable(likelihood) or likelihood in FACTORIES:
+                raise TypeError(f"{who}: the likelihood of {name!r} must be such as bernoulli() or gaussian(1.0), or "
+                                f"a function from an output to a distribution, got {likelihood!r}")  # fmt: skip
+            if suit := getattr(likelihood, "for_decoder", None):
+                fitted[name] = suit(who, name, self.decoders[name])
+        return fitted
 
     def _check_encoder(self, name: str, output: Tensor, size: int) -> None:
         if output.shape != (size, self.output_size):
@@ -243,6 +283,7 @@ class MultimodalVAE(nn.Module, ABC):
                              f"example, the batch has {_sizes(x.shape[1:])}")  # fmt: skip
 
     def _check_latent(self, z: Tensor) -> None:
+        check_dtype(type(self).__name__, "z", z, self)
         if z.ndim != 2 or z.shape[1] != self.latent:
             raise ValueError(f"{type(self).__name__}: z must be (N, {self.latent}), got {tuple(z.shape)}")
 
@@ -256,6 +297,9 @@ class MultimodalVAE(nn.Module, ABC):
         beta: float,
     ) -> None:
         who = type(self).__name__
+        for name, given in (("encoders", encoders), ("decoders", decoders), ("likelihoods", likelihoods)):
+            if not isinstance(given, Mapping | nn.ModuleDict):
+                raise TypeError(f"{who}: {name} must be a dict from modality to part, got {type(given).__name__}")
         for name, other in (("decoders", decoders), ("likelihoods", likelihoods)):
             if other.keys() != encoders.keys() or not encoders:
                 raise ValueError(

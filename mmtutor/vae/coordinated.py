@@ -70,8 +70,8 @@ class Coordinated(MultimodalVAE):
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
         check_at_least_0("Coordinated", distance_weight=distance_weight, cross_weight=cross_weight)
-        self.distance, self.distance_weight = distance, distance_weight
-        self.cross_weight, self.combine = cross_weight, combine
+        self.distance, self.distance_weight = distance, float(distance_weight)
+        self.cross_weight, self.combine = float(cross_weight), combine
 
     def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """From one modality by its encoder, from several as ``combine`` says."""

@@ -115,7 +115,7 @@ class JMVAE(JointVAE):
     ) -> None:
         super().__init__(joint, encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
         check_at_least_0("JMVAE", alpha=alpha)
-        self.alpha = alpha
+        self.alpha = float(alpha)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """See the class; ``"surrogate_kl"`` is the last sum, without α."""

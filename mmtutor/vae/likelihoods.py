@@ -15,12 +15,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, OneHotCategorical
 from torch.nn import functional as F
 
+from .checks import kind
 from .gaussian import full_precision
 
 Likelihood = Callable[[Tensor], Distribution]
@@ -28,31 +30,151 @@ Likelihood = Callable[[Tensor], Distribution]
 
 def gaussian(scale: float) -> Likelihood:
     """N(output, scale²) for each number. With scale 1 its −log is the half squared error and a constant."""
-    _above_0("gaussian", scale)
-    return lambda output: Spherical(full_precision(output), scale)
+    return GaussianLikelihood(_above_0("gaussian", scale))
 
 
 def laplace(scale: float) -> Likelihood:
     """Laplace(output, scale) for each number; its −log is the absolute error over scale, and a constant."""
-    _above_0("laplace", scale)
-    return lambda output: _each(Laplace(*_with_scale(full_precision(output), scale), validate_args=False))
+    return LaplaceLikelihood(_above_0("laplace", scale))
 
 
-def bernoulli() -> Likelihood:
-    """For each number 0 or 1, the output its logit. A number between 0 and 1 counts as its share of both."""
-    return lambda output: _each(Bernoulli(logits=full_precision(output), validate_args=False))
+def bernoulli(probabilities: bool = False) -> Likelihood:
+    """For each number 0 or 1, the output its logit. A number between 0 and 1 counts as its share of both.
+
+    Args:
+        probabilities: the output is the probability itself, not its logit. A model finds that out by itself where the
+            decoder is an `nn.Sequential` that ends in `nn.Sigmoid`, or has an attribute ``probabilities = True``.
+            Logits are better: a probability that is rounded to 0 or 1 has no gradient.
+    """
+    return BernoulliLikelihood(probabilities)
 
 
-def categorical(one_hot: bool = False) -> Likelihood:
+def categorical(one_hot: bool = False, probabilities: bool = False) -> Likelihood:
     """One of several classes, the output (B, ..., classes) their logits.
 
     Args:
         one_hot: x is one-hot, of the output's shape, such as the letters of a word; else numbers of classes, int64, of
             its shape without the last axis, such as a label (B,).
+        probabilities: as for `bernoulli`; here the decoder ends in `nn.Softmax`.
     """
-    if one_hot:
-        return OneHot
-    return lambda output: _each(Categorical(logits=full_precision(output), validate_args=False))
+    return CategoricalLikelihood(one_hot, probabilities)
+
+
+# Classes, so that a model with its likelihoods can be pickled, copied, compared and printed.
+
+
+@dataclass(frozen=True)
+class GaussianLikelihood:
+    """See `gaussian`."""
+
+    scale: float
+
+    def __call__(self, output: Tensor) -> Distribution:
+        """Of batch shape (B,)."""
+        return Spherical(full_precision(output), self.scale)
+
+
+@dataclass(frozen=True)
+class LaplaceLikelihood:
+    """See `laplace`."""
+
+    scale: float
+
+    def __call__(self, output: Tensor) -> Distribution:
+        """Of batch shape (B,)."""
+        return _each(Laplace(*_with_scale(full_precision(output), self.scale), validate_args=False))
+
+
+@dataclass(frozen=True)
+class BernoulliLikelihood:
+    """See `bernoulli`."""
+
+    probabilities: bool
+
+    def __call__(self, output: Tensor) -> Distribution:
+        """Of batch shape (B,)."""
+        output = full_precision(output)
+        return _each(Bits(**{"probs" if self.probabilities else "logits": output}, validate_args=False))
+
+    def for_decoder(self, who: str, name: str, decoder: nn.Module) -> BernoulliLikelihood:
+        """The likelihood that reads what this decoder gives, logits or probabilities."""
+        last = last_layer(decoder)
+        if isinstance(last, nn.Sigmoid | nn.Hardsigmoid) or getattr(last, "probabilities", False):
+            return replace(self, probabilities=True)
+        _check_logits(who, name, last, "bernoulli", "nn.Sigmoid")
+        return self
+
+    def check_values(
+        self, who: str, name: str, x: Tensor, mask: Tensor | None, _: Callable[[], Tensor] | None = None
+    ) -> None:
+        """Refuse values that are not from 0 to 1."""
+        there = _there(x, mask)
+        if there.dtype == torch.bool or ((ends := there.aminmax()).min >= 0 and ends.max <= 1):
+            return
+        rows = there.reshape(len(there), -1)
+        row = int(((rows < 0) | (rows > 1)).any(1).nonzero()[0])
+        value = rows[row][(rows[row] - 0.5).abs().argmax()].item()
+        raise ValueError(
+            f"{who}: with bernoulli() {name!r} must be from 0 to 1, got {value:g} in example {row}; divide a picture "
+            "of bytes by 255, or take gaussian(scale) for other numbers"
+        )
+
+
+@dataclass(frozen=True)
+class CategoricalLikelihood:
+    """See `categorical`; ``axis`` is that along which a decoder's probabilities add up to 1."""
+
+    one_hot: bool
+    probabilities: bool
+    axis: int = -1
+
+    def __call__(self, output: Tensor) -> Distribution:
+        """Of batch shape (B,)."""
+        if self.axis not in (-1, output.ndim - 1):
+            raise ValueError(f"categorical: the classes are the last axis of a decoder's output {tuple(output.shape)}, "
+                             f"but its Softmax is along axis {self.axis}; make it nn.Softmax(-1)")  # fmt: skip
+        output = full_precision(output)
+        given = {"probs" if self.probabilities else "logits": output}
+        return OneHot(**given) if self.one_hot else _each(Categorical(**given, validate_args=False))
+
+    def for_decoder(self, who: str, name: str, decoder: nn.Module) -> CategoricalLikelihood:
+        """The likelihood that reads what this decoder gives, logits or probabilities."""
+        last = last_layer(decoder)
+        if isinstance(last, nn.Softmax):
+            return replace(self, probabilities=True, axis=-1 if last.dim is None else last.dim)
+        if getattr(last, "probabilities", False):
+            return replace(self, probabilities=True)
+        if not isinstance(last, nn.LogSoftmax):  # whose log-probabilities are logits, too
+            _check_logits(who, name, last, "categorical", "nn.Softmax(-1)")
+        return self
+
+    def check_values(
+        self, who: str, name: str, x: Tensor, mask: Tensor | None, output: Callable[[], Tensor] | None = None
+    ) -> None:
+        """Refuse what are no numbers of classes; how many there are, an output of the decoder says."""
+        if self.one_hot:
+            return
+        if x.is_floating_point():
+            raise ValueError(f"{who}: with categorical() {name!r} must be int64, numbers of classes, got {kind(x)}; "
+                             "for one-hot classes take categorical(one_hot=True)")  # fmt: skip
+        rows = _there(x, mask).reshape(len(x), -1)
+        least, most = (int(end) for end in rows.aminmax())
+        classes = output().shape[-1] if output and least >= 0 else most + 1
+        if least < 0 or most >= classes:
+            wrong = ((rows < 0) | (rows >= classes)).nonzero()
+            row, value = int(wrong[0, 0]), int(rows[*wrong[0]])
+            to = f" to {classes - 1}" if least >= 0 else ""
+            raise ValueError(f"{who}: {name!r} needs classes from 0{to}, got {value} in example {row}")
+
+
+def last_layer(decoder: nn.Module) -> nn.Module:
+    """The layer whose values a decoder gives for certain: of an `nn.Sequential` the last one that changes values."""
+    while isinstance(decoder, nn.Sequential) and type(decoder).forward is nn.Sequential.forward:
+        layers = [layer for layer in decoder if not isinstance(layer, nn.Flatten | nn.Unflatten | nn.Identity)]
+        if not layers:
+            break
+        decoder = layers[-1]
+    return decoder
 
 
 class Spherical(Independent[Normal]):
@@ -69,11 +191,22 @@ class Spherical(Independent[Normal]):
         return -error / (2 * self.scale**2) - self.event_shape.numel() * math.log(self.scale * math.sqrt(2 * math.pi))
 
 
+class Bits(Bernoulli):
+    """Numbers from 0 to 1, of whole or true and false ones, too."""
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Σ x log p + (1 − x) log(1 − p), before the sum."""
+        x = x if x.is_floating_point() else x.to(self._param.dtype)
+        log_p: Tensor = super().log_prob(x)  # type: ignore[no-untyped-call]
+        return log_p
+
+
 class OneHot(Independent[OneHotCategorical]):
     """Classes, each x one-hot: torch would look for the one."""
 
-    def __init__(self, scores: Tensor) -> None:
-        super().__init__(UncheckedOneHot(full_precision(scores)), scores.ndim - 2, validate_args=False)
+    def __init__(self, probs: Tensor | None = None, logits: Tensor | None = None) -> None:
+        one = UncheckedOneHot(probs, logits)
+        super().__init__(one, len(one.batch_shape) - 1, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Σ x log p."""
@@ -85,9 +218,10 @@ class OneHot(Independent[OneHotCategorical]):
 class UncheckedOneHot(OneHotCategorical):
     """Torch's own checks its logits even with ``validate_args=False``, and waits for the device."""
 
-    def __init__(self, logits: Tensor) -> None:
-        self._categorical = Categorical(logits=logits, validate_args=False)
-        Distribution.__init__(self, logits.shape[:-1], logits.shape[-1:], validate_args=False)
+    def __init__(self, probs: Tensor | None = None, logits: Tensor | None = None) -> None:
+        self._categorical = Categorical(probs, logits, validate_args=False)
+        shape = self._categorical.param_shape
+        Distribution.__init__(self, shape[:-1], shape[-1:], validate_args=False)
 
 
 def mean_of(p: Distribution) -> Tensor:
@@ -114,7 +248,27 @@ def _each(distribution: Distribution) -> Independent[Distribution]:
 
 # ---- messages
 
+FACTORIES: tuple[object, ...] = (gaussian, laplace, bernoulli, categorical)  # which make a likelihood but are none
+# Layers after which a value is no logit, which can be any number: no output could be as small, or as large, as needed.
+LIMITED = (nn.Sigmoid, nn.Hardsigmoid, nn.LogSigmoid, nn.Softmax, nn.LogSoftmax, nn.Softmin, nn.Tanh, nn.Hardtanh,
+           nn.Softsign, nn.Softplus, nn.ReLU, nn.ReLU6)  # fmt: skip
 
-def _above_0(who: str, scale: float) -> None:
+
+def _check_logits(who: str, name: str, last: nn.Module, likelihood: str, right: str) -> None:
+    """Refuse a decoder whose last layer gives no logits."""
+    if isinstance(last, LIMITED):
+        raise ValueError(
+            f"{who}: {likelihood}() reads the output of a decoder as logits, which can be any number, but that of "
+            f"{name!r} ends in {last}; leave this layer out, or put {right} in its place"
+        )
+
+
+def _there(x: Tensor, mask: Tensor | None) -> Tensor:
+    """The values, 0 where the mask (B,) is False."""
+    return x if mask is None else torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros_like(x))
+
+
+def _above_0(who: str, scale: float) -> float:
     if not 0 < scale < math.inf:
         raise ValueError(f"{who}: scale must be finite and above 0, got {scale!r}")
+    return float(scale)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal
 
 from .base import Batch, MultimodalVAE, Names, mean_where
-from .checks import moved, on_device, whole
+from .checks import check_dtype, moved, on_device, whole
 from .gaussian import from_network, log_prob, mixture, row, standard
 from .likelihoods import Likelihood, mean_of
 from .mmvae import iwae
@@ -68,7 +68,7 @@ class MMVAEPlus(MultimodalVAE):
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
         self.private, self.k = whole("MMVAEPlus", "private", private), whole("MMVAEPlus", "k", k)
-        self.output_size = 2 * self.latent + 2 * self.private
+        self.output_size, self.input_size = 2 * self.latent + 2 * self.private, self.latent + self.private
         self.log_widths = nn.ParameterDict({name: nn.Parameter(torch.zeros(self.private)) for name in encoders})
 
     def encode(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
@@ -163,7 +163,8 @@ class MMVAEPlus(MultimodalVAE):
     @torch.no_grad()
     def log_likelihood(self, batch: Batch, k: int = 100, modalities: Names = None, chunk: int = 10000) -> Tensor:
         """As for all models; the w of modalities that z is inferred from are inferred, all others come from p(w)."""
-        k, q_z, q_w = whole("MMVAEPlus", "k", k), self.encode(batch, modalities), self.encode_private(batch, modalities)
+        k, chunk = whole("MMVAEPlus", "k", k), whole("MMVAEPlus", "chunk", chunk)
+        q_z, q_w = self.encode(batch, modalities), self.encode_private(batch, modalities)
         names, present = self._check_batch(batch)
         batch = moved({name: batch[name] for name in names}, self)  # once for all draws
         log_ws = []
@@ -187,3 +188,4 @@ class MMVAEPlus(MultimodalVAE):
         for name, w in given.items():
             if w.shape != (size, self.private):
                 raise ValueError(f"MMVAEPlus: w of {name!r} must be ({size}, {self.private}), got {tuple(w.shape)}")
+            check_dtype("MMVAEPlus", name, w, self)

@@ -66,6 +66,7 @@ class MoPoE(MultimodalVAE):
         prior: bool = False,
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
+        sets = [sets] if isinstance(sets, str) else sets
         members = subsets(len(encoders)) if sets is None else self._members(sets)  # (S, M)
         self.members, self.prior = members, prior  # no buffer: it stays on the CPU, with the masks
 

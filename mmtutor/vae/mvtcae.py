@@ -59,7 +59,7 @@ class MVTCAE(MultimodalVAE):
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
         self._check_alpha(alpha)
-        self.alpha = alpha
+        self.alpha = float(alpha)
 
     def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """The product of the experts of the modalities."""

@@ -12,6 +12,17 @@ from mmtutor.data import MultimodalDataset
 N = 11
 
 
+class pandas_like:  # noqa: N801  a column of a table
+    def __init__(self, values):
+        self.values = values
+
+    def to_numpy(self):
+        return self.values
+
+    def __array__(self, dtype=None, copy=None):
+        return self.values
+
+
 @pytest.fixture
 def data():
     g = torch.Generator().manual_seed(0)
@@ -108,8 +119,11 @@ def test_the_dict_handed_in_is_not_kept(data):
         ([torch.ones(3)], TypeError, "dict of tensors"),
         (None, TypeError, "dict of tensors"),
         ({3: torch.ones(3)}, TypeError, "name must be a string"),
-        ({"a": np.ones(3)}, TypeError, "'a' must be a torch.Tensor, not ndarray"),
-        ({"a": [1, 2]}, TypeError, "'a' must be a torch.Tensor"),
+        ({"a": np.ones(3)}, TypeError, r"'a' must be .* not ndarray; convert it with torch.from_numpy\(…\).float\(\)$"),
+        ({"a": np.arange(3)}, TypeError, r"'a' must be .* not ndarray; convert it with torch.from_numpy\(…\)$"),
+        ({"a": pandas_like(np.ones(3))}, TypeError, r"torch.from_numpy\(….to_numpy\(\)\).float\(\)$"),
+        ({"a": np.array(["x", "y"])}, TypeError, "not ndarray of <U1, which torch does not have"),
+        ({"a": [1, 2]}, TypeError, r"'a' must be a torch.Tensor, not list; convert it with torch.tensor\(…\)"),
         ({"a": torch.tensor(1.0)}, ValueError, "'a': 0"),
         ({"a": torch.ones(0, 3)}, ValueError, "'a': 0"),
         ({"a": torch.ones(3), "b": torch.ones(4)}, ValueError, "same length.*'a': 3, 'b': 4"),
@@ -145,6 +159,10 @@ def test_any_dict_is_refused_by_name_or_works(tensors):
         message = "MultimodalDataset"
         assert len(data) == len(data[:][next(iter(tensors))]) >= 1
     assert message.startswith("MultimodalDataset")
+
+
+def test_the_batch_size_may_be_a_number_of_numpy(data):
+    assert len(list(data.loader(np.int64(4)))) == 3
 
 
 @settings(deadline=None, derandomize=True, max_examples=60)

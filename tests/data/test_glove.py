@@ -1,5 +1,8 @@
 """Word vectors from small files in the real format."""
 
+import unicodedata
+
+import numpy as np
 import pytest
 import torch
 
@@ -135,3 +138,23 @@ def test_the_file_is_read_line_by_line(write):
     finally:
         tracemalloc.stop()
     assert peak < path.stat().st_size / 5
+
+
+def test_accents_in_another_unicode_form_are_the_same_word(write):
+    for form in ("NFC", "NFD"):
+        table, missing = glove(write(unicodedata.normalize(form, GLOVE)), WORDS)
+        assert torch.equal(table[[4, 5, 7]], FOUND)
+        assert missing == ["zebra", "eel"]
+
+
+def test_arguments_are_taken_or_refused_by_name(write):
+    path = write(GLOVE)
+    wanted = glove(path, WORDS, seed=3)[0]
+    for seed in (np.int64(3), np.array(3), torch.tensor(3)):
+        assert torch.equal(glove(str(path), WORDS, seed=seed)[0], wanted)
+    for seed in (-1, 1.0, True, "3", None, 2**64):
+        with pytest.raises(ValueError, match="glove: seed must be a whole number from 0"):
+            glove(path, WORDS, seed=seed)
+    for words in (["cat", "dog"], {"cat": 4}, None):
+        with pytest.raises(TypeError, match="glove: vocabulary must be a Vocabulary, got"):
+            glove(path, words)

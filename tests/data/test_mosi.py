@@ -14,6 +14,9 @@ import pytest
 import torch
 
 from mmtutor.data.mosi import _ALLOWED, Mosi, _read_pickle, convert_mosi, mosi
+from mmtutor.metrics import predict
+from mmtutor.mfm import absolute_error, sequence_mfm
+from mmtutor.training import fit
 
 MODULE = sys.modules["mmtutor.data.mosi"]
 
@@ -145,12 +148,6 @@ def test_a_score_of_zero_is_dropped_or_negative(file):
         mosi(file, "train", zeros="positive")
 
 
-def test_dev_is_another_name_for_valid(file):
-    content = multibench()
-    content["dev"] = content.pop("valid")
-    assert len(mosi(write(file, content), "valid", zeros="negative")) == COUNTS["valid"]
-
-
 def test_what_is_not_finite_becomes_zero_and_is_counted(file):
     content = mmsa()
     audio = content["train"]["audio"]
@@ -186,8 +183,101 @@ def test_a_step_is_padding_only_if_all_modalities_are_zero_from_there_on(file):
 
 
 def test_an_unknown_split(file):
-    with pytest.raises(ValueError, match="train, valid, test, got 'dev'"):
+    with pytest.raises(ValueError, match="train, valid, test, got 'dev'; did you mean 'valid'"):
         mosi(file, "dev")
+
+
+# Scores and classes ------------------------------------------------------------------------------------------------
+
+
+def labelled(*labels, form=multibench):
+    """A file whose splits have these labels, each repeated over the split."""
+    content = form()
+    for split, values in zip(COUNTS, labels * (3 if len(labels) == 1 else 1), strict=True):
+        content[split]["labels"] = np.resize(np.array(values), (COUNTS[split], 1, 1))
+    return content
+
+
+def test_a_regression_learns_the_score(file, fit_device):
+    write(file, mmsa())
+    data, sign = mosi(file, "train", label="score"), mosi(file, "train", zeros="negative")
+    assert torch.equal(data.tensors["label"], sign.tensors["score_label"])  # zeros too
+    assert data.tensors["label"].dtype == torch.float32
+    assert data.dropped == 0
+    assert data.sentences == sign.sentences
+    sizes = {"language": 12, "acoustic": 5, "visual": 7}
+    model = sequence_mfm(sizes, STEPS, 1, label_cost=absolute_error, hidden=4, memory=4, attend=4, z=4, f=4)
+    cost = fit(model, data, epochs=1, progress=False).train["label"][0]
+    wanted = (predict(model, data)[:, 0] - data.tensors["label"]).abs().mean().item()
+    assert cost == pytest.approx(wanted, abs=0.1)  # one step of training lies between
+
+
+@pytest.mark.parametrize("kind", [int, float, np.uint8])
+def test_classes_0_and_1_are_classes(file, kind):
+    write(file, labelled([kind(1), kind(0)]))
+    for split, n in COUNTS.items():
+        for data in (mosi(file, split), mosi(file, split, label="class"), mosi(file, split, zeros="negative")):
+            assert data.tensors["label"].tolist() == [1, 0, 1, 0, 1, 0, 1, 0, 1][:n]
+            assert data.tensors["label"].dtype == torch.int64
+            assert data.dropped == 0
+    assert "score_label" not in mosi(file, "train").tensors
+    with pytest.raises(ValueError, match="from 0 to 1, which could be classes or scores; say label="):
+        mosi(file, "train", zeros="drop")
+    with pytest.warns(UserWarning, match="4 of 9 examples have a score of 0 and are left out, .* positive") as caught:
+        assert mosi(file, "train", label="sign").dropped == 4
+    assert caught[0].filename == __file__
+
+
+def test_more_classes_must_be_called_so(file):
+    write(file, labelled([0, 2, 1, 6]))
+    with pytest.raises(ValueError, match=r"mosi\.pkl: the labels are whole numbers from 0 to 6.*label=\"class\""):
+        mosi(file, "train")
+    assert mosi(file, "train", label="class").tensors["label"].tolist() == [0, 2, 1, 6, 0, 2, 1, 6, 0]
+    assert mosi(file, "test", label="score").tensors["label"].tolist() == [0, 2, 1, 6, 0]
+
+
+@pytest.mark.parametrize("labels", [([-3, 2, 0, 1, -1],), ([-1, 1],), ([1, 0], [1, 0], [-1, 0, 1]), ([0.5, 1, 0],)])
+def test_whole_scores_stay_scores(file, labels):
+    """Whether labels are scores is a question to the whole file: a split may have none below 0."""
+    write(file, labelled(*labels))
+    score = np.resize(np.array(labels[0]), COUNTS["train"])
+    data = mosi(file, "train", zeros="negative")
+    assert data.tensors["label"].tolist() == (score > 0).astype(int).tolist()
+    assert data.tensors["score_label"].tolist() == score.tolist()
+    if min(map(min, labels)) < 0:
+        with pytest.raises(ValueError, match=r"classes should be whole numbers from 0, found -.*label="):
+            mosi(file, "train", label="class")
+
+
+def test_what_is_dropped_is_counted_and_much_of_it_is_said(file):
+    write(file, mmsa())
+    assert [mosi(file, split).dropped for split in COUNTS] == [1, 1, 1]
+    write(file, labelled([0, 0, 0, 2, -1], [0, -2], [0, 0, 0, 0, 0]))
+    older(file, -100)
+    with pytest.warns(UserWarning, match="train: 6 of 9 examples have a score of 0 and are left out; zeros="):
+        assert mosi(file, "train").dropped == 6
+    with pytest.warns(UserWarning, match="valid: 2 of 4 .* left out, and all that are left are negative"):
+        assert mosi(file, "valid").dropped == 2
+    with pytest.raises(ValueError, match="test: all 5 scores are 0; zeros="):
+        mosi(file, "test")
+    assert len(mosi(file, "test", label="score")) == 5
+
+
+def test_arguments_that_do_not_fit(file):
+    write(file, mmsa())
+    for label in ("scores", "classes", 3, True):
+        with pytest.raises(ValueError, match='label must be "sign", "score" or "class", got'):
+            mosi(file, "train", label=label)
+    for label in ("score", "class"):
+        with pytest.raises(ValueError, match=f"all examples are kept with label='{label}'; leave it out"):
+            mosi(file, "train", label=label, zeros="drop")
+
+
+@pytest.mark.parametrize("name", ["dev", "val", "validation"])
+def test_valid_has_other_names(file, name):
+    content = multibench()
+    content[name] = content.pop("valid")
+    assert len(mosi(write(file, content), "valid", zeros="negative")) == COUNTS["valid"]
 
 
 # The npz ----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,10 @@
 """Photographs with captions, from small files in the real formats, made here and served by this machine."""
 
+import hashlib
 import io
 import json
 import pickle
+import unicodedata
 import zipfile
 
 import numpy as np
@@ -205,6 +207,9 @@ def test_bad_lengths_are_refused_at_once(captions, images, arguments, says):
     data = photos("train", captions=captions, images=images, size=8)
     with pytest.raises(ValueError, match=says):
         data.tokenised(Vocabulary(["dog"]), **arguments)
+    for length in (True, 6.0, "6"):
+        with pytest.raises(ValueError, match="length must be"):
+            data.tokenised(Vocabulary(["dog"]), length)
     for references in (True, 2.0, "2"):
         with pytest.raises(ValueError, match="references must be"):
             data.tokenised(Vocabulary(["dog"]), references=references)
@@ -280,12 +285,12 @@ def sentences(*tokens):
 @pytest.mark.parametrize(
     ("content", "says"),
     [
-        (b"", "no JSON"),
+        (b"", "no known format of captions, it begins with ''; the known ones are .*Karpathy"),
         (b'{"images": [', "no JSON"),
-        (b"\xff\xfe\xff", "no JSON"),
+        (b"\xff\xfe\xff", "no text in UTF-8"),
         (b"[" * 100_000, "no JSON"),
-        (b"[]", 'should be a dict with "images"'),
-        (b"3", 'should be a dict with "images"'),
+        (b"[]", 'should be a dict with "images"; the known formats are .*Karpathy.*COCO.*Kaggle.*Flickr30k.*token'),
+        (b"3", "no known format of captions, it begins with '3'; the known ones are .*Karpathy"),
         (b"{}", 'should be a dict with "images"'),
         (b'{"images": {}}', '"images" should be a list, is dict'),
         (b'{"images": []}', "none of the 0 images is in the split 'train'"),
@@ -370,14 +375,134 @@ def test_a_bad_size_is_refused(captions, images, size):
 
 @pytest.mark.parametrize("arguments", [{"split": "val"}, {"split": "train", "size": 0}])
 def test_bad_arguments_are_refused_before_anything_is_read(tmp_path, arguments):
-    with pytest.raises(ValueError, match=r"split must be one of train, valid, test, got 'val'|size must be"):
+    with pytest.raises(
+        ValueError, match=r"split must be one of train, valid, test, all, got 'val'; did you mean 'valid'|size must be"
+    ):
         photos(**arguments, captions=tmp_path / "absent", images=tmp_path / "absent")
 
 
-@pytest.mark.parametrize(("files", "texts"), [([], []), (["x"], []), (["x"], [["a"], ["b"]])])
+@pytest.mark.parametrize(("files", "texts"), [([], []), (["x"], []), (["x"], [["a"], ["b"]]), (iter("xy"), iter("a"))])
 def test_files_and_captions_must_fit(tmp_path, files, texts):
-    with pytest.raises(ValueError, match="needs captions for every file"):
+    with pytest.raises(ValueError, match=r"needs captions for every file, got . files, . captions"):
         Photos(tmp_path, files, texts)
+
+
+def test_files_and_captions_as_people_give_them(tmp_path):
+    for name in ("a.png", "b.png"):
+        (tmp_path / name).write_bytes(IMAGES[name])
+    wanted = [["a dog"], ["a café"]]
+    for texts in (
+        ["a dog", "a cafe\u0301"],  # one each; and an accent by itself
+        [["a dog"], ("a café",)],
+        np.array(["a dog", "a café"]),
+        (text for text in ("a dog", "a café")),
+    ):
+        data = Photos(str(tmp_path), (tmp_path.joinpath(n).name for n in ("a.png", "b.png")), texts, np.int64(8))
+        assert data.captions == wanted
+        assert data.files == ["a.png", "b.png"]
+        assert data[np.int64(1)]["photo"].shape == (3, 8, 8)
+        new = data.tokenised(Vocabulary(["a", "café"]), np.int32(5), np.int32(2))
+        assert new[1]["caption"].tolist() == [[1, 4, 5, 2, 0]] * 2
+
+
+@pytest.mark.parametrize(
+    ("files", "texts", "error", "says"),
+    [
+        ("x", ["a dog"], TypeError, "files must be many strings, got 'x'"),
+        (3, ["a dog"], TypeError, "files must be many strings, got 3"),
+        ([3], ["a dog"], TypeError, "files must be strings, got 3 in row 0"),
+        (["x"], "a dog", TypeError, "captions must be a list of each photo's captions, got 'a dog'"),
+        (["x"], {"x": "a dog"}, TypeError, "captions must be a list of each photo's captions"),
+        (["x", "y"], ["a dog", float("nan")], TypeError, r"captions\[1\] must be many strings, got nan"),
+        (["x", "y"], ["a dog", [3]], TypeError, r"captions\[1\] must be strings, got 3 in row 0"),
+        (["x", "y"], ["a dog", []], ValueError, r"photo 1 has no caption, or one without words: \[\]"),
+        (["x", "y"], [["a dog", " "], "a"], ValueError, "photo 0 has no caption, or one without words"),
+    ],
+)
+def test_captions_that_are_none_are_refused_at_once(tmp_path, files, texts, error, says):
+    with pytest.raises(error, match=f"Photos: {says}"):
+        Photos(tmp_path, files, texts)
+
+
+def test_what_is_no_vocabulary_is_refused(captions, images):
+    with pytest.raises(TypeError, match="vocabulary must be a Vocabulary, got list"):
+        photos("train", captions=captions, images=images).tokenised(["dog"])
+
+
+# ---------------------------------------------------------------------------------------------- damaged ones
+
+
+def damage(images, **changed):
+    """Other content for some of the photos, None for none."""
+    changed = {f"{name}.png": content for name, content in changed.items()}
+    if images.is_dir():
+        for name, content in changed.items():
+            (images / name).unlink() if content is None else (images / name).write_bytes(content)
+    else:
+        images.write_bytes(zipped({f"x/{n}": c for n, c in (IMAGES | changed).items() if c is not None}))
+
+
+def test_damaged_photos_are_skipped_on_request(captions, images, capfd):
+    damage(images, f=IMAGES["f.png"][:80], h=None)
+    with pytest.raises(ValueError, match=r"1 of 3 photos are missing, .* 'h\.png'; skip_damaged=True leaves them out"):
+        photos("test", captions=captions, images=images)
+    says = r"2 of 3 photos are left out \('.*f\.png', 'h\.png'; see \.skipped\); the first: .*cannot read the photo"
+    with pytest.warns(UserWarning, match=says):
+        data = photos("test", captions=captions, images=images, size=8, skip_damaged=True)
+    assert [file.rsplit("/")[-1] for file in data.files] == ["g.png"]
+    assert [file.rsplit("/")[-1] for file in data.skipped] == ["f.png", "h.png"]
+    assert data.captions == [["g dog runs"]]
+    assert torch.equal(data[0]["photo"][0] * 255, torch.tensor(PIXELS["g.png"][:, 2:10, 0]).float())
+    assert capfd.readouterr() == ("", "")  # it took less than a second
+    data = photos("valid", captions=captions, images=images, size=8, skip_damaged=True)
+    assert (len(data), data.skipped) == (2, [])
+    assert photos("valid", captions=captions, images=images).skipped == []
+
+
+def test_a_set_of_damaged_photos_alone_is_refused(captions, images):
+    damage(images, f=b"x", g=b"", h=b"\x89PNG")
+    with pytest.raises(
+        ValueError, match=r"none of the 3 photos can be read; .*f\.png.* \(no picture that Pillow reads"
+    ):
+        photos("test", captions=captions, images=images, skip_damaged=True)
+    damage(images, f=None, g=None, h=None)
+    with pytest.raises(ValueError, match=r"3 of 3 photos are missing.*is it the right folder\?"):
+        photos("test", captions=captions, images=images, skip_damaged=True)
+
+
+def test_photos_in_folders_below_are_found(captions, tmp_path):
+    for name, content in IMAGES.items():
+        folder = tmp_path / "set" / "Images" / name[0]
+        folder.mkdir(parents=True)
+        (folder / name).write_bytes(content)
+    data = photos("test", captions=captions, images=tmp_path / "set", size=8)
+    assert data.files == ["Images/f/f.png", "Images/g/g.png", "Images/h/h.png"]
+    assert torch.equal(data[1]["photo"][0] * 255, torch.tensor(PIXELS["g.png"][:, 2:10, 0]).float())
+    (tmp_path / "set" / "g.png").write_bytes(IMAGES["g.png"])  # the full name is no question
+    assert photos("test", captions=captions, images=tmp_path / "set").files[1] == "g.png"
+    (tmp_path / "set" / "thumbnails").mkdir()
+    (tmp_path / "set" / "thumbnails" / "f.png").write_bytes(b"small")
+    with pytest.raises(ValueError, match=r"'f\.png' could be any of Images/f/f\.png, thumbnails/f\.png"):
+        photos("test", captions=captions, images=tmp_path / "set")
+
+
+@pytest.mark.parametrize("kind", ["folder", "zip"])
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC")])
+def test_names_in_another_unicode_form_are_found(tmp_path, kind, forms):
+    listed, stored = (unicodedata.normalize(form, "강아지 é.png") for form in forms)
+    content = {"images": [{"filename": listed, "split": "test", **sentences(["a", "dog"])}]}
+    (tmp_path / "c.json").write_text(json.dumps(content))
+    path = tmp_path / "images"
+    if kind == "zip":
+        path.write_bytes(zipped({f"x/{stored}": IMAGES["a.png"]}))
+    else:
+        path.mkdir()
+        (path / stored).write_bytes(IMAGES["a.png"])
+    assert photos("test", captions=tmp_path / "c.json", images=path, size=8)[0]["photo"].shape == (3, 8, 8)
+
+
+def test_all_photos_at_once(captions, images):
+    assert len(photos("all", captions=captions, images=images)) == 8
 
 
 def test_a_truncated_photo_is_never_read(tmp_path):
@@ -450,6 +575,15 @@ def test_the_real_addresses():
     assert all(url.startswith("https://") for file in FILES.values() for url in file.urls)
 
 
+def test_flickr8k_without_damaged_photos(files, server, tmp_path):
+    server.answers["/" + FILES["images"].name] = bad = zipped(
+        {f"x/{n}": c for n, c in IMAGES.items()} | {"x/g.png": b""}
+    )
+    files["images"] = RemoteFile(FILES["images"].name, files["images"].urls, "md5:" + hashlib.md5(bad).hexdigest())
+    with pytest.warns(UserWarning, match=r"1 of 3 photos are left out \('x/g\.png'"):
+        assert len(flickr8k("test", folder=tmp_path, size=8, files=files, skip_damaged=True)) == 2
+
+
 @pytest.mark.parametrize("arguments", [{"split": "val"}, {"split": "train", "size": 0}])
 def test_bad_arguments_are_refused_before_any_download(files, server, tmp_path, arguments):
     with pytest.raises(ValueError, match="must be"):
@@ -486,3 +620,12 @@ def test_a_damaged_caption_file_says_to_remove_it_and_run_again(files, server, t
     path.unlink()
     server.answers["/" + FILES["captions"].name] = caption_zip()
     assert len(flickr8k("test", folder=tmp_path, size=8, files=files)) == 3
+
+
+def test_new_photographs_need_no_captions(tmp_path):
+    Image.fromarray(np.full((9, 12, 3), 51, np.uint8)).save(tmp_path / "new.png")
+    new = Photos(tmp_path, ["new.png"], size=4)
+    assert new.captions == [[]]
+    torch.testing.assert_close(new[0], {"photo": torch.full((3, 4, 4), 0.2)})
+    with pytest.raises(ValueError, match="these photographs have no captions"):
+        new.tokenised(Vocabulary(["a"]))

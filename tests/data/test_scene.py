@@ -559,13 +559,13 @@ def test_crops_of_made_scenes(many):
 
 @pytest.mark.parametrize("size", [0, 1, 31, 66, -2, 32.0, "32", None, True])
 def test_crops_of_no_such_size_are_refused(size):
-    with pytest.raises(ValueError, match=r"Scenes.crops: size must be an even number from 2 to 64, got"):
+    with pytest.raises(ValueError, match=r"Scenes.crops: size must be (a whole number from 2 to 64|even), got"):
         by_hand().crops(size)
 
 
 @pytest.mark.parametrize("shift", [-1, 5, 1.0, "1", None, True])
 def test_crops_of_no_such_shift_are_refused(shift):
-    with pytest.raises(ValueError, match=r"Scenes.crops: shift must be a number from 0 to 4, got"):
+    with pytest.raises(ValueError, match=r"Scenes.crops: shift must be a whole number from 0 to 4, got"):
         by_hand().crops(8, shift=shift)
 
 
@@ -627,13 +627,13 @@ def test_pairs_need_captions_as_numbers():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        ({"split": "training"}, ValueError, "split must be one of train, valid, test"),
-        ({"n": 0}, ValueError, "scenes: n must be at least 1, got 0"),
-        ({"n": 2.0}, TypeError, "scenes: n must be an int, got 2.0"),
-        ({"n": True}, TypeError, "scenes: n must be an int"),
-        ({"seed": -1}, ValueError, "scenes: seed must be at least 0"),
-        ({"seed": 0.5}, TypeError, "scenes: seed must be an int"),
-        ({"seed": False}, TypeError, "scenes: seed must be an int"),
+        ({"split": "training"}, ValueError, "split must be one of train, valid, test.*did you mean 'train'"),
+        ({"n": 0}, ValueError, "scenes: n must be a whole number from 1 to 1000000000, got 0"),
+        ({"n": 2.0}, ValueError, "scenes: n must be a whole number .*, got 2.0"),
+        ({"n": True}, ValueError, "scenes: n must be a whole number .*, got True"),
+        ({"seed": -1}, ValueError, "scenes: seed must be a whole number of at least 0, got -1"),
+        ({"seed": 0.5}, ValueError, "scenes: seed must be a whole number"),
+        ({"seed": False}, ValueError, "scenes: seed must be a whole number"),
         *(({"objects": bad}, ValueError, r"scenes: objects must be \(fewest, most\) between 1 and 4") for bad in (
             (0, 2), (0, 0), (2, 5), (5, 5), (3, 2), (-1, 1), (1.0, 2), (1, True), (True, 3), (1,), (1, 2, 3), (), 3,
             None, "12", {1, 2},

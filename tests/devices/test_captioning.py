@@ -14,6 +14,7 @@ from mmtutor.captioning import (
     ShowAndTell,
     ShowAttendTell,
     Tokens,
+    beam_candidates,
     beam_search,
     greedy,
     sample,
@@ -184,7 +185,7 @@ def test_captions_in_bfloat16(name):
 
 
 @pytest.mark.parametrize("name", ["tell", "soft", "hard"])
-@every_decoder
+@pytest.mark.parametrize("decode", [*DECODERS.values(), partial(beam_candidates, beams=3)], ids=[*DECODERS, "several"])
 def test_captions_are_those_of_the_cpu_and_each_word_waits_once(name, decode, device):
     model, batch = make(name), {"regions": examples(name, 12)["regions"]}
     there, steps = copy.deepcopy(model).to(device), []

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from mmtutor.encoders import SequenceEncoder, TextEncoder
 from mmtutor.fusion import (
     Arithmetic,
     Concat,
@@ -23,7 +24,10 @@ from mmtutor.fusion import (
     ProductRule,
     SumNodes,
     TensorFusion,
+    WeightedCrossEntropy,
     WeightedRule,
+    absolute_error,
+    squared_error,
 )
 
 DIMS = [3, 3]
@@ -57,6 +61,9 @@ MODELS = {
     "early": lambda: EarlyFusion({"a": 5, "b": 2}, 4),
     "cross": lambda: CrossModalFusion(encoders(), 4, DIMS, exchanges=2, dim=8, heads=2),
     "late": lambda: LateFusion(encoders(), 4, Gated(DIMS, 6)),
+    "weighted classes": lambda: LateFusion(
+        encoders(), 4, Concat(DIMS), cost=WeightedCrossEntropy([0.5, 1.0, 2.0, 3.0])
+    ),
     **{
         f"decision, {name}": lambda rule=rule: DecisionFusion(encoders(), 4, DIMS, rule())
         for name, rule in RULES.items()
@@ -139,6 +146,72 @@ def test_nobody_waits_within_a_loss_and_its_gradient(make, home):
     model.loss(data)["loss"].backward()
     for p, q in zip(there.parameters(), model.parameters(), strict=True):
         same(p.grad, q.grad)
+
+
+@both
+@every_home
+@pytest.mark.parametrize("cost", [squared_error, absolute_error])
+@pytest.mark.parametrize("classes", [1, 3])
+def test_a_regression_on_a_device(classes, cost, home):
+    model = LateFusion(encoders(), classes, Concat(DIMS), cost=cost)
+    data = {**batch(), "label": torch.randn(6, classes)}
+    there, data_there = moved(model), at(data, home)
+    same(there.loss(data_there)["loss"], model.loss(data)["loss"])
+    if home != "CPU":
+        pretend.SYNCS.clear()
+        pretend.UPLOADS.clear()
+        there.loss(data_there)["loss"].backward()
+        assert not pretend.SYNCS + pretend.UPLOADS
+    scores = data["label"].double()  # as NumPy makes them; without float64 on the device they are converted before
+    same(there.loss({**data, "label": scores})["loss"], model.loss({**data, "label": scores})["loss"])
+
+
+def padded(padding, tokens):
+    torch.manual_seed(0)
+    networks = {
+        "a": SequenceEncoder(5, 3, tokens=tokens, padding=padding),
+        "b": TextEncoder(2, 3, tokens=tokens, padding=padding),
+    }
+    kind = CrossModalFusion(networks, 4, DIMS, dim=8, heads=2) if tokens else LateFusion(networks, 4, Concat(DIMS))
+    data = {"a": torch.randn(6, 7, 5), "b": torch.randn(6, 4, 2), "label": torch.arange(6) % 4}
+    data["a_length"], data["b_length"] = torch.tensor([7, 1, 4, 5, 2, 6]), torch.tensor([4, 0, 1, 2, 3, 3])
+    for m in "ab":
+        steps = torch.arange(data[m].shape[1])
+        real = (steps if padding == "end" else steps.flip(0)) < data[f"{m}_length"][:, None]
+        data[m] = torch.where(real[..., None], data[m], 0.0)
+    return kind, {**data, "b_present": data["b_length"] > 0}
+
+
+@both
+@every_home
+@pytest.mark.parametrize("padding", ["end", "front"])
+@pytest.mark.parametrize("tokens", [False, True], ids=["features", "tokens"])
+def test_padding_is_left_out_on_a_device_without_a_wait(tokens, padding, home):
+    model, data = padded(padding, tokens)
+    there, data_there = moved(model), at(data, home)
+    same(there(data_there), model(data))
+    pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
+    there.loss(data_there)["loss"].backward()
+    assert home == "CPU" or not pretend.SYNCS + pretend.UPLOADS
+    model.loss(data)["loss"].backward()
+    for p, q in zip(there.parameters(), model.parameters(), strict=True):
+        same(p.grad, q.grad)
+
+
+@pytest.mark.parametrize("home", ["CPU", "device"])
+def test_padding_at_the_other_end_is_seen_before_it_is_moved(home):
+    model, data = padded("end", False)
+    front = padded("front", False)[1]
+    for reader, says in (
+        (moved(model), "'a' must be padded at the end"),
+        (moved(model).encoders["a"], "padding must be"),
+    ):
+        read = reader if isinstance(reader, LateFusion) else lambda batch, e=reader: e(batch["a"], batch["a_length"])
+        assert read(at(data, home)).isfinite().all()
+        if home == "CPU":
+            with pytest.raises(ValueError, match=says):
+                read(front)
 
 
 @every_home

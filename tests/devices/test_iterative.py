@@ -28,6 +28,7 @@ from mmtutor.iterative import (
     refinements,
     reverse_kl,
 )
+from mmtutor.vae import bernoulli
 
 SIZES = {"a": 3, "b": 4}
 REFINERS = {
@@ -372,3 +373,17 @@ def test_students_infer_on_their_device(on_device, device):
         same(there.encode(given, asked), pupils.encode(batch, asked), device)
     for name, q in pupils.posteriors(batch).items():
         same(there.posteriors(given)[name], q, device)
+
+
+def test_what_a_likelihood_cannot_take_is_refused_before_it_is_moved(device):
+    elbo = Elbo({"a": nn.Linear(2, 3)}, {"a": bernoulli()})
+    model = IterativeVAE(FromModality("a", nn.Linear(3, 4)), elbo, Refiner(2), 1).to(device)
+    bad = torch.rand(4, 3)
+    bad[1] = 255.0
+    for call in (model.loss, model.infer, model.check_batch):
+        with pytest.raises(ValueError, match=r"'a' must be from 0 to 1, got 255 in example 1"):
+            call({"a": bad})
+        with pytest.raises(TypeError, match=r"'a' is torch.float64"):
+            call({"a": torch.rand(4, 3).double()})
+    train(model, there := {"a": torch.rand(4, 3).to(device)})
+    assert not train(model, there)[1]

@@ -250,10 +250,39 @@ def test_values_on_the_cpu_are_checked_before_they_are_moved(of):
     bad["words"][2, 3] = torch.nan
     with pytest.raises(ValueError, match="'words' holds NaN or infinite values, first in example 2"):
         call(bad)
-    with pytest.raises(ValueError, match='"length" must be from 1 to 4, got 9 in example 0'):
+    with pytest.raises(ValueError, match="'length' must be from 1 to 4, got 9 in example 0"):
         call({**batch(), "length": torch.full((5,), 9)})
     if of == "loss":
         with pytest.raises(ValueError, match="needs labels from 0 to 2, got 3 in example 0"):
             call({**batch(), "label": torch.full((5,), 3)})
     with pytest.raises(ValueError, match="every modality is missing in example 1"):
         call({**batch(), "words_present": torch.arange(5) != 1})
+    if of != "forward":
+        late = {**batch(), "length": torch.tensor([4, 2, 3, 1, 4])}
+        late["words"] = late["words"] * (torch.arange(4) < late["length"].unsqueeze(1)).unsqueeze(2)
+        with pytest.raises(ValueError, match="'words' must be padded at the front, but example 1 has its 2 real steps"):
+            call(late)
+
+
+def test_a_cost_that_is_a_module_moves_with_the_model_and_does_not_wait():
+    class Weighted(nn.Module):
+        takes_classes = True
+
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("weights", torch.tensor([1.0, 2.0, 0.5]))
+
+        def forward(self, scores, label):
+            return self.weights[label] * nn.functional.cross_entropy(scores, label, reduction="none")
+
+    torch.manual_seed(0)
+    model = sequence_mfm({"words": 3, "voice": 2}, 4, 3, label_cost=Weighted(), hidden=4, memory=3, attend=4, z=3, f=4)
+    data = batch()
+    expected = model.eval().loss(data)
+    there = moved(model)
+    same(there.loss(data), expected)
+    on = at(data, pretend.DEVICE)
+    pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
+    there.loss(on)["loss"].backward()
+    assert not pretend.SYNCS + pretend.UPLOADS

@@ -219,6 +219,41 @@ def test_values_of_a_batch_on_the_cpu_are_checked_before_it_is_moved(device, nam
             model.loss(given)
 
 
+def test_what_a_likelihood_cannot_take_is_refused_before_it_is_moved(device):
+    model = model_of("MVAE").to(device)
+    for name, bad, says in (
+        ("bits", torch.full((SIZE, 4), 255.0), "'bits' must be from 0 to 1, got 255 in example 0"),
+        ("kind", torch.tensor([0, 1, -100, 0, 0, 0]), "'kind' needs classes from 0, got -100 in example 2"),
+        ("kind", torch.tensor([0, 1, 2, 3, 0, 0]), "'kind' needs classes from 0 to 2, got 3 in example 3"),
+        ("image", torch.zeros(SIZE, 6).double(), "'image' is torch.float64"),
+    ):
+        for call in (model.loss, model.check_batch):
+            with pytest.raises((ValueError, TypeError), match=says):
+                call({**batch_of(False), name: bad})
+
+
+def test_decoders_of_probabilities_are_read_on_the_device_without_a_wait(device):
+    model, batch = model_of("MVAE"), {name: x for name, x in batch_of(True).items() if "kind" not in name}
+    parts = [dict(part) for part in (model.encoders, model.decoders, LIKELIHOODS)]
+    for part in parts:
+        del part["kind"]
+    encoders, decoders, likelihoods = parts
+    decoders["bits"] = nn.Sequential(decoders["bits"], nn.Sigmoid())
+    decoders["word"] = nn.Sequential(decoders["word"], nn.Softmax(-1))
+    model = MVAE(encoders, decoders, likelihoods, LATENT)
+    assert model.likelihoods["bits"].probabilities
+    assert model.likelihoods["word"].probabilities
+    complete = {name: x for name, x in batch_of(False).items() if name != "kind"}
+    expected = all_answers(model, batch, complete)
+    model.to(device)
+    equal(expected, all_answers(model, on(batch, device, masks=False), on(complete, device, masks=False)))
+    there = on(batch, device, masks=False)
+    pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
+    model.loss(there)["loss"].backward()
+    assert not pretend.SYNCS + pretend.UPLOADS
+
+
 @every_model
 def test_what_comes_of_networks_in_bfloat16_is_float32(name):
     model, batch = model_of(name), batch_of(name != "JMVAE")

@@ -3,13 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
-from mmtutor.data import COLOURS, MultimodalDataset, Scenes, Vocabulary, scenes
+from mmtutor.captioning import ShowAndTell, Tokens, greedy
+from mmtutor.data import COLOURS, MultimodalDataset, Photos, Scenes, Vocabulary, scenes
 from mmtutor.data.scene import Thing
 from mmtutor.data.word import WORDS
 from mmtutor.metrics import (
     attention_shift,
-    bleu,
     caption_facts,
     evenness,
     generate_captions,
@@ -331,6 +332,25 @@ def test_attention_on_nothing_is_refused(shape):
         pointing(["three seven"] * 2, torch.ones(shape), shown([THREE, SEVEN], [THREE, SEVEN]))
 
 
+@pytest.mark.parametrize("measure", [pointing, attention_shift, evenness])
+def test_attention_in_an_array_and_none_at_all(measure):
+    data, alpha = shown([THREE, SEVEN]), attention(*[{8: 0.5, 12: 0.5}] * 5)
+    captions = ["three seven three"]
+    for kind in (alpha.numpy(), alpha.tolist()):
+        found, wanted = measure(captions, kind, data), measure(captions, alpha, data)
+        assert str(found) == str(wanted)
+    with pytest.raises(ValueError, match=f"{measure.__name__}: alpha is None; this model has no attention"):
+        measure(captions, None, data)
+
+
+@pytest.mark.parametrize("measure", [caption_facts, object_recall])
+def test_what_captions_say_needs_scenes_and_strings(measure):
+    with pytest.raises(TypeError, match=f"{measure.__name__}: data must be Scenes, .* got Subset"):
+        measure(["three"], torch.utils.data.Subset(shown([THREE]), [0]))
+    with pytest.raises(TypeError, match=r"a caption must be a string, .*, got \['three'\] at 0"):
+        measure([["three"]], shown([THREE]))
+
+
 @pytest.mark.parametrize("measure", [caption_facts, object_recall])
 @pytest.mark.parametrize("captions", [[], ["a"], ["a"] * 3, "ab"])
 def test_sentences_that_do_not_fit_the_scenes_are_refused(measure, captions):
@@ -338,67 +358,7 @@ def test_sentences_that_do_not_fit_the_scenes_are_refused(measure, captions):
         measure(captions, shown([THREE], [SEVEN]))
 
 
-# ---- BLEU
-
-CORPUS = (
-    ["a a a red seven", "two red cats there"],
-    [["a red seven at the left", "a a blue seven on top of it"], ["cats", "two red cats there now"]],
-)
-
-
-def test_bleu_by_hand():
-    """Clipped: 'a' counts 2 of 3 times and 'a a' 1 of 2. Lengths: 5 words, closest 6; 4 words, closest 5."""
-    p1 = (2 + 1 + 1 + 4) / (5 + 4)
-    p2 = (1 + 1 + 1 + 3) / (4 + 3)  # a a, a red, red seven
-    p3 = (1 + 2) / (3 + 2)  # a red seven
-    p4 = (0 + 1) / (2 + 1)
-    short = np.exp(1 - (6 + 5) / (5 + 4))
-    expected = [short * np.prod(p) ** (1 / len(p)) for p in ([p1], [p1, p2], [p1, p2, p3], [p1, p2, p3, p4])]
-    scores = bleu(*CORPUS)
-    assert scores == pytest.approx(expected, rel=1e-6)
-    assert all(type(score) is float for score in scores)
-
-
-def test_bleu_is_of_the_corpus_not_the_mean_of_sentences():
-    captions, references = CORPUS
-    alone = [bleu([w], [r]) for w, r in zip(captions, references, strict=True)]
-    assert alone[0][3] == 0  # no four words in a row are right
-    assert alone[1] == pytest.approx([np.exp(1 - 5 / 4)] * 4, rel=1e-6)
-    assert bleu(*CORPUS)[3] > 0.3
-    assert abs(bleu(*CORPUS)[0] - np.mean([a[0] for a in alone])) > 1e-3
-
-
-@pytest.mark.parametrize(
-    ("captions", "references", "expected"),
-    [
-        ("a red seven there", ["a red seven there", "one"], [1] * 4),
-        ("a red seven there is more", ["a red seven there"], [4 / 6, (4 / 6 * 3 / 5) ** 0.5]),  # long: no punishment
-        ("a red", ["a red seven there"], [np.exp(-1), np.exp(-1), 0, 0]),
-        ("blue", ["a red"], [0] * 4),
-        ("", ["a red"], [0] * 4),
-        ("  ", ["a red", ""], [0] * 4),
-        ("Red  seven", ["red seven"], [0.5, 0]),
-        ("the the the", ["the cat the", "the"], [2 / 3, 0]),
-    ],
-)
-def test_bleu_of_one_sentence(captions, references, expected):
-    assert bleu([captions], [references])[: len(expected)] == pytest.approx(expected, rel=1e-6)
-
-
-def test_of_two_equally_close_references_the_first_says_how_long_a_sentence_should_be():
-    references = ["a red seven there", "a red seven there is more"]  # 4 and 6 words
-    captions = ["a red seven there is"]  # 5 words, all in the second
-    assert bleu(captions, [references])[0] == pytest.approx(1)
-    assert bleu(captions, [references[::-1]])[0] == pytest.approx(np.exp(1 - 6 / 5))
-
-
-@pytest.mark.parametrize(
-    ("captions", "references"),
-    [([], []), (["a"], []), (["a"], [["a"], ["b"]]), (["a", "b"], [["a"], []]), (["a"], [[]]), (["a"], ["a b"])],
-)
-def test_bleu_of_what_does_not_fit_is_refused(captions, references):
-    with pytest.raises(ValueError, match=r"bleu: each of the .* captions needs a list of at least one reference"):
-        bleu(captions, references)
+# ---- captions of any data
 
 
 class Scribe(torch.nn.Module):
@@ -429,3 +389,41 @@ def test_captions_are_put_together_from_batches_of_different_length(batch_size):
     assert weights[:, 0, 0].tolist() == [0.5, 0.25, 0.75, 0.25, 0.5]
     assert (weights[:, 4:] == 0).all()
     assert generate_captions(Scribe(), data, Vocabulary(["one"]), scribble, 6, alpha=False) == (texts, None)
+
+
+def test_any_data_can_have_captions():
+    data = MultimodalDataset({"count": torch.tensor([2, 1, 3, 1, 2])})
+    texts, weights = generate_captions(Scribe(), data, Vocabulary(["one"]), scribble, 6, 2)
+    for kind in (data.tensors, torch.utils.data.Subset(data, range(5)), torch.utils.data.DataLoader(data, 2)):
+        found = generate_captions(Scribe(), kind, Vocabulary(["one"]), scribble, 6, 2)
+        assert found[0] == texts
+        assert torch.equal(found[1], weights)
+
+
+def test_photographs_can_have_captions(tmp_path):
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        Image.fromarray(rng.integers(0, 256, (8 + k, 9, 3), np.uint8)).save(tmp_path / f"{k}.png")
+    photographs = Photos(tmp_path, [f"{k}.png" for k in range(3)], [["a dog"]] * 3, size=8)
+    vocabulary = Vocabulary(["a", "dog"])
+    torch.manual_seed(0)
+    model = ShowAndTell(torch.nn.Flatten(), 192, Tokens(len(vocabulary)), image="photo")
+    wanted = [vocabulary.decode(row) for row in greedy(model, torch.utils.data.default_collate([*photographs]), 5)[0]]
+    for kind in (photographs, photographs.tokenised(vocabulary, 6), torch.utils.data.DataLoader(photographs, 2)):
+        assert generate_captions(model, kind, vocabulary, greedy, 5, 2) == (wanted, None)
+
+
+def test_the_vocabulary_is_the_models_and_the_model_says_what_it_reads():
+    model = ShowAndTell(torch.nn.Flatten(), 12, Tokens(6))
+    with pytest.raises(ValueError, match="made for 6 words, the vocabulary has 5; hand in the vocabulary"):
+        generate_captions(model, {"scene": torch.rand(2, 3, 2, 2)}, Vocabulary(["one"]), greedy, 5)
+    with pytest.raises(ValueError, match="ShowAndTell: the batch has no 'scene' but 'photo'"):
+        generate_captions(model, {"photo": torch.rand(2, 3, 2, 2)}, Vocabulary(["one", "two"]), greedy, 5)
+    with pytest.raises(ValueError, match=r"decode must give one caption each, \(B, T\), got \(2, 5, 4\)"):
+        generate_captions(
+            model,
+            {"scene": torch.rand(2, 3, 2, 2)},
+            Vocabulary(["one", "two"]),
+            lambda *_: (torch.ones(2, 5, 4),) * 3,
+            5,
+        )

@@ -110,7 +110,6 @@ def test_coherence_of_what_does_not_fit_is_refused(generated, labels, error, wor
     [
         (lambda batch: batch["image"], r"\(2, 1, 3, 4\)"),
         (lambda batch: batch["image"].mean((1, 2, 3)), r"\(2,\)"),
-        (lambda batch: batch["image"].mean((1, 3))[:1], r"\(1, 3\)"),
         (lambda batch: batch["image"].mean((1, 3))[:, :0], r"\(2, 0\)"),
         (lambda batch: batch["image"].mean((1, 3)).log() * 0, r"\(2, 3\)"),
     ],
@@ -119,6 +118,22 @@ def test_a_judge_without_scores_is_refused(classifier, shape):
     words = rf"coherence: the classifier of 'image' must give scores \(2, classes\) without NaN, got {shape}"
     with pytest.raises(ValueError, match=words):
         coherence(classifier, "image", pictures([0, 1]), [0, 1])
+
+
+def test_a_judge_of_fewer_examples_is_refused():
+    with pytest.raises(ValueError, match=r"coherence: the classifier of 'image' must give 2 rows .*, got \(1, 3\)"):
+        coherence(lambda batch: batch["image"].mean((1, 3))[:1], "image", pictures([0, 1]), [0, 1])
+
+
+def test_a_column_of_classes_is_a_row_and_one_hot_classes_are_refused():
+    column, one_hot = torch.tensor([[0], [1], [2]]), torch.eye(3).long()
+    right = coherence(EvaluationClassifier(), "image", pictures([0, 1, 1]), column)
+    assert right.shape == (3,)
+    assert right.tolist() == [True, True, False]
+    x, y = [[0.0], [1.0], [2.0], [3.0]], [[0], [0], [1], [1]]
+    assert linear_probe(x, y, x, y).tolist() == [True] * 4
+    with pytest.raises(ValueError, match=r"coherence: labels must be 3 whole .*one-hot labels take \.argmax"):
+        coherence(EvaluationClassifier(), "image", pictures([0, 1, 1]), one_hot)
 
 
 def test_joint_coherence_is_where_all_modalities_agree():
@@ -363,7 +378,7 @@ def test_probe_takes_tensors_constant_codes_and_classes_of_any_number():
         ([0.0, 1.0], [0, 1], "train_y must be 2 whole numbers"),
         ([0, 1], [0], "test_y must be 2 whole numbers"),
         ([0, 1], ["a", "b"], "test_y must be 2 whole numbers"),
-        ([[0], [1]], [0, 1], "train_y must be 2 whole numbers"),
+        ([[0, 1], [1, 0]], [0, 1], "train_y must be 2 whole numbers"),
     ],
 )
 def test_bad_classes_are_refused_by_name(train_y, test_y, words):
@@ -394,5 +409,10 @@ def test_style_of_grey_pictures_by_hand():
 def test_style_of_colour_pictures_is_their_mean_colour():
     pictures = torch.rand(3, 3, 4, 5)
     assert torch.equal(image_style(pictures), pictures.mean((2, 3)))
+    for bytes_ in ((255 * pictures).to(torch.uint8), pictures.numpy()):
+        with pytest.raises(
+            TypeError, match=r"image_style: pictures must be a float tensor with numbers in \[0, 1\], got"
+        ):
+            image_style(bytes_)
     with pytest.raises(ValueError, match=r"image_style: pictures must be \(n, C, H, W\), got \(3, 4\)"):
         image_style(pictures[:, 0, :, 0])

@@ -11,6 +11,8 @@ from scipy import stats
 from torch import nn
 
 from mmtutor.data import MultimodalDataset
+from mmtutor.encoders import TabularEncoder
+from mmtutor.fusion import Concat, LateFusion
 from mmtutor.metrics import Interval, confusion, correct, mean_interval, paired_interval, predict, share_interval
 
 NAN, INF = float("nan"), float("inf")
@@ -90,6 +92,108 @@ def test_correct_is_where_the_largest_score_is_the_label(net, data):
     by_hand = [max(range(3), key=lambda c: scores[k, c]) == int(data[k]["label"]) for k in range(37)]
     assert right.tolist() == by_hand
     assert 0 < right.mean() < 1
+
+
+class Reads(nn.Module):
+    """A perfect classifier: its scores are the data."""
+
+    def forward(self, batch):
+        return batch["scores"]
+
+
+LABEL = torch.tensor([0, 3, 1, 2, 2, 3, 0])
+SCORES = torch.eye(4)[LABEL]
+
+
+@pytest.mark.parametrize(
+    "label", [LABEL, LABEL[:, None], LABEL.int(), LABEL.to(torch.uint8), LABEL[:, None].to(torch.int16)]
+)
+def test_a_label_may_be_a_column_of_any_whole_numbers(label):
+    right = correct(Reads(), {"scores": SCORES, "label": label})
+    assert right.shape == (7,)
+    assert right.all()
+    assert correct(Reads(), {"scores": SCORES.roll(1, 0), "label": label}).tolist() == (
+        (LABEL.roll(1) == LABEL).tolist()
+    )
+
+
+@pytest.mark.parametrize(
+    ("scores", "label", "says"),
+    [
+        (SCORES, torch.eye(4)[LABEL], r"whole numbers \(7,\), got torch.float32 \(7, 4\); apply .argmax"),
+        (SCORES, torch.eye(4)[LABEL].long(), r"got torch.int64 \(7, 4\); apply .argmax\(1\) to one-hot labels"),
+        (SCORES, LABEL.float(), r"got torch.float32 \(7,\); .*\.long\(\) to whole numbers in floats"),
+        (SCORES, LABEL[:, None, None], r"got torch.int64 \(7, 1, 1\)"),
+        (SCORES, LABEL.where(LABEL < 3, -100), "from 0 to 3, the classes that the model scores, got -100 in example 1"),
+        (SCORES, LABEL + 2, "from 0 to 3, .*, got 5 in example 1"),
+        (SCORES[:, :1], LABEL, r"score for each of at least two classes, \(N, classes\), got \(7, 1\); .* sentiment"),
+        (SCORES[:, 0], LABEL, r"at least two classes, .* got \(7,\)"),
+        (SCORES[:, :, None], LABEL, r"at least two classes, .* got \(7, 4, 1\)"),
+    ],
+)
+def test_scores_and_labels_that_are_no_classes_are_refused(scores, label, says):
+    with pytest.raises(ValueError, match=f"correct: .*{says}"):
+        correct(Reads(), {"scores": scores, "label": label})
+
+
+@pytest.mark.parametrize(
+    ("gives", "error", "says"),
+    [
+        (lambda x: {"scores": x}, TypeError, "predict: the model must give its scores as a tensor, got dict"),
+        (lambda x: x[:2], ValueError, r"predict: the model must give 7 rows for 7 examples, got \(2, 4\)"),
+        (lambda x: x.sum(), ValueError, r"predict: the model must give 7 rows for 7 examples, got \(\)"),
+    ],
+)
+def test_what_is_no_row_for_each_example_is_refused(gives, error, says):
+    class Gives(nn.Module):
+        def forward(self, batch):
+            return gives(batch["scores"])
+
+    with pytest.raises(error, match=says):
+        predict(Gives(), {"scores": SCORES})
+
+
+class Rows(torch.utils.data.Dataset):
+    """A dataset of one's own."""
+
+    def __len__(self):
+        return 37
+
+    def __getitem__(self, k):
+        return {"x": torch.full((4,), k / 37, dtype=torch.float64), "label": k % 3}
+
+
+def test_any_data_that_can_be_trained_on_can_be_read(net, data):
+    own = MultimodalDataset(torch.utils.data.default_collate([Rows()[k] for k in range(37)]))
+    for whole, kinds in (
+        (data, [data.tensors, torch.utils.data.Subset(data, range(37)), data.loader(5)]),
+        (own, [Rows(), torch.utils.data.DataLoader(Rows(), 5), torch.utils.data.DataLoader(Rows(), 8, num_workers=1)]),
+    ):
+        scores, right = predict(net, whole), correct(net, whole)
+        assert 0 < right.mean() < 1
+        for kind in kinds:
+            torch.testing.assert_close(predict(net, kind), scores, rtol=0, atol=1e-12)
+            assert (correct(net, kind, 7) == right).all()
+        few = torch.utils.data.Subset(whole, [4, 2])
+        torch.testing.assert_close(predict(net, few), scores[[4, 2]], rtol=0, atol=1e-12)
+
+
+def test_labels_and_scores_of_a_shuffled_loader_belong_together():
+    data = MultimodalDataset({"scores": torch.eye(9).repeat(4, 1), "label": torch.arange(36) % 9})
+    assert correct(Reads(), torch.utils.data.DataLoader(data, 5, shuffle=True)).all()
+
+
+@pytest.mark.parametrize("bad", [None, 3, [torch.ones(2, 4)], torch.ones(2, 4), {}])
+def test_what_is_no_data_is_refused(net, bad):
+    with pytest.raises((TypeError, ValueError), match="data"):
+        predict(net, bad)
+    assert net.training
+
+
+def test_the_models_own_message_says_what_is_missing():
+    fusion = LateFusion({"row": TabularEncoder(4, 3)}, 2, Concat([3]))
+    with pytest.raises(ValueError, match=r"LateFusion: .*'x'"):
+        predict(fusion, {"x": torch.ones(2, 4)})
 
 
 def test_correct_refuses_nan_and_data_without_labels(net, data):
@@ -283,6 +387,29 @@ def test_bad_rows_are_refused_by_name(bad):
 def test_bad_figures_are_refused_by_name(call, words):
     with pytest.raises(ValueError, match=words):
         call()
+
+
+def test_a_column_is_a_row():
+    column, other = np.array([[1.0], [0.0], [1.0]]), torch.tensor([[0], [0], [1]])
+    assert mean_interval(column) == mean_interval([1, 0, 1])
+    assert share_interval(column) == share_interval([1, 0, 1])
+    assert paired_interval(column, [0, 0, 1], draws=9) == paired_interval([1, 0, 1], other, draws=9)
+    assert confusion(column, other, 2).tolist() == confusion([1, 0, 1], [0, 0, 1], 2).tolist() == [[1, 0], [1, 1]]
+
+
+def test_scores_and_one_hot_labels_are_no_classes():
+    for scores in (np.eye(3), torch.eye(3)):
+        with pytest.raises(ValueError, match=r"confusion: predicted must be one class .*\(3, 3\); apply .argmax\(1\)"):
+            confusion([0, 1, 2], scores, 3)
+        with pytest.raises(ValueError, match=r"confusion: label must be one class for each"):
+            confusion(scores, [0, 1, 2], 3)
+
+
+def test_a_message_shows_a_number_and_its_place_not_all_of_them():
+    with pytest.raises(ValueError, match=r"finite numbers, got nan at 700$"):
+        mean_interval(np.r_[np.zeros(700), NAN, np.zeros(9000)])
+    with pytest.raises(ValueError, match=r"label must be whole numbers, the classes, got 0.5 at 1$"):
+        confusion([0, 0.5], [0, 1], 2)
 
 
 @settings(deadline=None, derandomize=True, max_examples=80)

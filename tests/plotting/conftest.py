@@ -18,7 +18,8 @@ def _close():
 
 @pytest.fixture
 def shown(monkeypatch):
-    """What would reach the notebook."""
+    """What would reach the notebook, in which the test pretends to be."""
     calls = []
+    monkeypatch.setattr("IPython.get_ipython", object)
     monkeypatch.setattr("IPython.display.display", lambda data, **rest: calls.append((data, rest)))
     return calls

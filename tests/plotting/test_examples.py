@@ -4,9 +4,10 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from mmtutor import plotting
-from mmtutor.data import MODALITIES, MultimodalDataset, digits, scenes, smartwatch
+from mmtutor.data import MODALITIES, MultimodalDataset, Photos, Vocabulary, digits, scenes, smartwatch
 from mmtutor.data.word import WORDS
 from mmtutor.plotting import show, world
 
@@ -69,6 +70,27 @@ def test_world_needs_a_modality_and_labels():
             world(MultimodalDataset(tensors), [0], "title")
 
 
+def test_world_shows_data_of_ones_own():
+    """A dict or a dataset of dicts, with other modalities than the digits' and with the label of a regression."""
+    own = {
+        "word": torch.rand(3, 5, 2),
+        "age": torch.tensor([30.0, 41.5, 7.0]),
+        "label": torch.tensor([[0.25], [1.5], [-3.0]]),
+    }
+    data = MultimodalDataset(own)
+    for kind in (own, data, torch.utils.data.Subset(data, [0, 1, 2]), [data[k] for k in range(3)]):
+        figure = world(kind, [2, 0], "Own")
+        assert [axis.get_ylabel() for axis in figure.axes[::2]] == ["-3", "0.25"]
+        assert [axis.get_title() for axis in figure.axes[:2]] == ["word", "age"]
+        np.testing.assert_array_equal(figure.axes[0].lines[1].get_ydata(), own["word"][2, :, 1])
+        assert figure.axes[3].texts[0].get_text() == "30"
+    with pytest.raises(ValueError, match=r"world: 'film' cannot be drawn, .* has the shape \(4, 3, 8, 8\)"):
+        world({"film": torch.rand(2, 4, 3, 8, 8), "label": torch.arange(2)}, [0], "t")
+    for wrong in ([torch.ones(2)], [{"text": "a", "label": 1}]):
+        with pytest.raises(TypeError, match="world: an example must be a dict of tensors"):
+            world(wrong, [0], "t")
+
+
 @pytest.fixture(scope="module")
 def some_scenes():
     return scenes("test", n=6)
@@ -86,9 +108,29 @@ def test_captioned_shows_each_scene_with_its_caption(some_scenes):
 
 
 def test_captioned_refuses_what_does_not_fit(some_scenes):
-    for examples, captions in (([], []), ([9], ["a"]), ([0, 1], ["a"]), ([0], "a")):
+    for examples, captions in (([], []), ([9], ["a"]), ([0, 1], ["a"]), ([0], "a"), ([0], [["a", "b"]])):
         with pytest.raises(ValueError, match="captioned: "):
             plotting.captioned(some_scenes, examples, captions, "t")
+    for pictures in ({"a": torch.rand(1, 3, 4, 4), "b": torch.rand(1, 1, 4, 4)}, {"row": torch.rand(1, 4)}):
+        with pytest.raises(ValueError, match=r"captioned: an example must have one picture \(3, H, W\), got '"):
+            plotting.captioned(pictures, [0], ["a"], "t")
+
+
+def test_any_data_with_one_picture_can_be_captioned(tmp_path, some_scenes):
+    rng = np.random.default_rng(0)
+    for k in range(3):
+        Image.fromarray(rng.integers(0, 256, (9, 9, 3), np.uint8)).save(tmp_path / f"{k}.png")
+    photographs = Photos(tmp_path, [f"{k}.png" for k in range(3)], [["a dog"]] * 3, size=9)
+    loader = torch.utils.data.DataLoader(photographs, 2)
+    for data in (photographs, photographs.tokenised(Vocabulary(["a", "dog"]), 6), loader):
+        figure = plotting.captioned(data, [2, 0], ["c", "a"], "Look")
+        for axis, k in zip(figure.axes, (2, 0), strict=False):
+            np.testing.assert_array_equal(axis.images[0].get_array(), photographs[k]["photo"].permute(1, 2, 0))
+    half = torch.utils.data.Subset(some_scenes, [3, 4])
+    figure = plotting.captioned(half, [1], ["a"], "Look")
+    np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), some_scenes[4]["scene"].permute(1, 2, 0))
+    grey = plotting.captioned({"image": torch.rand(2, 1, 4, 4)}, [0], ["a"], "Look")
+    assert grey.axes[0].images[0].get_array().shape == (4, 4, 3)
 
 
 def test_attention_is_light_where_the_weights_are_large():
@@ -102,6 +144,50 @@ def test_attention_is_light_where_the_weights_are_large():
     np.testing.assert_allclose(three[2, 0], 0.3 + 0.4)
     np.testing.assert_allclose(three[3, 3], 0.3 + 0.4 / 3)
     assert [axis.get_title() for axis in figure.axes[:3]] == ["scene", "red  1.00", "three  0.75"]
+
+
+@pytest.mark.parametrize(("height", "width", "side"), [(256, 256, 14), (224, 224, 14), (250, 333, 7), (5, 5, 7)])
+def test_attention_is_drawn_on_a_picture_of_any_size(height, width, side):
+    """Each pixel has the weight of the region in which it lies; regions differ by one pixel at most."""
+    alpha = np.random.default_rng(0).dirichlet(np.ones(side**2), 1)
+    figure = plotting.attention(np.zeros((3, height, width)), ["dog"], alpha, "Look")
+    drawn = figure.axes[1].images[0].get_array()
+    assert drawn.shape == (height, width, 3)
+    light = 0.4 * alpha[0].reshape(side, side) / alpha.max()
+    rows, columns = (np.array([int(k * side / n) for k in range(n)]) for n in (height, width))
+    np.testing.assert_allclose(drawn[..., 0], light[rows[:, None], columns[None]], rtol=1e-12)
+    sizes = np.bincount(rows, minlength=side)
+    assert sizes.max() - sizes.min() <= 1
+    show(figure, "a dog")
+
+
+def test_attention_takes_a_caption_as_a_string_and_a_grey_picture():
+    alpha = np.random.default_rng(0).dirichlet(np.ones(16), 9)
+    alpha[3:] = 0  # after the end of the caption
+    caption = plotting.attention(np.full((1, 8, 8), 0.5), "a red three", torch.tensor(alpha), "Look")
+    words = plotting.attention(torch.full((3, 8, 8), 0.5), ["a", "red", "three"], alpha, "Look")
+    for one, other in zip(caption.axes[:4], words.axes[:4], strict=True):
+        assert one.get_title() == other.get_title()
+        assert np.array_equal(one.images[0].get_array(), other.images[0].get_array())
+    many = plotting.attention(np.zeros((3, 8, 8)), [f"w{k}" for k in range(9)], alpha, "Look")  # some without attention
+    assert [axis.get_title().split()[0] for axis in many.axes if axis.images] == ["scene", *(f"w{k}" for k in range(9))]
+    assert not many.axes[9].images[0].get_array().any()
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 255), (-1, 1), (0, np.nan)])
+def test_brightness_is_from_0_to_1(low, high):
+    picture = np.linspace(low, high, 192).reshape(3, 8, 8)
+    with pytest.raises(
+        ValueError, match=r"attention: a picture must have numbers from 0 to 1, got .*divide bytes by 255"
+    ):
+        plotting.attention(picture, ["a"], np.ones((1, 16)) / 16, "t")
+    with pytest.raises(ValueError, match=r"captioned: a picture must have numbers from 0 to 1"):
+        plotting.captioned({"photo": torch.tensor(picture)[None]}, [0], ["a"], "t")
+
+
+def test_attention_of_a_model_without_attention_is_refused():
+    with pytest.raises(ValueError, match="attention: alpha is None; this model has no attention"):
+        plotting.attention(np.zeros((3, 8, 8)), ["a"], None, "t")
 
 
 def test_attention_refuses_what_does_not_fit():
@@ -127,6 +213,8 @@ def test_grid_shows_each_picture_in_its_row_and_column():
     coloured = plotting.grid(np.full((1, 2, 3, 4, 4), 2.0), ["a"], [], "Too bright")
     assert coloured.axes[0].images[0].get_array().shape == (4, 4, 3)
     assert coloured.axes[0].images[0].get_array().max() == 1
+    with pytest.raises(ValueError, match="grid: a picture must have numbers from 0 to 1, got 7 to 7; divide bytes"):
+        plotting.grid(torch.full((1, 2, 3, 4, 4), 7, dtype=torch.uint8), ["a"], [], "Bytes")
     for rows, columns in ((["a"], ["x", "y", "z"]), (["a", "b"], ["x"])):
         with pytest.raises(ValueError, match="grid: pictures must be"):
             plotting.grid(pictures, rows, columns, "t")
@@ -135,6 +223,7 @@ def test_grid_shows_each_picture_in_its_row_and_column():
 def test_a_sentence_heatmap_colours_each_word_and_frames_the_events():
     values = {"voice": [0.0, 1.0, 2.0], "face": [3.0, 0.0, 0.0]}
     events = {"voice": [False, True, False], "face": [True, False, True]}
+    assert len(plotting.sentence_heatmap("so it goes", values, events, "Where").axes[0].patches) == 9
     figure = plotting.sentence_heatmap(["so", "it", "goes"], values, events, "Where")
     (axis,) = figure.axes
     assert [label.get_text() for label in axis.get_xticklabels()] == ["so", "it", "goes"]

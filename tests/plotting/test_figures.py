@@ -84,6 +84,7 @@ def test_latents_of_two_numbers_are_drawn_as_they_are(kind, shown):
     codes, labels = rng.normal(size=(200, 2)), rng.choice([0, 1, 3, 6, 9], 200)
     codes[labels == 3] += 5
     codes[0] = 1e3  # the median does not mind
+    plotting.latents(kind(codes), torch.tensor(labels)[:, None], "A column of labels is a row")
     figure = plotting.latents(kind(codes), torch.tensor(labels), "Look")
     (axis,) = figure.axes
     (dots,) = axis.collections

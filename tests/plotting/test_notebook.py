@@ -3,7 +3,10 @@
 import base64
 import html
 import io
+import os
 import re
+import subprocess
+import sys
 import wave
 
 import matplotlib.pyplot as plt
@@ -29,6 +32,35 @@ def test_show_gives_the_picture_with_its_text_and_closes_it(shown):
     assert rest["metadata"]["image/png"]["alt"] == 'A bar of "one" <long>'
     assert rest["raw"] is True
     assert not plt.fignum_exists(figure.number)
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_a_script_prints_the_text_alone(installed, tmp_path):
+    """In a process of its own, in which IPython may be missing."""
+    script = tmp_path / "chapter.py"
+    script.write_text(
+        "import sys\n"
+        + ("import IPython\n" if installed else "sys.modules['IPython'] = None\n")
+        + "from mmtutor.plotting import bars, show, sound\n"
+        "import matplotlib.pyplot as plt\n"
+        "show(bars({'a': 1.0}, 'title', 'unit'), 'A bar\\n of one.')\n"
+        "sound([0.0, 0.5], 8000, 'A click.')\n"
+        "print(plt.get_fignums())\n"
+    )
+    environment = {**os.environ, "MPLBACKEND": "agg", "PYTHONPATH": os.getcwd()}
+    done = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, env=environment)
+    assert done.stdout == "A bar of one.\nA click.\n[]\n"
+    assert not done.stderr
+
+
+def test_in_a_script_too_a_figure_and_a_text_are_required(capsys):
+    with pytest.raises(TypeError, match="show: figure"):
+        show("figure", "text")
+    with pytest.raises(ValueError, match="show: alt"):
+        show(bars({"a": 1.0}, "title", "unit"), "")
+    with pytest.raises(ValueError, match="sound: wave"):
+        sound([2.0], 8000, "text")
+    assert not capsys.readouterr().out
 
 
 def samples_of(shown):
