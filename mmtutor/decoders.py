@@ -36,6 +36,8 @@ class ImageDecoder(nn.Module):
     ) -> None:
         super().__init__()
         dim, channels, size, first, second = _sizes(dim, channels, size, widths)
+        if type(logits).__name__ not in ("bool", "bool_"):
+            raise TypeError(f"ImageDecoder: logits must be True or False, got {logits!r}")
         self.probabilities = not logits
         self.layers = nn.Sequential(
             nn.Linear(dim, first * (size // 4) ** 2),

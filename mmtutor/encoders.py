@@ -98,6 +98,7 @@ class ImageEncoder(nn.Module):
             layers += [nn.Conv2d(before, after, 3, stride=2, padding=1), nn.GroupNorm(1, after), nn.ReLU()]
         self.convolutions = nn.Sequential(*layers, nn.AdaptiveAvgPool2d(self.grid))
         width = widths[-1] if widths else channels
+        tokens = _flag(tokens)
         self.head = nn.Linear(width if tokens else width * self.grid**2, dim)
         # A region's vector does not contain its position: a learned position embedding is added.
         self.positions = nn.Parameter(0.02 * torch.randn(self.grid**2, dim)) if tokens else None
@@ -211,7 +212,7 @@ class TextEncoder(nn.Module):
         symbols, dim, hidden, width = _positive(symbols=symbols, dim=dim, hidden=hidden, width=width)
         if width % 2 == 0:
             raise ValueError(f"TextEncoder: width must be odd, got {width}")
-        self.symbols, self.dim, self.tokens, self.padding = symbols, dim, tokens, _end("TextEncoder", padding)
+        self.symbols, self.dim, self.tokens, self.padding = symbols, dim, _flag(tokens), _end("TextEncoder", padding)
         self.net = nn.Sequential(
             nn.Conv1d(symbols, hidden, width, padding=width // 2),
             nn.ReLU(),
@@ -266,7 +267,8 @@ class SequenceEncoder(nn.Module):
     ) -> None:
         super().__init__()
         features, dim, hidden = _positive(features=features, dim=dim, hidden=hidden)
-        self.features, self.dim, self.tokens, self.padding = features, dim, tokens, _end("SequenceEncoder", padding)
+        self.features, self.dim, self.tokens = features, dim, _flag(tokens)
+        self.padding = _end("SequenceEncoder", padding)
         self.gru = nn.GRU(features, hidden, batch_first=True, bidirectional=True)
         self.head = nn.Linear(2 * hidden, dim)
 
@@ -415,6 +417,12 @@ def _widths(widths: Iterable[int]) -> tuple[int, ...]:
     if isinstance(widths, str) or not hasattr(widths, "__iter__"):
         raise ValueError(f"widths must be a tuple of whole numbers, got {widths!r}")
     return tuple(_positive(**{f"widths[{i}]": width for i, width in enumerate(widths)}))
+
+
+def _flag(tokens: object) -> bool:
+    if isinstance(tokens, bool) or type(tokens).__name__ in ("bool", "bool_"):  # NumPy's
+        return bool(tokens)
+    raise TypeError(f"tokens must be True or False, got {tokens!r}")
 
 
 def _end(name: str, padding: Literal["end", "front"]) -> Literal["end", "front"]:

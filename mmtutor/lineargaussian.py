@@ -33,6 +33,7 @@ from __future__ import annotations
 import difflib
 import math
 from collections.abc import Iterable, Mapping
+from numbers import Real
 from typing import Any, TypeAlias
 
 import torch
@@ -80,11 +81,10 @@ class LinearGaussian:
     """
 
     def __init__(self, weights: Mapping[str, Tensor], noise: float | Mapping[str, float]) -> None:
-        noise = noise if isinstance(noise, Mapping) else dict.fromkeys(weights, noise)
-        _check_world(weights, noise)
+        noise = _check_world(weights, noise)
         W = next(iter(weights.values()))
         self.weights = dict(weights)
-        self.noise = {modality: float(noise[modality]) for modality in weights}
+        self.noise = noise
         self.latent = W.shape[1]
         self.prior = _normal(W.new_zeros(self.latent), scale_tril=torch.eye(self.latent).to(W))
         self._elsewhere: dict[tuple[torch.device, torch.dtype], LinearGaussian] = {}
@@ -354,13 +354,17 @@ def _whole(name: str, value: object, least: int = 1) -> int:
     return number
 
 
-def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> None:
-    """Refuse weights that are no matrices of one d, and noise that is not above 0."""
+def _check_world(weights: Mapping[str, Tensor], noise: float | Mapping[str, float]) -> dict[str, float]:
+    """The noise of each modality; refuse weights that are no matrices of one d, and noise that is not above 0."""
+    if not isinstance(weights, Mapping):
+        raise TypeError(f"LinearGaussian: weights must be a dict by modality, got {type(weights).__name__}")
     if not weights:
         raise ValueError("LinearGaussian: weights must name at least one modality, got none")
     first, W = next(iter(weights.items()))
     for modality, w in weights.items():
         name = f"LinearGaussian: weights[{modality!r}]"
+        if not isinstance(modality, str):
+            raise TypeError(f"{name}: a modality's name must be a string")
         if not isinstance(w, Tensor):
             raise TypeError(f"{name} must be a tensor, got {type(w).__name__}")
         if w.ndim != 2 or w.numel() == 0 or not w.is_floating_point():
@@ -369,8 +373,11 @@ def _check_world(weights: Mapping[str, Tensor], noise: Mapping[str, float]) -> N
             raise ValueError(f"{name} must have d, dtype and device of {first!r}, {same}, got {got}")
         if not _finite(w):
             raise ValueError(f"{name} has NaN or infinite values")
-    if noise.keys() != weights.keys():
-        raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {', '.join(noise)}")
-    for modality, sigma in noise.items():
-        if not (sigma > 0 and 0 < sigma * sigma < math.inf):
+    sigmas = noise if isinstance(noise, Mapping) else dict.fromkeys(weights, noise)
+    if sigmas.keys() != weights.keys():
+        raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {[*sigmas]}")
+    for modality, sigma in sigmas.items():
+        single = isinstance(sigma, Real) or (isinstance(sigma, Tensor) and not sigma.ndim)
+        if not single or isinstance(sigma, bool) or not (sigma > 0 and 0 < sigma * sigma < math.inf):
             raise ValueError(f"LinearGaussian: noise[{modality!r}] must be finite and above 0, got {sigma!r}")
+    return {modality: float(sigmas[modality]) for modality in weights}

@@ -30,7 +30,7 @@ $$y = {WIDE}$$
     - `{LONG}` and $y = {WIDE}$
 
         ```text
-        {LONG} {LONG}
+        {LONG} steamboat {LONG}
         ```
 
 > {LONG} with $y = {WIDE}$
@@ -79,6 +79,7 @@ def sample_notebook() -> NotebookNode:
         new_output("execute_result", {"text/html": "<table><tr><td>cell</td></tr></table>", "text/plain": "x"}),
         picture,
         new_output("display_data", {"text/html": player, "text/plain": "A hum"}),
+        new_output("display_data", {"text/html": f'<p style="white-space: nowrap">{LONG}</p>'}),
     ]
     hidden = new_output("stream", name="stdout", text="this output is hidden\n")
     return new_notebook(

@@ -1,4 +1,4 @@
-"""Arguments as people give them: NumPy's numbers, strings for lists, modules that are none; taken or refused by name."""
+"""Arguments as people give them: NumPy's numbers, strings for lists, classes for modules; taken or refused by name."""
 
 import copy
 import functools
@@ -78,6 +78,7 @@ CALLS = {
     fusion.CrossModalFusion: dict(encoders=lines(4, 5), classes=3, dims=[5, 5], exchanges=1, dim=8, heads=2),
     fusion.DecisionFusion: dict(encoders=lines(4, 5), classes=3, dims=[5, 5], rule=fusion.MeanRule()),
     fusion.WeightedRule: dict(modalities=2),
+    fusion.WeightedCrossEntropy: dict(weights=torch.tensor([0.5, 1.5])),
     fusion.ProductRule: dict(prior=torch.tensor([0.25, 0.75])),
     captioning.HardAttention: dict(reinforce=0.1, entropy=0.1, expectation=0.5, decay=0.9),
     captioning.ShowAndTell: captioner(hidden=6),
@@ -92,8 +93,8 @@ CALLS = {
     mfm.LSTMEncoder: dict(modality="a", features=3, hidden=4),
     mfm.LSTMDecoder: dict(size=3, features=2, steps=4, hidden=5),
     mfm.sequence_mfm: dict(
-        features={"a": 3, "b": 4}, steps=4, classes=3, variant="MFM", hidden={"a": 4, "b": 5}, memory=4, attend=5, z=3, f=2,
-        width=4, weights={"a": 1.0}, prior=1.0, dropout=0.1,
+        features={"a": 3, "b": 4}, steps=4, classes=3, variant="MFM", hidden={"a": 4, "b": 5}, memory=4, attend=5, z=3,
+        f=2, width=4, weights={"a": 1.0}, prior=1.0, dropout=0.1,
     ),
     vae.gaussian: dict(scale=0.5),
     vae.laplace: dict(scale=0.5),
@@ -118,7 +119,9 @@ CALLS = {
         refiner=iterative.GradientAscent(), steps=2, over="mean",
     ),
     iterative.Students: dict(encoders=lines(4, 4)),
-    lineargaussian.LinearGaussian: dict(weights={"a": torch.ones(3, 2), "b": torch.ones(4, 2)}, noise={"a": 1.0, "b": 0.5}),
+    lineargaussian.LinearGaussian: dict(
+        weights={"a": torch.ones(3, 2), "b": torch.ones(4, 2)}, noise={"a": 1.0, "b": 0.5}
+    ),
     data.Vocabulary: dict(words=["a", "dog"]),
     data.MultimodalDataset: dict(tensors={"a": torch.rand(5, 3), "label": torch.arange(5)}),
     data.digits: dict(split="train", n=3, seed=1, relation="same", drop=0.1, street_difficulty=0.5, typos=0.1),
@@ -129,15 +132,15 @@ CALLS = {
 MODULES = (captioning, decoders, encoders, fusion, iterative, lineargaussian, mfm, vae)
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     captioning.Captioner, captioning.Captions, captioning.Tokens, captioning.TeacherForcing, captioning.SoftAttention,
-    encoders.ResNetGrid, fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, iterative.Distillation, mfm.Surrogate,
-    vae.MultimodalVAE, vae.bernoulli, vae.categorical,
+    encoders.ResNetGrid, fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, iterative.Distillation,
+    mfm.Surrogate, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
 }  # fmt: skip
 
 
 def whole(value):
     return {
         "as given": [np.int64(value), np.int32(value), np.array(value), torch.tensor(value)],
-        "otherwise": [float(value), True, str(value), None, -1, 0, 1.5, np.nan, [value], np.float32(value), np.bool_(True)],
+        "otherwise": [float(value), True, str(value), None, -1, 0, 1.5, np.nan, [value], np.float32(value), np.True_],
     }  # fmt: skip
 
 
@@ -160,7 +163,7 @@ def variants(value):
             return real(value)
         case str():
             return {"as given": [np.str_(value)], "otherwise": ["", value.upper(), value + "x", None, 3, [value], b"a"]}
-        case list() | tuple() if value and isinstance(value[0], int):
+        case list() | tuple() if value and isinstance(value[0], int) and not isinstance(value, captioning.Tokens):
             bad = [*value[:-1], float(value[-1])], [*value[:-1], 0], [*value[:-1], "4"], [*value[:-1], True]
             given = [tuple(value), list(value), np.array(value), [np.int64(v) for v in value], torch.tensor(value)]
             return {
@@ -168,7 +171,7 @@ def variants(value):
                 "otherwise": [*given[2:], *bad, [], value[:1], value[0], "34", None, iter(value)],
             }
         case list() | tuple():
-            given = [] if hasattr(value, "_fields") else [tuple(value), list(value)]
+            given = [] if isinstance(value, captioning.Tokens) else [tuple(value), list(value)]
             return {"as given": given, "otherwise": [[], value[0], None, [3], [*value, value[0]]]}
         case dict() if all(isinstance(v, int) for v in value.values()):
             ways = [
@@ -222,13 +225,15 @@ def check(function, name, how, k):
     arguments = copy.deepcopy(CALLS[function])
     value = variants(arguments[name])[how][k]
     before = {n: copy.deepcopy(x) for n, x in arguments.items() if n != name and isinstance(x, nn.Module)}
+    made, says = None, ""
     try:
         made = call(function, arguments | {name: value})
     except (TypeError, ValueError) as error:
-        assert how != "as given", f"{value!r} for {arguments[name]!r} is refused: {error}"
-        who = getattr(function, "__name__", "")
-        words = [w for w in re.split(r"\W+|_", name) if w] + [name.rstrip("s"), who, repr(value)]
-        assert any(word in str(error) for word in words), f"says nothing of {words}: {error}"
+        says = str(error)
+    if says:
+        assert how != "as given", f"{value!r} for {arguments[name]!r} is refused: {says}"
+        words = [w for w in re.split(r"\W+|_", name) if w] + [name.rstrip("s"), function.__name__, repr(value)]
+        assert any(word in says for word in words), f"says nothing of {words}: {says}"
         for n, x in before.items():
             assert [p.requires_grad for p in arguments[n].parameters()] == [p.requires_grad for p in x.parameters()]
         return False

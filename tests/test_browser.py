@@ -104,7 +104,7 @@ READERS = {
         @font-face { font-family: code; src: url(/DejaVuSansMono.ttf) }
         body { --md-text-font: text; --md-code-font: code }""",
     "spaced": SPACED,
-    "large": SPACED + "html { font-size: 200% !important } body { --md-text-font: monospace }",
+    "large": SPACED + "html, math { font-size: 200% !important } body { --md-text-font: monospace }",
 }
 
 # Shows a page as a reader of the given style does, and says what is wrong: the page is wider than the window; something
@@ -172,9 +172,21 @@ def test_menu_and_search_fit_any_reader(context: BrowserContext, address: str):
     page.locator("label.md-header__button[for=__drawer]").click()
     for reader, style in READERS.items():
         assert page.evaluate(WRONG, style) == [], f"the menu, {reader}"
-    hits(page, address, "footnote")  # stands beside words that are too long
+    hits(page, address, "steamboat")  # stands in code beside words that are too long
     for reader, style in READERS.items():  # the overlay is a circle that grows beyond the window
         assert page.evaluate(WRONG, style + ".md-search__overlay { display: none }") == [], f"the search, {reader}"
+
+
+@pytest.mark.parametrize("context", [320], indirect=True)
+def test_what_scrolls_has_a_name_and_follows_the_keyboard(context: BrowserContext, address: str):
+    page = context.new_page()
+    page.goto(address + SAMPLE)
+    for name in ("code", "table", "formula"):
+        page.get_by_role("group", name=f"{name}, scrolls sideways").last.focus()
+        page.keyboard.press("ArrowRight")
+        page.wait_for_function("document.activeElement.scrollLeft > 0")
+    page.evaluate(WRONG, SPACED)
+    expect(page.locator("mjx-container:not([tabindex])")).to_have_count(2)  # those that are short
 
 
 def test_chapter_has_formulas_figure_and_sound(context: BrowserContext, address: str):

@@ -11,12 +11,12 @@ from collections.abc import Mapping
 
 import hypothesis.strategies as st
 import torch
+from devices.test_precision import CASES
 from hypothesis import HealthCheck, event, given, settings
 from torch import Tensor, nn
 from torch.distributions import Distribution
 from torch.utils._pytree import tree_leaves
 
-from devices.test_precision import CASES
 from mmtutor.mfm import MFM
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -24,8 +24,8 @@ settings.register_profile("few", max_examples=600, deadline=None, derandomize=Tr
 settings.register_profile("many", max_examples=10_000, deadline=None, suppress_health_check=SLOW, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "few"))
 METHODS = (  # each takes a batch
-    "loss", "forward", "encode", "encode_private", "experts", "generate", "log_likelihood", "terms", "infer", "branches",
-    "bounds", "check_batch",
+    "loss", "forward", "encode", "encode_private", "experts", "generate", "log_likelihood", "terms", "infer",
+    "branches", "bounds", "check_batch",
 )  # fmt: skip
 SAME, REFUSED, EITHER, FINITE = "the same", "refused", "the same, or refused", "finite, or refused"
 
@@ -83,7 +83,12 @@ def a_masked_value(batch, draw):
     changed, reference = batch[name].clone(), batch[name].clone()
     changed[masked], reference[masked] = value, 0.0
     mask = {f"{name}_present": ~masked}
-    return {**batch, name: changed, **mask}, SAME, [name, "present", "missing"], {**batch, name: reference, **mask}
+    return (
+        {**batch, name: changed, **mask},
+        SAME,
+        [name, "present", "missing", "in training"],
+        {**batch, name: reference, **mask},
+    )
 
 
 def a_wrong_mask(batch, draw):
@@ -173,7 +178,7 @@ def lengths_in_another_form(batch, draw):
 
 def few_rows(batch, draw):
     rows = draw(st.integers(0, 1))
-    words = ["least one", "empty", "number of examples", "modalit"]
+    words = ["least one", "empty", "number of examples", "modalit", "least two"]
     return {n: x[:rows] for n, x in batch.items()}, REFUSED if rows == 0 else FINITE, words
 
 
@@ -190,7 +195,7 @@ def another_shape(batch, draw):
     name = draw(st.sampled_from(modalities(batch)))
     x = batch[name]
     ways = [x[..., None], x[:, None], x.flatten(), x[..., :-1], torch.cat([x, x], -1), x[..., :0], x.sum()]
-    return {**batch, name: draw(st.sampled_from(ways))}, EITHER, [name]
+    return {**batch, name: draw(st.sampled_from(ways))}, EITHER, [name, "caption", "encoder"]
 
 
 def no_dict(batch, draw):
@@ -267,8 +272,10 @@ def check(case, method, habit, draw):
     if refused is not None:  # a method that needs other arguments
         return False
     changed, wanted, words, *reference = habit(batch, draw)
-    if changed is batch:  # there is nothing in it to which the habit could be applied
+    if changed is batch or (changed is None and method == "generate"):  # nothing to apply it to; "from the prior"
         return False
+    if case == "mfm, surrogate" and wanted == REFUSED:  # it does not read the modality that it replaces
+        wanted = EITHER
     before = copy.deepcopy(model.state_dict())
     kept = {n: x.clone() for n, x in changed.items() if isinstance(x, Tensor)} if isinstance(changed, dict) else {}
     got, says = outcome(model, method, changed)

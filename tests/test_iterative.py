@@ -1661,7 +1661,7 @@ def test_a_teacher_needs_parts_that_can_learn(world):
             IterativeVAE(FromPrior(2), World(world), GradientAscent(), over=over)
     parts = {"start": FromPrior(2), "elbo": World(world), "refiner": GradientAscent()}
     for name in parts:
-        with Refused(f"IterativeVAE: {name} must be a torch module, so that it can learn, got", error=TypeError):
+        with Refused(f"IterativeVAE: {name} must be a torch.nn.Module, got", error=TypeError):
             IterativeVAE(**{**parts, name: lambda *_: None})
 
 

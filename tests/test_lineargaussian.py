@@ -498,8 +498,8 @@ W = torch.ones(2, 3)
         ({"a": W, "b": W.to("meta")}, 1.0, r"weights\['b'\] must have .*type='meta'"),
         ({"a": W * math.nan}, 1.0, r"weights\['a'\] has NaN or infinite"),
         ({"a": W / 0}, 1.0, r"weights\['a'\] has NaN or infinite"),
-        ({"a": W, "b": W}, {"a": 1.0}, "noise must be given for a, b, got a"),
-        ({"a": W}, {"a": 1.0, "c": 1.0}, "noise must be given for a, got a, c"),
+        ({"a": W, "b": W}, {"a": 1.0}, r"noise must be given for a, b, got \['a'\]"),
+        ({"a": W}, {"a": 1.0, "c": 1.0}, r"noise must be given for a, got \['a', 'c'\]"),
         *(
             ({"a": W, "b": W}, {"a": 1.0, "b": sigma}, r"noise\['b'\] must be finite and above 0, got")
             for sigma in (0.0, -1.0, math.nan, math.inf, 1e-200, 1e200)

@@ -78,7 +78,7 @@ class ShowAndTell(Captioner):
 
     def encode_image(self, image: Tensor) -> Features:
         """x₋₁ = W a, (B, E), in a tuple."""
-        with reading(type(self).__name__, self.image, image):
+        with reading(type(self).__name__, self.image, image, self.encoder):
             a = self.encoder(image.to(self.embedding.weight.device))  # (B, ..., D)
         check_encoding(self, a, len(image))
         a = a if a.ndim == 2 else a.mean(1)  # (B, D)
@@ -209,7 +209,7 @@ class ShowAttendTell(Captioner):
 
     def encode_image(self, image: Tensor) -> Features:
         """The regions aᵢ (B, L, D) and their keys Wₐ aᵢ (B, L, A)."""
-        with reading(type(self).__name__, self.image, image):
+        with reading(type(self).__name__, self.image, image, self.encoder):
             a = self.encoder(image.to(self.embedding.weight.device))  # (B, L, D)
         check_encoding(self, a, len(image), regions=True)
         return a, self.key(a)

@@ -6,8 +6,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +24,7 @@ from .checks import (
     kind,
     moved,
     on_device,
+    reading,
     whole,
 )
 from .costs import Cost, check_cost, check_costs, cross_entropy, takes_classes, takes_numbers
@@ -104,7 +104,7 @@ class Classifier(nn.Module, ABC):
         """What the encoder of one modality gives; where the modality is missing, it reads zeros, of one step."""
         encoder, present = self.encoders[modality], batch.get(f"{modality}_present")
         x, length = keep(batch[modality], present), self.length(modality, batch)
-        with _naming(self, modality, x):
+        with reading(type(self).__name__, modality, x, encoder):
             features = encoder(x) if length is None else encoder(x, 1 + keep(length - 1, present))
         return _check_encoded(self, modality, x, features)
 
@@ -370,21 +370,6 @@ def _check_label(model: Classifier, batch: Mapping[str, Tensor], size: int) -> T
     numbers = takes_numbers(cost) or model.classes == 1 or (is_float and not takes_classes(cost))
     check = check_numbers if numbers else check_label
     return check(type(model).__name__, batch, model.classes, size)
-
-
-@contextmanager
-def _naming(model: Classifier, m: str, x: Tensor) -> Iterator[None]:
-    """Let an error within an encoder say whose encoder it is; whole numbers are named as the reason."""
-    try:
-        yield
-    except Exception as error:
-        encoder, who = model.encoders[m], type(model).__name__
-        reads_whole = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in encoder.modules())
-        if x.is_floating_point() or reads_whole or not isinstance(error, RuntimeError | TypeError):
-            error.add_note(f"{who}: this was the encoder of {m!r}, which was handed {kind(x)}")
-            raise
-        to = ".float() / 255" if x.dtype == torch.uint8 else ".float()"
-        raise TypeError(f"{who}: the encoder of {m!r} cannot read {kind(x)}; convert it with {to}") from error
 
 
 def _check_encoded(model: Classifier, m: str, x: Tensor, features: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ The expectation is estimated from one draw of z, z = μ + σ ε with ε ~ N(0, I
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_dtype, check_names, check_unpadded, moved, named
+from .checks import check_batch, check_dtype, check_names, check_unpadded, kind, modules, moved, named, number
 
 Batch = Mapping[str, Tensor]
 Likelihood = Callable[[Tensor], Distribution]
@@ -150,6 +149,10 @@ def check_parts(
     beta: float,
 ) -> None:
     """Refuse decoders, likelihoods and weights that do not fit together."""
+    modules("Elbo", "decoders", decoders)
+    for name, given in (("likelihoods", likelihoods), ("weights", weights)):
+        if not isinstance(given, Mapping):
+            raise TypeError(f"Elbo: {name} must be a dict by modality, got {kind(given)}")
     if decoders.keys() != likelihoods.keys() or not decoders or set(weights) - set(decoders):
         raise ValueError(
             f"Elbo: decoders are of {list(decoders)}, likelihoods of {list(likelihoods)}, weights of {list(weights)}; "
@@ -157,8 +160,7 @@ def check_parts(
         )
     check_names("Elbo", decoders, taken=("prior", "start", "end"))  # terms of the loss
     for name, value in {**weights, "beta": beta}.items():
-        if not 0 < value < math.inf:
-            raise ValueError(f"Elbo: the weight of {name!r} must be finite and above 0, got {value!r}")
+        number("Elbo", f"the weight of {name!r}", value, above=True)
 
 
 def for_decoder(name: str, likelihood: Likelihood, decoder: nn.Module) -> Likelihood:

@@ -10,13 +10,12 @@ logarithms of the two root mean squares. λ is (B, 2 d): d means, then d numbers
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
-from .checks import check_dtype, moved, whole
+from .checks import check_dtype, flag, moved, number, whole
 
 LOG_STD = (-4.5, 1.5)  # what `Refiner` keeps log σ in: σ from 0.011 to 4.5
 
@@ -39,8 +38,8 @@ class GradientAscent(nn.Module):
 
     def __init__(self, step: float = 0.1, unit: bool = False) -> None:
         super().__init__()
-        check_step("GradientAscent", step, step > 0, "above 0")
-        self.step, self.unit = float(step), unit
+        self.step = number("GradientAscent", "step", step, above=True)
+        self.unit = flag("GradientAscent", "unit", unit)
 
     def forward(self, lam: Tensor, gradient: Tensor) -> Tensor:
         """The next λ, (B, 2 d)."""
@@ -84,9 +83,9 @@ class Refiner(nn.Module):
         latent, features = whole("Refiner", "latent", latent), whole("Refiner", "features", features, 0)
         sizes = {"lam": 2 * latent, "unit": 2 * latent, "norms": 2, "gradient": 2 * latent, "features": features}
         check_inputs(inputs, sizes)
-        check_step("Refiner", step, step >= 0, "at least 0")
+        step = number("Refiner", "step", step)
         self.inputs = tuple(inputs)
-        self.step = nn.Parameter(torch.tensor(float(step))) if step else None
+        self.step = nn.Parameter(torch.tensor(step)) if step else None
         layers_of_f = hidden if isinstance(hidden, Sequence) else [hidden]
         units = [whole("Refiner", "hidden", h) for h in layers_of_f]
         widths = [sum(sizes[name] for name in inputs), *units, 2 * latent]
@@ -122,12 +121,6 @@ def unit_gradient(gradient: Tensor) -> tuple[Tensor, Tensor]:
 
 
 # ---- messages
-
-
-def check_step(who: str, step: float, in_range: bool, wanted: str) -> None:
-    """Refuse a step size that is out of range."""
-    if not in_range or not math.isfinite(step):
-        raise ValueError(f"{who}: step must be finite and {wanted}, got {step!r}")
 
 
 def check_inputs(inputs: Sequence[str], sizes: dict[str, int]) -> None:

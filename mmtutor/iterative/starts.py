@@ -13,7 +13,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from .checks import check_batch, check_names, check_unpadded, moved, whole
+from .checks import check_batch, check_names, check_unpadded, module, moved, reading, whole
 
 Batch = Mapping[str, Tensor]
 
@@ -34,14 +34,15 @@ class FromModality(nn.Module):
     def __init__(self, modality: str, encoder: nn.Module) -> None:
         super().__init__()
         check_names("FromModality", [modality])
-        self.modality, self.encoder = modality, encoder
+        self.modality, self.encoder = modality, module("FromModality", "encoder", encoder)
 
     def forward(self, batch: Batch) -> Tensor:
         """λ₀, (B, 2 d)."""
         check_batch("FromModality", batch, [self.modality], model=self)
         check_unpadded("FromModality", batch, [self.modality])
         x = moved({"x": batch[self.modality]}, self)["x"]
-        lam: Tensor = self.encoder(x)  # (B, 2 d)
+        with reading("FromModality", self.modality, x, self.encoder):
+            lam: Tensor = self.encoder(x)  # (B, 2 d)
         return lam
 
 

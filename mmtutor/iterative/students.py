@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
-from .checks import check_batch, check_finite, check_names, check_unpadded, kind, moved, named
+from .checks import check_batch, check_finite, check_names, check_unpadded, kind, modules, moved, named, reading
 from .elbo import check_shapes, divergence, mean_and_std, on_device, posterior
 
 Batch = Mapping[str, Tensor]
@@ -47,7 +47,11 @@ class Students(nn.Module):
         """qᵢ(z|xᵢ) of the named modalities, or of all that are in the batch."""
         names = check_students(self, batch, modalities)
         batch = moved({m: batch[m] for m in names}, self)
-        return {m: posterior(self.encoders[m](batch[m])) for m in names}
+        lams = {}
+        for m in names:
+            with reading("Students", m, batch[m], self.encoders[m]):
+                lams[m] = self.encoders[m](batch[m])  # (B, 2 d)
+        return {m: posterior(lam) for m, lam in lams.items()}
 
     def encode(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> Independent[Normal]:
         """q(z|x_S): for one modality its student's posterior, for several the product with the prior counted once."""
@@ -171,6 +175,7 @@ class Distillation(nn.Module):
 
 def check_encoders(encoders: Mapping[str, nn.Module]) -> None:
     """Refuse no encoder, and names that mean something else."""
+    modules("Students", "encoders", encoders)
     if not encoders:
         raise ValueError("Students: there must be at least one encoder")
     check_names("Students", encoders, taken=(TEACHER,))

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.distributions import Independent, Normal
 
-from .checks import NO_MODALITY, check_batch, check_unpadded, moved, whole
+from .checks import NO_MODALITY, check_batch, check_unpadded, flag, module, moved, reading, whole
 from .elbo import Elbo, check_values, posterior, without_missing
 from .refinement import check_gradient, elbo_gradient, next_lam, refinements, total_elbo
 
@@ -73,14 +73,15 @@ class IterativeVAE(nn.Module):
         one_pass: bool = True,
     ) -> None:
         super().__init__()
-        check_parts({"start": start, "elbo": elbo, "refiner": refiner}, over)
+        check_parts({"start": start, "elbo": elbo, "refiner": refiner, "features": features or nn.Identity()}, over)
         self.start, self.elbo, self.refiner, self.features = start, elbo, refiner, features
-        self.steps, self.over, self.one_pass = whole("IterativeVAE", "steps", steps, 0), over, one_pass
+        self.steps, self.over = whole("IterativeVAE", "steps", steps, 0), over
+        self.one_pass = flag("IterativeVAE", "one_pass", one_pass)
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``"loss"``; −ELBO at λ₀, ``"start"``, and at λ_T, ``"end"``; each negative term at λ_T. Batch means, nats."""
         batch = checked_batch(self, batch)
-        textbook = not self.one_pass or any(x.requires_grad for x in batch.values())
+        textbook = not self.one_pass or any(isinstance(x, Tensor) and x.requires_grad for x in batch.values())
         loss, bounds, terms = self._textbook(batch) if textbook and torch.is_grad_enabled() else _one_pass(self, batch)
         check_term_names(terms)
         costs = {"start": bounds[0], "end": bounds[-1], **terms}
@@ -89,7 +90,7 @@ class IterativeVAE(nn.Module):
     def _textbook(self, batch: Batch) -> tuple[Tensor, Tensor, Mapping[str, Tensor]]:
         """The loss (), the ELBO at λ₀, …, λ_T (T + 1, B), and the terms of the last."""
         elbos, features = [], self.read_features(batch)
-        lam: Tensor = self.start(batch)  # (B, 2 d)
+        lam = self.first(batch)  # (B, 2 d)
         for t in range(self.steps + 1):
             if not lam.requires_grad:  # where nothing before it learns
                 lam = lam.detach().requires_grad_()  # (B, 2 d)
@@ -109,7 +110,16 @@ class IterativeVAE(nn.Module):
 
     def read_features(self, batch: Batch) -> list[Tensor]:
         """What the refiner reads besides λ and g: nothing, or the features of X."""
-        return [] if self.features is None else [self.features(batch)]
+        if self.features is None:
+            return []
+        with reading(type(self).__name__, "all modalities", batch, self.features):
+            return [self.features(batch)]
+
+    def first(self, batch: Batch) -> Tensor:
+        """λ₀, (B, 2 d)."""
+        with reading(type(self).__name__, "all modalities", batch, self.start):
+            lam: Tensor = self.start(batch)  # (B, 2 d)
+        return lam
 
     # ---- inference
 
@@ -117,7 +127,7 @@ class IterativeVAE(nn.Module):
         """λ₀, …, λ_T, (B, 2 d) each, without a graph; ``steps`` may be another T than in training."""
         batch = checked_batch(self, batch)
         with torch.no_grad():
-            lam, features = self.start(batch), self.read_features(batch)
+            lam, features = self.first(batch), self.read_features(batch)
         return refinements(
             lam,
             lambda lam: self.elbo(lam, batch),
@@ -179,7 +189,7 @@ def _one_pass(model: IterativeVAE, batch: Batch) -> tuple[Tensor, Tensor, Mappin
     parameters = [p for p in model.elbo.parameters() if p.requires_grad and learning]
     learned: list[Tensor | None] = [None] * len(parameters)  # ∂loss/∂p of each, where it plays a part
     path, slopes, elbos = [], [], []  # λ_t, −a_t g_t / B and ELBO(X; λ_t) of each step
-    lam, features = model.start(batch), model.read_features(batch)
+    lam, features = model.first(batch), model.read_features(batch)
     for t, share in enumerate(shares):
         leaf = lam.detach().requires_grad_(learning or t < model.steps)  # (B, 2 d)
         with torch.enable_grad():
@@ -230,8 +240,7 @@ def check_parts(parts: Mapping[str, object], over: str) -> None:
     if over not in ("mean", "last"):
         raise ValueError(f"IterativeVAE: over must be 'mean' or 'last', got {over!r}")
     for name, part in parts.items():
-        if not isinstance(part, nn.Module):
-            raise TypeError(f"IterativeVAE: {name} must be a torch module, so that it can learn, got {part!r}")
+        module("IterativeVAE", name, part)
 
 
 def checked_batch(model: IterativeVAE, batch: Batch) -> Batch:

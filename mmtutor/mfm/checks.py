@@ -264,10 +264,16 @@ def check_names(who: str, names: Iterable[str], taken: Iterable[str] = ()) -> No
 def named(who: str, asked: str | Sequence[str] | None, known: Iterable[str]) -> list[str]:
     """The modalities asked for, in the order in which they are known; None: all. A string is one name."""
     known = list(known)
-    wanted = known if asked is None else [asked] if isinstance(asked, str) else list(asked)
+    wanted = (
+        known
+        if asked is None
+        else list(asked)
+        if isinstance(asked, Iterable) and not isinstance(asked, str)
+        else [asked]
+    )
     for m in wanted:
         if m not in known:
-            near = difflib.get_close_matches(m, known, 1)
+            near = difflib.get_close_matches(str(m), known, 1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
             raise ValueError(f"{who}: no modality {m!r}, only {', '.join(known)}{hint}")
     return [m for m in known if m in wanted]
@@ -285,15 +291,24 @@ def whole(who: str, name: str, value: object, least: int = 1) -> int:
 
 
 @contextmanager
-def reading(who: str, name: str, x: Tensor) -> Iterator[None]:
-    """Say which modality an encoder was reading when it failed, such as at a shape that it does not take."""
+def reading(who: str, name: str, x: Tensor | Mapping[str, Tensor], encoder: nn.Module) -> Iterator[None]:
+    """Say which modality, or all, an encoder was reading when it failed, such as at a shape that it does not take."""
+    says = f"{who}: the encoder of {name!r} cannot read {kind(x)}"
     try:
         yield
     except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        says = f"{who}: the encoder of {name!r} cannot read {kind(x)}: {error}"
-        raise (TypeError if isinstance(error, TypeError) else ValueError)(says) from error
+        if "cannot read" in str(error):  # an encoder within has said it
+            raise
+        reads_whole = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in encoder.modules())
+        if isinstance(x, Tensor) and not (x.is_floating_point() or reads_whole or isinstance(error, ValueError)):
+            to = ".float() / 255" if x.dtype == torch.uint8 else ".float()"
+            raise TypeError(f"{says}; convert it with {to}") from error
+        raise (TypeError if isinstance(error, TypeError) else ValueError)(f"{says}: {error}") from error
+    except Exception as error:
+        error.add_note(says)
+        raise
 
 
 def number(
@@ -333,6 +348,8 @@ def modules(who: str, name: str, value: object) -> dict[str, nn.Module]:
 
 def kind(x: object) -> str:
     """What something is, in few words."""
+    if isinstance(x, Mapping):
+        return ", ".join(f"{name!r} {kind(part)}" for name, part in x.items())
     return f"{x.dtype} {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
 
 

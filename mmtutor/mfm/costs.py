@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_finite, check_label, check_numbers, check_padding, kind
+from .checks import check_finite, check_label, check_numbers, check_padding, kind, number
 
 Batch = Mapping[str, Tensor]  # a name to (B, ...)
 Cost = Callable[[Tensor, Tensor], Tensor]  # x̂ and x to a cost of each number of x
@@ -79,6 +78,8 @@ def check_targets(costs: Mapping[str, Cost], batch: Batch, outputs: Batch) -> di
         if name not in batch:
             raise ValueError(f"MFM: the batch has no {name!r}, only {', '.join(batch)}")
         x, shape = batch[name], output.shape[:-1] if classes else output.shape
+        if not isinstance(x, Tensor):
+            raise TypeError(f"MFM: {name!r} must be a tensor (B, …), got {kind(x)}")
         if x.shape != shape:
             raise ValueError(f"MFM: {name!r} must be {tuple(shape)}, as the model gives it, got {tuple(x.shape)}")
         if classes and x.dtype != torch.int64:
@@ -112,7 +113,7 @@ def check_costs(
     costs: Mapping[str, Cost], weights: Mapping[str, float], decoders: Mapping[str, nn.Module] | nn.ModuleDict
 ) -> dict[str, float]:
     """The weights; refuse what is no cost or no weight, and those of what is not reconstructed."""
-    if unknown := sorted({*costs, *weights} - {"label", *decoders}):
+    if unknown := [name for name in (*costs, *weights) if name not in ("label", *decoders)]:
         raise ValueError(f"MFM: {unknown[0]!r} has no decoder, so it has no cost and no weight")
     for name, cost in costs.items():
         if not callable(cost):
@@ -126,11 +127,4 @@ def check_costs(
         if takes_classes(cost) and isinstance(last, nn.Softmax | nn.Sigmoid):
             raise ValueError(f"MFM: the cost of {name!r} takes the softmax of scores, but its decoder ends in {last} "
                              "already; leave this layer out")  # fmt: skip
-    return {name: check_weight("MFM", f"the weight of {name!r}", weight) for name, weight in weights.items()}
-
-
-def check_weight(who: str, what: str, weight: float) -> float:
-    """A finite number of at least 0, or an error."""
-    if not 0 <= weight < math.inf:
-        raise ValueError(f"{who}: {what} must be finite and at least 0, got {weight!r}")
-    return float(weight)
+    return {name: number("MFM", f"the weight of {name!r}", weight) for name, weight in weights.items()}

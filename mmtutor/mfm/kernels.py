@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import math
-
 import torch
 from torch import Tensor
+
+from .checks import number
 
 
 def mmd(z: Tensor, width: float | None = None) -> Tensor:
@@ -86,8 +86,7 @@ def check_latents(z: Tensor) -> None:
 
 def check_width(width: float) -> float:
     """The width of a kernel."""
-    if not 0 < width < math.inf:
-        raise ValueError(f"mmd: width must be finite and above 0, got {width!r}")
+    number("mmd", "width", width, above=True)
     return float(width)
 
 

@@ -16,10 +16,15 @@ from .checks import (
     check_dtype,
     check_names,
     check_present,
+    flag,
     kind,
+    module,
+    modules,
     moved,
     named,
+    number,
     on_device,
+    reading,
     whole,
 )
 from .costs import (
@@ -29,7 +34,6 @@ from .costs import (
     check_costs,
     check_padded,
     check_targets,
-    check_weight,
     cross_entropy,
     masked_mean,
     squared_error,
@@ -64,15 +68,17 @@ class Factor(nn.Module):
         super().__init__()
         who = type(self).__name__
         self.size, self.z, self.f = whole(who, "size", size), whole(who, "z", z), whole(who, "f", f)
-        self.weight = check_weight(who, "the weight", weight)
-        self.encoder = encoder
+        self.weight = number(who, "the weight", weight)
+        self.encoder = module(who, "encoder", encoder)
+        dropout = number(who, "dropout", dropout, 0, 1)
         self.to_latent = nn.Linear(size, self.numbers * z)
         self.to_factor = nn.Sequential(nn.Linear(z, f), nn.ReLU(), nn.Dropout(dropout), nn.Linear(f, f), nn.ReLU())
 
     def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The latent code (B, z), and what describes Q(Z|X), here the same."""
         check_input(self, batch)
-        h: Tensor = self.encoder(moved(batch, self))  # (B, h)
+        with reading(type(self).__name__, "all modalities", batch, self.encoder):
+            h: Tensor = self.encoder(moved(batch, self))  # (B, h)
         check_encoding(self, h)
         z = self.to_latent(h)  # (B, z)
         return z, z
@@ -100,7 +106,8 @@ class VariationalFactor(Factor):
     def infer(self, batch: Batch) -> tuple[Tensor, Tensor]:
         """The latent code (B, z), and μ and log σ side by side (B, 2 z)."""
         check_input(self, batch)
-        h: Tensor = self.encoder(moved(batch, self))  # (B, h)
+        with reading(type(self).__name__, "all modalities", batch, self.encoder):
+            h: Tensor = self.encoder(moved(batch, self))  # (B, h)
         check_encoding(self, h)
         q = self.to_latent(h)  # (B, 2 z)
         posterior = self.posterior(q)  # (B, z)
@@ -134,12 +141,14 @@ class FromModality(nn.Module):
     def __init__(self, modality: str, encoder: nn.Module) -> None:
         super().__init__()
         check_names("FromModality", [modality])
-        self.modality, self.encoder = modality, encoder
+        self.modality, self.encoder = modality, module("FromModality", "encoder", encoder)
 
     def forward(self, batch: Batch) -> Tensor:
         """The encoded modality, (B, size)."""
         self.check(batch)
-        h: Tensor = self.encoder(observed(moved(batch, self))[self.modality])  # (B, h)
+        x = observed(moved(batch, self))[self.modality]  # (B, ...)
+        with reading("FromModality", self.modality, x, self.encoder):
+            h: Tensor = self.encoder(x)  # (B, h)
         return h
 
     def check(self, batch: Batch) -> None:
@@ -154,7 +163,7 @@ def observed(batch: Batch) -> dict[str, Tensor]:
     """
     zeroed = dict(batch)
     for name, x in batch.items():
-        if f"{name}_present" in batch:
+        if isinstance(x, Tensor) and f"{name}_present" in batch:
             present = on_device(batch[f"{name}_present"], x.device)  # (B,)
             mask = present.view(-1, *[1] * (x.ndim - 1))
             zeroed[name], zeroed[f"{name}_present"] = torch.where(mask, x, torch.zeros_like(x)), present
@@ -222,16 +231,18 @@ class MFM(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_dicts(label, style, decoders, costs=costs, weights=weights)
+        dropout = number("MFM", "dropout", dropout, 0, 1)
         styles = {"style": style} if isinstance(style, Factor) else dict(style or {})
         factors = ({} if label is None else {"label": label}) | styles
         check_factors(label, style, decoders or {}, joint)
         self.parts: Mapping[str, Factor] = cast(Any, nn.ModuleDict(factors))  # to mypy, each part is a `Factor`
-        self.decoders, self.joint = nn.ModuleDict(decoders or {}), joint
+        self.decoders, self.joint = nn.ModuleDict(decoders or {}), flag("MFM", "joint", joint)
         self.costs = {"label": label_cost, **dict.fromkeys(self.decoders, squared_error), **(costs or {})}
         self.weights = {"label": label_weight, **dict.fromkeys(self.decoders, 1.0), **(weights or {})}
         self.weights = check_costs(self.costs, self.weights, self.decoders)
         self.cost_modules = nn.ModuleDict({m: c for m, c in self.costs.items() if isinstance(c, nn.Module)})
-        self.prior = check_weight("MFM", "the weight of 'prior'", prior)
+        self.prior = number("MFM", "the weight of 'prior'", prior)
         self.label_from = list(factors) if label is None else ["label"]
         size = sum(factors[name].f for name in self.label_from)
         self.classifier = nn.Sequential(
@@ -375,6 +386,12 @@ def check_modalities(who: str, batch: Batch, targets: Iterable[str] = (), model:
         if not isinstance(mask, Tensor) or mask.dtype != torch.bool or mask.shape != (size,):
             raise ValueError(f"{who}: '{n}_present' must be bool ({size},), got {kind(mask)}")
     modalities = [n for n in tensors if n not in NO_MODALITY and not n.endswith("_label")]
+    sizes = {n: len(tensors[n]) for n in modalities}
+    if len({*sizes.values()}) > 1:
+        raise ValueError(f"{who}: modalities need the same number of examples, got {sizes}")
+    # What is no tensor may be what an example has: its encoder says so.
+    if len(tensors) + sum(n.endswith("_present") for n in batch) < len(batch):
+        return
     if modalities and all(n in masks and masks[n].device.type == "cpu" for n in modalities):
         check_present(who, torch.stack([masks[n] for n in modalities], 1))
 
@@ -396,6 +413,20 @@ def check_floats(model: MFM, given: Batch) -> None:
     """Refuse latent codes or factors of another float type."""
     for name in given.keys() & model.parts.keys():
         check_dtype("MFM", name, given[name], model)
+
+
+def check_dicts(label: object, style: object, decoders: object, **others: object) -> None:
+    """Refuse what is no factor, no network or no dict by modality."""
+    several = style is not None and not isinstance(style, Factor)
+    styles = {f"style[{m!r}]": part for m, part in modules("MFM", "style", style).items()} if several else {}
+    for name, part in {"label": label, **styles}.items():
+        if not isinstance(part, Factor | None):
+            raise TypeError(f"MFM: {name} must be a Factor, got {part!r}")
+    if decoders is not None:
+        modules("MFM", "decoders", decoders)
+    for name, given in others.items():
+        if given is not None and not isinstance(given, Mapping):
+            raise TypeError(f"MFM: {name} must be a dict by modality, got {kind(given)}")
 
 
 def check_factors(

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_batch, check_length, check_names, moved, whole
+from .checks import check_batch, check_length, check_names, flag, kind, moved, number, whole
 from .costs import Batch, Cost, check_padded, cross_entropy
 from .model import MFM, Factor, check_one, observed
 
@@ -55,7 +55,8 @@ class MFN(nn.Module):
     ) -> None:
         super().__init__()
         units = check_sizes("MFN", features, hidden, memory, attend)
-        self.features, self.skip_padding = dict(features), skip_padding
+        self.features, self.skip_padding = dict(features), flag("MFN", "skip_padding", skip_padding)
+        dropout = number("MFN", "dropout", dropout, 0, 1)
         self.lstms = nn.ModuleDict({modality: nn.LSTMCell(d, units[modality]) for modality, d in features.items()})
         total = sum(units.values())
         self.size = total + memory
@@ -344,6 +345,8 @@ def check_sizes(
     who: str, features: Mapping[str, int], hidden: Mapping[str, int] | int, memory: int, attend: int
 ) -> dict[str, int]:
     """The units of each modality's LSTM, all sizes checked."""
+    if not isinstance(features, Mapping):
+        raise TypeError(f"{who}: features must be a dict from modality to a number, got {kind(features)}")
     check_names(who, features)
     units = dict(hidden) if isinstance(hidden, Mapping) else dict.fromkeys(features, hidden)
     if units.keys() != features.keys() or not features:
@@ -358,7 +361,7 @@ def check_sizes(
 
 def check_variant(name: str) -> Variant:
     """The variant of a name."""
-    if name not in VARIANTS:
+    if not isinstance(name, str) or name not in VARIANTS:
         raise ValueError(f"sequence_mfm: variant must be one of {', '.join(VARIANTS)}, got {name!r}")
     return VARIANTS[name]
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 
-from .checks import check_batch, moved, whole
+from .checks import check_batch, kind, module, moved, reading, whole
 from .costs import Batch
 from .model import MFM, check_for, check_input, check_modalities, in_evaluation, observed
 
@@ -41,7 +41,7 @@ class Surrogate(nn.Module):
         super().__init__()
         self.others = check_missing(model, missing)
         self._model = (model,)  # in a tuple, so that it is no part of this module
-        self.missing, self.encoder = missing, encoder
+        self.missing, self.encoder = missing, module("Surrogate", "encoder", encoder)
         self.inferred = [name for name in ("label", "style", missing) if name in model.parts]
         size = whole("Surrogate", "size", size)
         self.heads = nn.ModuleDict({name: nn.Linear(size, model.parts[name].z) for name in self.inferred})
@@ -50,7 +50,8 @@ class Surrogate(nn.Module):
         """Φ: the latent codes of the label and the missing modality, (B, z) each, from the other modalities."""
         rest = self.without_missing(batch)
         check_rest(self, rest)
-        h = self.encoder(observed(moved(rest, self)))  # (B, h)
+        with reading(type(self).__name__, "all other modalities", rest, self.encoder):
+            h = self.encoder(observed(moved(rest, self)))  # (B, h)
         return {name: head(h) for name, head in self.heads.items()}
 
     def loss(self, batch: Batch) -> dict[str, Tensor]:
@@ -83,6 +84,8 @@ class Surrogate(nn.Module):
 
     def without_missing(self, batch: Batch) -> Batch:
         """The batch without the missing modality and its mask."""
+        if not isinstance(batch, Mapping):
+            raise TypeError(f"Surrogate: a batch must be a dict of tensors, got {kind(batch)}")
         return {name: x for name, x in batch.items() if name not in (self.missing, f"{self.missing}_present")}
 
     @contextmanager

@@ -22,9 +22,12 @@ from .checks import (
     check_names,
     check_present,
     check_unpadded,
+    modules,
     moved,
     named,
+    number,
     on_device,
+    reading,
     whole,
 )
 from .gaussian import from_network, log_prob, standard
@@ -128,7 +131,8 @@ class MultimodalVAE(nn.Module, ABC):
             output = like.new_zeros(0, self.output_size)  # (0, O)
             if len(rows):
                 x = on_device(take(batch[name], rows), like.device)  # (n_m, ...)
-                output = self.encoders[name](x)  # (n_m, O)
+                with reading(type(self).__name__, name, x, self.encoders[name]):
+                    output = self.encoders[name](x)  # (n_m, O)
                 self._check_encoder(f"of {name!r}", output, len(rows))
             outputs.append(put(output, rows, len(there)))
         return names, present, torch.stack(outputs)
@@ -297,9 +301,11 @@ class MultimodalVAE(nn.Module, ABC):
         beta: float,
     ) -> None:
         who = type(self).__name__
-        for name, given in (("encoders", encoders), ("decoders", decoders), ("likelihoods", likelihoods)):
-            if not isinstance(given, Mapping | nn.ModuleDict):
-                raise TypeError(f"{who}: {name} must be a dict from modality to part, got {type(given).__name__}")
+        modules(who, "encoders", encoders)
+        modules(who, "decoders", decoders)
+        for name, given in (("likelihoods", likelihoods), ("weights", weights)):
+            if not isinstance(given, Mapping):
+                raise TypeError(f"{who}: {name} must be a dict by modality, got {type(given).__name__}")
         for name, other in (("decoders", decoders), ("likelihoods", likelihoods)):
             if other.keys() != encoders.keys() or not encoders:
                 raise ValueError(
@@ -309,8 +315,7 @@ class MultimodalVAE(nn.Module, ABC):
         named(who, list(weights), encoders)
         whole(who, "latent", latent)
         for name, weight in {**{f"the weight of {m!r}": w for m, w in weights.items()}, "beta": beta}.items():
-            if not 0 < weight < math.inf:
-                raise ValueError(f"{who}: {name} must be finite and above 0, got {weight!r}")
+            number(who, name, weight, above=True)
 
 
 # ---- parts of the way from a batch to its loss
@@ -335,13 +340,6 @@ def mean_where(values: Tensor, counted: Tensor) -> Tensor:
 
 
 # ---- messages
-
-
-def check_at_least_0(who: str, **numbers: float) -> None:
-    """Refuse what is below 0 or not finite."""
-    for name, number in numbers.items():
-        if not 0 <= number < math.inf:
-            raise ValueError(f"{who}: {name} must be finite and at least 0, got {number!r}")
 
 
 def _sizes(shape: Sequence[int]) -> str:

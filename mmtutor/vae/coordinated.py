@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from .base import Batch, MultimodalVAE, Names, check_at_least_0
-from .checks import on_device
+from .base import Batch, MultimodalVAE, Names
+from .checks import number, on_device
 from .gaussian import divergence, normal, product_of_posteriors, symmetric_kl
 from .likelihoods import Likelihood
 
@@ -69,9 +69,9 @@ class Coordinated(MultimodalVAE):
         combine: Combine = product_of_posteriors,
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
-        check_at_least_0("Coordinated", distance_weight=distance_weight, cross_weight=cross_weight)
-        self.distance, self.distance_weight = distance, float(distance_weight)
-        self.cross_weight, self.combine = float(cross_weight), combine
+        self.distance, self.combine = distance, combine
+        self.distance_weight = number("Coordinated", "distance_weight", distance_weight)
+        self.cross_weight = number("Coordinated", "cross_weight", cross_weight)
 
     def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """From one modality by its encoder, from several as ``combine`` says."""

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torch.distributions import Categorical, Distribution, Independent, MixtureSameFamily, Normal
 
-from .checks import on_device
+from .checks import on_device, whole
 
 
 class Gaussian(Independent[Normal]):
@@ -178,6 +178,7 @@ def subsets(modalities: int) -> Tensor:
         >>> ["".join(m for m, inside in zip("abc", row) if inside) for row in subsets(3)]
         ['a', 'b', 'c', 'ab', 'ac', 'bc', 'abc']
     """
+    modalities = whole("subsets", "modalities", modalities)
     numbers = torch.arange(1, 2**modalities)  # (S,)
     members = (numbers.unsqueeze(1) >> torch.arange(modalities)) % 2 == 1  # (S, M)
     return members[members.sum(1).argsort(stable=True)]

@@ -8,8 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from .base import Batch, MultimodalVAE, Names, check_at_least_0, put, take
-from .checks import on_device
+from .base import Batch, MultimodalVAE, Names, put, take
+from .checks import module, number, on_device
 from .gaussian import divergence, from_network, product_of_posteriors, where
 from .likelihoods import Likelihood
 
@@ -42,7 +42,7 @@ class JointVAE(MultimodalVAE):
         beta: float = 1.0,
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
-        self.joint = joint
+        self.joint = module(type(self).__name__, "joint", joint)
 
     def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """From all modalities by the joint encoder, from fewer by the surrogates."""
@@ -114,8 +114,7 @@ class JMVAE(JointVAE):
         alpha: float = 0.1,
     ) -> None:
         super().__init__(joint, encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
-        check_at_least_0("JMVAE", alpha=alpha)
-        self.alpha = float(alpha)
+        self.alpha = number("JMVAE", "alpha", alpha)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """See the class; ``"surrogate_kl"`` is the last sum, without α."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, OneHotCategorical
 from torch.nn import functional as F
 
-from .checks import kind
+from .checks import flag, kind, number
 from .gaussian import full_precision
 
 Likelihood = Callable[[Tensor], Distribution]
@@ -30,12 +30,12 @@ Likelihood = Callable[[Tensor], Distribution]
 
 def gaussian(scale: float) -> Likelihood:
     """N(output, scale²) for each number. With scale 1 its −log is the half squared error and a constant."""
-    return GaussianLikelihood(_above_0("gaussian", scale))
+    return GaussianLikelihood(number("gaussian", "scale", scale, above=True))
 
 
 def laplace(scale: float) -> Likelihood:
     """Laplace(output, scale) for each number; its −log is the absolute error over scale, and a constant."""
-    return LaplaceLikelihood(_above_0("laplace", scale))
+    return LaplaceLikelihood(number("laplace", "scale", scale, above=True))
 
 
 def bernoulli(probabilities: bool = False) -> Likelihood:
@@ -46,7 +46,7 @@ def bernoulli(probabilities: bool = False) -> Likelihood:
             decoder is an `nn.Sequential` that ends in `nn.Sigmoid`, or has an attribute ``probabilities = True``.
             Logits are better: a probability that is rounded to 0 or 1 has no gradient.
     """
-    return BernoulliLikelihood(probabilities)
+    return BernoulliLikelihood(flag("bernoulli", "probabilities", probabilities))
 
 
 def categorical(one_hot: bool = False, probabilities: bool = False) -> Likelihood:
@@ -57,7 +57,9 @@ def categorical(one_hot: bool = False, probabilities: bool = False) -> Likelihoo
             its shape without the last axis, such as a label (B,).
         probabilities: as for `bernoulli`; here the decoder ends in `nn.Softmax`.
     """
-    return CategoricalLikelihood(one_hot, probabilities)
+    return CategoricalLikelihood(
+        flag("categorical", "one_hot", one_hot), flag("categorical", "probabilities", probabilities)
+    )
 
 
 # Classes, so that a model with its likelihoods can be pickled, copied, compared and printed.
@@ -109,7 +111,7 @@ class BernoulliLikelihood:
     ) -> None:
         """Refuse values that are not from 0 to 1."""
         there = _there(x, mask)
-        if there.dtype == torch.bool or ((ends := there.aminmax()).min >= 0 and ends.max <= 1):
+        if there.dtype == torch.bool or not there.numel() or ((ends := there.aminmax()).min >= 0 and ends.max <= 1):
             return
         rows = there.reshape(len(there), -1)
         row = int(((rows < 0) | (rows > 1)).any(1).nonzero()[0])
@@ -158,6 +160,8 @@ class CategoricalLikelihood:
             raise ValueError(f"{who}: with categorical() {name!r} must be int64, numbers of classes, got {kind(x)}; "
                              "for one-hot classes take categorical(one_hot=True)")  # fmt: skip
         rows = _there(x, mask).reshape(len(x), -1)
+        if not rows.numel():
+            return
         least, most = (int(end) for end in rows.aminmax())
         classes = output().shape[-1] if output and least >= 0 else most + 1
         if least < 0 or most >= classes:
@@ -266,9 +270,3 @@ def _check_logits(who: str, name: str, last: nn.Module, likelihood: str, right: 
 def _there(x: Tensor, mask: Tensor | None) -> Tensor:
     """The values, 0 where the mask (B,) is False."""
     return x if mask is None else torch.where(mask.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros_like(x))
-
-
-def _above_0(who: str, scale: float) -> float:
-    if not 0 < scale < math.inf:
-        raise ValueError(f"{who}: scale must be finite and above 0, got {scale!r}")
-    return float(scale)

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, MixtureSameFamily, Normal
 
 from .base import Batch, MultimodalVAE, Names, mean_where
-from .checks import named
+from .checks import flag, named
 from .gaussian import choose, divergence, mixture, product, subsets
 from .likelihoods import Likelihood
 
@@ -68,7 +68,8 @@ class MoPoE(MultimodalVAE):
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
         sets = [sets] if isinstance(sets, str) else sets
         members = subsets(len(encoders)) if sets is None else self._members(sets)  # (S, M)
-        self.members, self.prior = members, prior  # no buffer: it stays on the CPU, with the masks
+        self.prior = flag("MoPoE", "prior", prior)
+        self.members = members  # no buffer: it stays on the CPU, with the masks
 
     def encode(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
         """The mixture over all sets of the modalities."""

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names
-from .checks import whole
+from .checks import flag, whole
 from .gaussian import divergence, product
 from .likelihoods import Likelihood
 
@@ -63,7 +63,7 @@ class MVAE(MultimodalVAE):
         single: bool = True,
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
-        self.drawn, self.single = whole("MVAE", "drawn", drawn, least=0), single
+        self.drawn, self.single = whole("MVAE", "drawn", drawn, least=0), flag("MVAE", "single", single)
 
     def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """The product of the prior and the experts of the modalities."""

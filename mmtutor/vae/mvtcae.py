@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
 from .base import Batch, MultimodalVAE, Names
-from .checks import on_device
+from .checks import number, on_device
 from .gaussian import divergence, product
 from .likelihoods import Likelihood
 
@@ -58,8 +58,7 @@ class MVTCAE(MultimodalVAE):
         alpha: float = 0.9,
     ) -> None:
         super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
-        self._check_alpha(alpha)
-        self.alpha = float(alpha)
+        self.alpha = number("MVTCAE", "alpha", alpha, 0, 1)
 
     def encode(self, batch: Batch, modalities: Names = None) -> Independent[Normal]:
         """The product of the experts of the modalities."""
@@ -78,9 +77,3 @@ class MVTCAE(MultimodalVAE):
         share = self.alpha / there.sum(0).to(z.dtype)  # (B,)
         loss = -(1 - share) * self.weighted(names, log_p) + self.beta * ((1 - self.alpha) * kl + share * expert_kl)
         return {"loss": loss, **dict(zip(names, -log_p, strict=True)), "kl": kl, "expert_kl": expert_kl}
-
-    # ---- messages
-
-    def _check_alpha(self, alpha: float) -> None:
-        if not 0 <= alpha <= 1:
-            raise ValueError(f"MVTCAE: alpha must be from 0 to 1, got {alpha!r}")

@@ -129,9 +129,9 @@ def test_a_modality_named_like_a_term_is_refused(name):
         (MMVAE, {"k": 0}, "MMVAE: k must be a whole number ≥ 1, got 0"),
         (MMVAE, {"k": -3}, "MMVAE: k must be a whole number ≥ 1, got -3"),
         (MMVAE, {"objective": "elbo"}, "MMVAE: objective must be 'iwae' or 'dreg', got 'elbo'"),
-        (MVTCAE, {"alpha": -0.1}, "MVTCAE: alpha must be from 0 to 1, got -0.1"),
-        (MVTCAE, {"alpha": 1.1}, "MVTCAE: alpha must be from 0 to 1, got 1.1"),
-        (MVTCAE, {"alpha": math.nan}, "MVTCAE: alpha must be from 0 to 1, got nan"),
+        (MVTCAE, {"alpha": -0.1}, "MVTCAE: alpha must be finite and from 0 to 1, got -0.1"),
+        (MVTCAE, {"alpha": 1.1}, "MVTCAE: alpha must be finite and from 0 to 1, got 1.1"),
+        (MVTCAE, {"alpha": math.nan}, "MVTCAE: alpha must be finite and from 0 to 1, got nan"),
         (
             Coordinated,
             {"distance_weight": -1.0},

@@ -274,7 +274,7 @@ def test_a_likelihood_that_was_not_made_is_refused(wrong):
 
 
 def test_networks_without_the_names_of_their_modalities_are_refused():
-    with pytest.raises(TypeError, match="MVAE: encoders must be a dict from modality to part, got list"):
+    with pytest.raises(TypeError, match=r"MVAE: encoders must be a dict from modality to torch\.nn\.Module, got list"):
         MVAE([nn.Linear(3, 4)], {"a": nn.Linear(2, 3)}, {"a": gaussian(1.0)}, 2)
     nets = nn.ModuleDict({"a": nn.Linear(3, 4)}), nn.ModuleDict({"a": nn.Linear(2, 3)})
     assert MVAE(*nets, {"a": gaussian(1.0)}, 2).loss({"a": torch.rand(2, 3)})["loss"].isfinite()
