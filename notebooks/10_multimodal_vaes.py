@@ -166,7 +166,7 @@ models = {
     "MVAE": build(MVAE),
     "MMVAE": build(MMVAE),
     "MoPoE": build(MoPoE),
-    "MMVAE+": build(MMVAEPlus, private=14, beta=4.0),
+    "MMVAE+": build(MMVAEPlus, private=14, beta=2.0),
 }
 for model in models.values():
     fit(model, train, **recipe)
@@ -328,7 +328,7 @@ for name, accuracy in probes.items():
 # beside the shared $z$; the factors of [chapter 8](08_mfm_images.ipynb) are similar. MMVAE+ also generates each modality from
 # another modality's $z$ *without* its own $w_i$. So $z$ must contain what is common, but nothing forbids $w_i$ to contain it
 # too. For this reason we give the model a small $z$ of 6 numbers, a large $w$ of 14, and a higher weight of both divergences,
-# $\beta = 4$. Below, each column has the $z$ of a *word*, each row the $w$ of a picture:
+# $\beta = 2$. Below, each column has the $z$ of a *word*, each row the $w$ of a picture:
 
 
 # %% tags=["nbval-ignore-output"]

@@ -9,16 +9,15 @@ from unittest import mock
 
 import pretend_device as pretend  # here, since torch must know of the device before its first backward pass
 import pytest
-import torch
 from filelock import FileLock
 from sample_site import build, site_copy
 
-FIT_DEVICES = ["cpu", "pretend", *(["cuda"] if torch.cuda.is_available() else [])]
+FIT_DEVICES = ["cpu", "pretend" if pretend.HERE else "cuda"]
 
 
 @pytest.fixture(params=FIT_DEVICES)
 def fit_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    """Where `fit` trains: on the CPU, on the pretend accelerator, and on a CUDA GPU if there is one.
+    """Where `fit` trains: on the CPU, and on a CUDA GPU if there is one, else on the pretend accelerator.
 
     ``@pytest.mark.parametrize("fit_device", ["cpu"], indirect=True)`` keeps a test to the CPU.
     """
@@ -31,6 +30,14 @@ def fit_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         return
     with pretend.chosen():
         yield request.param
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """With a CUDA GPU the pretend accelerator cannot be in the same process."""
+    says = "a process has CUDA or the pretend accelerator: CUDA_VISIBLE_DEVICES= pytest tests/devices"
+    for item in items if not pretend.HERE else ():
+        if "devices" in item.path.parts:
+            item.add_marker(pytest.mark.skip(says))
 
 
 @pytest.hookimpl(wrapper=True)

@@ -143,7 +143,8 @@ def rules(of):
             follow(before)
 
 
-torch.pretend.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
+if pretend.HERE:
+    torch.pretend.get_amp_supported_dtype = lambda: [torch.bfloat16, torch.float16]
 _others = torch.library.Library("_", "IMPL")
 _others.fallback(torch.library.fallthrough_kernel, KEY)
 follow("CUDA")

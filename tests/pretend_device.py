@@ -37,11 +37,13 @@ WAITS = {
     "aten._unique2.default",
     "aten.unique_dim.default",
 }
-backend_registration._setup_privateuseone_for_python_backend("pretend")
-# `torch.random.fork_rng` asks every device. This one draws with the CPU's generator, which is kept already.
-torch.pretend.get_rng_state = lambda device=None: torch.get_rng_state()
-torch.pretend.set_rng_state = lambda state, device=None: None
-DEVICE = torch.device("pretend:0")
+HERE = not torch.cuda.is_available()  # in a process torch goes backward on one kind of accelerator alone
+if HERE:
+    backend_registration._setup_privateuseone_for_python_backend("pretend")
+    # `torch.random.fork_rng` asks every device. This one draws with the CPU's generator, which is kept already.
+    torch.pretend.get_rng_state = lambda device=None: torch.get_rng_state()
+    torch.pretend.set_rng_state = lambda state, device=None: None
+DEVICE = torch.device("pretend:0" if HERE else "meta")
 
 
 class PretendTensor(torch.Tensor):

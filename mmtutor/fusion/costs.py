@@ -129,7 +129,7 @@ def check_costs(who: str, costs: Tensor, shape: torch.Size) -> Tensor:
 
 def _check_weights(weights: Tensor | Sequence[float]) -> Tensor:
     if not isinstance(weights, Tensor | Sequence) and not hasattr(weights, "__array__"):
-        raise TypeError(f"WeightedCrossEntropy: weights must be a number ≥ 0 for each class, got {kind(weights)}")
+        raise ValueError(f"WeightedCrossEntropy: weights must be a number ≥ 0 for each class, got {weights!r}")
     weights = torch.as_tensor(weights).to(torch.get_default_dtype())
     if weights.ndim != 1 or not (weights.isfinite() & (weights >= 0)).all() or not weights.any():
         raise ValueError(f"WeightedCrossEntropy: weights must be a number ≥ 0 for each class, got {weights.tolist()}")

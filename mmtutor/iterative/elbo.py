@@ -96,6 +96,7 @@ class Elbo(nn.Module):
         z = q.rsample()  # (B, d)
         terms = {}
         for modality, p in self.decode(z, names).items():
+            check_decoded(modality, p, batch[modality])
             log_p = self.weights[modality] * p.log_prob(batch[modality])  # (B,)
             present = batch.get(f"{modality}_present")  # (B,)
             terms[modality] = log_p if present is None else torch.where(present, log_p, 0)
@@ -161,6 +162,13 @@ def check_parts(
     check_names("Elbo", decoders, taken=("prior", "start", "end"))  # terms of the loss
     for name, value in {**weights, "beta": beta}.items():
         number("Elbo", f"the weight of {name!r}", value, above=True)
+
+
+def check_decoded(name: str, p: Distribution, x: Tensor) -> None:
+    """Refuse a decoder that gives another shape than the batch has."""
+    if p.batch_shape + p.event_shape != x.shape:
+        raise ValueError(f"Elbo: the decoder of {name!r} gives {tuple(p.event_shape)} for each example, the batch has "
+                         f"{tuple(x.shape[1:])}")  # fmt: skip
 
 
 def for_decoder(name: str, likelihood: Likelihood, decoder: nn.Module) -> Likelihood:

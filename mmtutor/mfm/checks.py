@@ -299,7 +299,7 @@ def reading(who: str, name: str, x: Tensor | Mapping[str, Tensor], encoder: nn.M
     except torch.cuda.OutOfMemoryError:
         raise
     except (RuntimeError, ValueError, TypeError, IndexError) as error:
-        if "cannot read" in str(error):  # an encoder within has said it
+        if isinstance(x, Mapping) and isinstance(error, ValueError | TypeError):  # it has names and says them itself
             raise
         reads_whole = any(isinstance(part, nn.Embedding | nn.EmbeddingBag) for part in encoder.modules())
         if isinstance(x, Tensor) and not (x.is_floating_point() or reads_whole or isinstance(error, ValueError)):

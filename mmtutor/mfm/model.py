@@ -79,7 +79,7 @@ class Factor(nn.Module):
         check_input(self, batch)
         with reading(type(self).__name__, "all modalities", batch, self.encoder):
             h: Tensor = self.encoder(moved(batch, self))  # (B, h)
-        check_encoding(self, h)
+        check_encoding(self, h, batch)
         z = self.to_latent(h)  # (B, z)
         return z, z
 
@@ -108,7 +108,7 @@ class VariationalFactor(Factor):
         check_input(self, batch)
         with reading(type(self).__name__, "all modalities", batch, self.encoder):
             h: Tensor = self.encoder(moved(batch, self))  # (B, h)
-        check_encoding(self, h)
+        check_encoding(self, h, batch)
         q = self.to_latent(h)  # (B, 2 z)
         posterior = self.posterior(q)  # (B, z)
         return posterior.rsample() if self.training else posterior.mean, q
@@ -356,8 +356,12 @@ def check_input(reader: nn.Module, batch: Batch) -> None:
         check_for(reader.encoder, batch)
 
 
-def check_encoding(factor: Factor, h: Tensor) -> None:
-    """Refuse what an encoder gives if it has another shape than was promised."""
+def check_encoding(factor: Factor, h: Tensor, batch: Batch) -> None:
+    """Refuse what an encoder gives if it has another shape than was promised, or another float type."""
+    try:
+        check_dtype(type(factor).__name__, "the encoder's output", h, factor.to_latent)
+    except TypeError as error:
+        raise TypeError(f"{error}; the batch has {kind(batch)}") from None
     if h.ndim != 2 or h.shape[1] != factor.size:
         raise ValueError(f"{type(factor).__name__}: the encoder must give (B, {factor.size}), got {tuple(h.shape)}")
 
