@@ -109,9 +109,9 @@ READERS = {
 
 # Shows a page as a reader of the given style does, and says what is wrong: the page is wider than the window; something
 # sticks out of the window and not of a box that scrolls; a box hides a part of what it holds; it scrolls and the
-# keyboard does not reach it; a formula in a line scrolls though there is room; or its copy for screen readers is larger
-# than it. Not looked at: the header, which repeats the title of the page in one line that ends with dots, and the menu's
-# box, which holds the next level at its side.
+# keyboard does not reach it; a formula in a line scrolls though there is room; or the copy of a formula for screen
+# readers is larger than it. Not looked at: the header, which repeats the title of the page in one line that ends with
+# dots, and the menu's box, which holds the next level at its side.
 WRONG = """async style => {
     const sheet = document.getElementById("reader") ?? document.head.appendChild(document.createElement("style"));
     Object.assign(sheet, {id: "reader", textContent: style + "* { transition: none !important }"});

@@ -47,11 +47,12 @@ class Students(nn.Module):
         """qᵢ(z|xᵢ) of the named modalities, or of all that are in the batch."""
         names = check_students(self, batch, modalities)
         batch = moved({m: batch[m] for m in names}, self)
-        lams = {}
+        q = {}
         for m in names:
             with reading("Students", m, batch[m], self.encoders[m]):
-                lams[m] = self.encoders[m](batch[m])  # (B, 2 d)
-        return {m: posterior(lam) for m, lam in lams.items()}
+                lam = self.encoders[m](batch[m])  # (B, 2 d)
+            q[m] = posterior(lam)
+        return q
 
     def encode(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> Independent[Normal]:
         """q(z|x_S): for one modality its student's posterior, for several the product with the prior counted once."""

@@ -231,7 +231,7 @@ class MFM(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
-        check_dicts(label, style, decoders, costs=costs, weights=weights)
+        check_dicts(label, style, decoders, costs, weights)
         dropout = number("MFM", "dropout", dropout, 0, 1)
         styles = {"style": style} if isinstance(style, Factor) else dict(style or {})
         factors = ({} if label is None else {"label": label}) | styles
@@ -419,7 +419,7 @@ def check_floats(model: MFM, given: Batch) -> None:
         check_dtype("MFM", name, given[name], model)
 
 
-def check_dicts(label: object, style: object, decoders: object, **others: object) -> None:
+def check_dicts(label: object, style: object, decoders: object, costs: object, weights: object) -> None:
     """Refuse what is no factor, no network or no dict by modality."""
     several = style is not None and not isinstance(style, Factor)
     styles = {f"style[{m!r}]": part for m, part in modules("MFM", "style", style).items()} if several else {}
@@ -428,7 +428,7 @@ def check_dicts(label: object, style: object, decoders: object, **others: object
             raise TypeError(f"MFM: {name} must be a Factor, got {part!r}")
     if decoders is not None:
         modules("MFM", "decoders", decoders)
-    for name, given in others.items():
+    for name, given in (("costs", costs), ("weights", weights)):
         if given is not None and not isinstance(given, Mapping):
             raise TypeError(f"MFM: {name} must be a dict by modality, got {kind(given)}")
 
