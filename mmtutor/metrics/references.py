@@ -23,7 +23,7 @@ def bleu(captions: Sequence[str], references: Sequence[Sequence[str]]) -> tuple[
     in length to each caption (the shorter of two equally close). No smoothing: where no n-gram is right, BLEU is 0.
     Words are separated by white space.
 
-    pycocoevalcap adds 10⁻⁹ or less to each count: it gives the same to within 10⁻⁸, and where BLEU is 0 up to about .01.
+    pycocoevalcap adds 10⁻⁹ or less to each count: it gives the same to within 10⁻⁸, and where BLEU is 0, up to .01.
     NLTK gives the same for captions of four words or more; a shorter one it counts as if it had a wrong n-gram.
 
     Args:
