@@ -60,8 +60,9 @@ class MultimodalDataset(Dataset[dict[str, Tensor]]):
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        """Names of the modalities: without labels, masks and ``"length"``, the number of real steps of a sequence."""
-        return tuple(n for n in self.tensors if n not in ("label", "length") and not n.endswith(("_present", "_label")))
+        """Names of the modalities: without labels, masks, and lengths, the numbers of real steps of sequences."""
+        ends = ("_present", "_label", *(f"{m}_length" for m in self.tensors))
+        return tuple(n for n in self.tensors if n not in ("label", "length") and not n.endswith(ends))
 
     def __len__(self) -> int:
         return len(next(iter(self.tensors.values())))

@@ -177,3 +177,9 @@ def test_a_bad_batch_size_is_refused(batch_size):
     data = MultimodalDataset({"a": torch.ones(3)})
     with pytest.raises((ValueError, TypeError), match="batch_size must be"):
         data.loader(batch_size)
+
+
+def test_lengths_are_no_modalities():
+    length = torch.tensor([3, 2])
+    data = MultimodalDataset({"series": torch.rand(2, 3, 1), "series_length": length, "arm_length": torch.rand(2, 1)})
+    assert data.modalities == ("series", "arm_length")
