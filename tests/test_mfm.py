@@ -1464,6 +1464,8 @@ def test_float64_data_are_refused_everywhere_and_the_message_says_what_to_do(var
     for make in ENCODERS.values():
         with pytest.raises(TypeError, match=r"is torch.float64 .* convert it with .float"):
             make().float()(batch)
+    with pytest.raises(TypeError, match=r"saliency: 'voice' is torch.float64"):
+        saliency(model, batch, "voice")
     assert model.loss(in_float32(batch))["loss"].dtype == torch.float32
     assert model.double().loss(batch)["loss"].dtype == torch.float64
 
@@ -1473,6 +1475,10 @@ def test_an_encoder_of_ones_own_and_latent_codes_of_another_float_type_are_refus
     model = MFM(CLASSES, factor, {"voice": factor}, {"voice": LSTMDecoder(6, 2, STEPS, 4)})
     with pytest.raises(TypeError, match=r"MFM: 'voice' is torch.float64"):
         model.infer({"voice": sequences()["voice"]})
+    styles = {"words": Factor(encoder_of(), 3, 2, 3), "voice": factor}
+    surrogate = Surrogate(MFM(CLASSES, None, styles, None), "words", LastStep(), 5)
+    with pytest.raises(TypeError, match=r"Surrogate: 'voice' is torch.float64"):
+        surrogate.latents(sequences())
     latents = model.sample(3)
     for call, given in ((model.generate, latents), (model.decode, model.factors(latents)), (model.factors, latents)):
         with pytest.raises(TypeError, match=r"MFM: '(label|voice)' is torch.float64"):
@@ -1625,8 +1631,9 @@ def test_what_a_cost_gives_is_not_broadcast(cost):
 
 
 @pytest.mark.parametrize("layer", [nn.Softmax(-1), nn.Sigmoid()])
-def test_a_decoder_of_probabilities_under_a_cost_of_scores_is_refused(layer):
-    decoder = nn.Sequential(nn.Linear(2, 4), layer)
+@pytest.mark.parametrize("after", [[], [nn.Identity()]], ids=["last", "before a layer that changes nothing"])
+def test_a_decoder_of_probabilities_under_a_cost_of_scores_is_refused(layer, after):
+    decoder = nn.Sequential(nn.Linear(2, 4), layer, *after)
     factor = Factor(FromModality("tag", nn.Embedding(4, 3)), 3, 2, 2)
     with pytest.raises(ValueError, match=f"MFM: the cost of 'tag' .* ends in {layer.__class__.__name__}.*leave this"):
         MFM(2, None, {"tag": factor}, {"tag": decoder}, costs={"tag": cross_entropy})

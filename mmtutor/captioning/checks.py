@@ -264,13 +264,8 @@ def check_names(who: str, names: Iterable[str], taken: Iterable[str] = ()) -> No
 def named(who: str, asked: str | Sequence[str] | None, known: Iterable[str]) -> list[str]:
     """The modalities asked for, in the order in which they are known; None: all. A string is one name."""
     known = list(known)
-    wanted = (
-        known
-        if asked is None
-        else list(asked)
-        if isinstance(asked, Iterable) and not isinstance(asked, str)
-        else [asked]
-    )
+    one = isinstance(asked, str) or not isinstance(asked, Iterable)
+    wanted = known if asked is None else [asked] if one else list(asked)
     for m in wanted:
         if m not in known:
             near = difflib.get_close_matches(str(m), known, 1)
@@ -293,7 +288,8 @@ def whole(who: str, name: str, value: object, least: int = 1) -> int:
 @contextmanager
 def reading(who: str, name: str, x: Tensor | Mapping[str, Tensor], encoder: nn.Module) -> Iterator[None]:
     """Say which modality, or all, an encoder was reading when it failed, such as at a shape that it does not take."""
-    says = f"{who}: the encoder of {name!r} cannot read {kind(x)}"
+    of = name if isinstance(x, Mapping) else repr(name)
+    says = f"{who}: the encoder of {of} cannot read {kind(x)}"
     try:
         yield
     except torch.cuda.OutOfMemoryError:
@@ -344,6 +340,16 @@ def modules(who: str, name: str, value: object) -> dict[str, nn.Module]:
     if not isinstance(value, Mapping | nn.ModuleDict):
         raise TypeError(f"{who}: {name} must be a dict from modality to torch.nn.Module, got {kind(value)}")
     return {m: module(who, f"{name}[{m!r}]", part) for m, part in value.items()}
+
+
+def last_layer(network: nn.Module) -> nn.Module:
+    """The layer whose values a network gives for certain: of an `nn.Sequential` the last one that changes values."""
+    while isinstance(network, nn.Sequential) and type(network).forward is nn.Sequential.forward:
+        layers = [layer for layer in network if not isinstance(layer, nn.Flatten | nn.Unflatten | nn.Identity)]
+        if not layers:
+            break
+        network = layers[-1]
+    return network
 
 
 def kind(x: object) -> str:

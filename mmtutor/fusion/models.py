@@ -22,6 +22,9 @@ from .checks import (
     check_padding,
     is_padded,
     kind,
+    last_layer,
+    module,
+    modules,
     moved,
     on_device,
     reading,
@@ -312,15 +315,12 @@ class DecisionFusion(Classifier):
 
 def _check_encoders(model: Classifier, encoders: Mapping[str, nn.Module], dims: Sequence[int]) -> tuple[int, ...]:
     who = type(model).__name__
-    if not isinstance(encoders, Mapping | nn.ModuleDict):
-        raise TypeError(f"{who}: encoders must be a dict from modality to module, got {kind(encoders)}")
+    modules(who, "encoders", encoders)
     sizes = check_sizes(who, dims) if len(encoders) else ()
     if len(sizes) != len(encoders) or not sizes:
         raise ValueError(f"{who}: needs at least one modality, and a size for each; got {tuple(encoders)}, {sizes}")
     check_names(who, encoders, taken=("weights",))
     for m, encoder in encoders.items():
-        if not isinstance(encoder, nn.Module):
-            raise TypeError(f"{who}: the encoder of {m!r} must be a torch.nn.Module, got {kind(encoder)}")
         if getattr(encoder, "padding", "end") not in ("end", "front") and getattr(encoder, "reads_length", False):
             raise ValueError(f"{who}: padding of the encoder of {m!r} must be end or front, got {encoder.padding!r}")
     return sizes
@@ -395,11 +395,7 @@ def _check_steps(model: Classifier, m: str, batch: Mapping[str, Tensor], x: Tens
 
 
 def _check_end(model: EarlyFusion, learner: nn.Module) -> nn.Module:
-    if not isinstance(learner, nn.Module):
-        raise TypeError(f"EarlyFusion: learner must be a torch.nn.Module, got {kind(learner)}")
-    last = learner
-    while isinstance(last, nn.Sequential) and len(last):
-        last = last[-1]
+    last = last_layer(module("EarlyFusion", "learner", learner))
     if takes_classes(model.cost) and isinstance(last, nn.Softmax | nn.Softmax2d | nn.Sigmoid):
         raise ValueError(f"EarlyFusion: the cost takes the softmax of logits, but learner ends in {last} already; "
                          "leave this layer out")  # fmt: skip

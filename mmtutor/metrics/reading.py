@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from mmtutor.data.arrays import to_array
+from mmtutor.data.items import whole
 from mmtutor.training.batches import Data, batches_of
 from mmtutor.training.modes import modes_restored
 
@@ -90,8 +91,7 @@ def predicted(
 
 def watched(data: Data, batch_size: int) -> Iterator[dict[str, Tensor]]:
     """The batches of any data, in their order; once they take longer than two seconds a bar on stderr counts them."""
-    if isinstance(batch_size, bool) or not hasattr(batch_size, "__index__") or batch_size < 1:
-        raise ValueError(f"batch_size must be a whole number of at least 1, got {batch_size!r}")
+    batch_size = whole("predict", "batch_size", batch_size, 1)
     with tqdm(unit="batch", delay=2.0, leave=False) as bar:
         for batch in batches_of(data, batch_size):
             yield batch
@@ -207,9 +207,7 @@ def paired_interval(
         Interval(mean=1.0, low=1.0, high=1.0)
     """
     x, y = rows("paired_interval", a=a, b=b)
-    for name, value, least in (("draws", draws, 1), ("seed", seed, 0)):
-        if not isinstance(value, int) or isinstance(value, bool) or value < least:
-            raise ValueError(f"paired_interval: {name} must be an int of at least {least}, got {value!r}")
+    draws, seed = whole("paired_interval", "draws", draws, 1), whole("paired_interval", "seed", seed, 0)
     member = np.arange(len(x)) if groups is None else to_array(groups)
     if member.shape != x.shape:
         raise ValueError(f"paired_interval: groups must be of shape {x.shape} like a and b, got {member.shape}")
@@ -264,8 +262,7 @@ def confusion(label: ArrayLike, predicted: ArrayLike, classes: int) -> NDArray[n
         >>> confusion([0, 0, 1], [0, 1, 1], 2).tolist()
         [[1, 1], [0, 1]]
     """
-    if not isinstance(classes, int) or isinstance(classes, bool) or classes < 1:
-        raise ValueError(f"confusion: classes must be an int of at least 1, got {classes!r}")
+    classes = whole("confusion", "classes", classes, 1)
     found = class_rows("confusion", label=label, predicted=predicted)
     for name, row in zip(("label", "predicted"), found, strict=True):
         if row.min(initial=0) < 0 or row.max(initial=0) >= classes:

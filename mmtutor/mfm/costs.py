@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from .checks import check_finite, check_label, check_numbers, check_padding, kind, number
+from .checks import check_finite, check_label, check_numbers, check_padding, kind, last_layer, number
 
 Batch = Mapping[str, Tensor]  # a name to (B, ...)
 Cost = Callable[[Tensor, Tensor], Tensor]  # x̂ and x to a cost of each number of x
@@ -121,9 +121,7 @@ def check_costs(
         if getattr(cost, "reduction", "none") != "none":
             raise ValueError(f"MFM: the cost of {name!r} must give a cost of each example; use {cost} with "
                              "reduction='none'")  # fmt: skip
-        last = decoders[name] if name != "label" else None
-        while isinstance(last, nn.Sequential) and len(last):
-            last = last[-1]
+        last = last_layer(decoders[name]) if name != "label" else None
         if takes_classes(cost) and isinstance(last, nn.Softmax | nn.Sigmoid):
             raise ValueError(f"MFM: the cost of {name!r} takes the softmax of scores, but its decoder ends in {last} "
                              "already; leave this layer out")  # fmt: skip

@@ -60,7 +60,7 @@ def sound(wave: ArrayLike, rate: int, alt: str) -> None:
         raise TypeError(f"sound: wave must be a row of numbers, got {wave!r}") from error
     if x.ndim != 1 or not len(x) or not np.abs(x).max() <= 1:
         raise ValueError(f"sound: wave must be one row of numbers in [-1, 1], got shape {x.shape}")
-    if not isinstance(rate, int) or isinstance(rate, bool) or not 1 <= rate < 2**31:
+    if isinstance(rate, bool) or not hasattr(rate, "__index__") or not 1 <= rate < 2**31:
         raise ValueError(f"sound: rate must be a whole number of samples per second, got {rate!r}")
     _check_alt("sound", alt)
     if _printed(alt):

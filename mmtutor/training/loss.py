@@ -139,7 +139,7 @@ def memory_noted(batch_size: int, accumulate: int = 1) -> Iterator[None]:
         yield
     except RuntimeError as error:
         text = str(error)
-        if isinstance(error, torch.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text:
+        if isinstance(error, torch.cuda.OutOfMemoryError) or "out of memory" in text or "can't allocate memory" in text:
             error.add_note(
                 f"The batches (batch_size={batch_size}, or that of a DataLoader) are too large for the memory: try "
                 f"half of it. fit(…, accumulate={2 * accumulate}) then makes each step of as many examples as before."

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.distributions import Bernoulli, Categorical, Distribution, Independent, Laplace, Normal, OneHotCategorical
 from torch.nn import functional as F
 
-from .checks import flag, kind, number
+from .checks import flag, kind, last_layer, number
 from .gaussian import full_precision
 
 Likelihood = Callable[[Tensor], Distribution]
@@ -169,16 +169,6 @@ class CategoricalLikelihood:
             row, value = int(wrong[0, 0]), int(rows[*wrong[0]])
             to = f" to {classes - 1}" if least >= 0 else ""
             raise ValueError(f"{who}: {name!r} needs classes from 0{to}, got {value} in example {row}")
-
-
-def last_layer(decoder: nn.Module) -> nn.Module:
-    """The layer whose values a decoder gives for certain: of an `nn.Sequential` the last one that changes values."""
-    while isinstance(decoder, nn.Sequential) and type(decoder).forward is nn.Sequential.forward:
-        layers = [layer for layer in decoder if not isinstance(layer, nn.Flatten | nn.Unflatten | nn.Identity)]
-        if not layers:
-            break
-        decoder = layers[-1]
-    return decoder
 
 
 class Spherical(Independent[Normal]):

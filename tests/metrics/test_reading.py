@@ -447,3 +447,14 @@ def test_confusion_counts():
             assert table[i, j] == sum(a == i and b == j for a, b in zip(label, predicted, strict=True))
     assert confusion([], [], 3).tolist() == [[0] * 3] * 3
     assert np.trace(confusion(label, label, 4)) == 300
+
+
+def test_whole_numbers_of_numpy_are_whole_numbers():
+    three, label = np.int64(3), np.array([0, 2, 1])
+    assert (confusion(label, label, label.max() + 1) == np.eye(3)).all()
+    assert paired_interval(label, [0, 0, 0], draws=three, seed=three) == paired_interval(
+        label, [0, 0, 0], draws=3, seed=3
+    )
+    for wrong in (True, 3.0, "3", None, 0):
+        with pytest.raises(ValueError, match="classes must be a whole number"):
+            confusion(label, label, wrong)

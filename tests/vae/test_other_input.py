@@ -13,7 +13,7 @@ from vae_world import LATENT, MODELS, SIZES, make, masked, model_of, only, skew_
 
 from mmtutor.decoders import ImageDecoder
 from mmtutor.vae import MVAE, MMVAEPlus, MoPoE, bernoulli, categorical, gaussian, laplace
-from mmtutor.vae.likelihoods import last_layer
+from mmtutor.vae.checks import last_layer
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
