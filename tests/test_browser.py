@@ -259,7 +259,7 @@ def test_a_chapter_shows_its_number_wherever_it_is_named(context: BrowserContext
             menu.click()
         sidebar = page.locator(".md-nav--primary .md-ellipsis").evaluate_all(WHOLE)  # or what comes out of the menu
         assert [title for title in titles if title not in sidebar] == []
-        for way, title in (("prev", ["Home", *titles][n]), ("next", [*titles, "Map"][n + 1])):
+        for way, title in (("prev", ["Home", *titles][n]), ("next", [*titles, "Your own data"][n + 1])):
             assert page.locator(f".md-footer__link--{way} .md-ellipsis").evaluate_all(WHOLE) == [title]
 
 
