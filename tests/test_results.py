@@ -3,11 +3,21 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from scipy import stats
 
-from experiments import results
-from experiments.results import Claim, difference, measure, verdict
+from experiments import code, results
+from experiments.results import (
+    Claim,
+    corrected,
+    difference,
+    found_by,
+    judged,
+    measure,
+    p_value,
+    verdict,
+)
 
 
 def test_difference_is_paired_by_seed():
@@ -35,6 +45,7 @@ def test_verdict_needs_the_whole_interval_on_one_side(interval, margin, expected
 
 def test_an_experiment_goes_on_after_a_stop_and_starts_anew_with_other_settings(tmp_path, monkeypatch):
     monkeypatch.setattr(results, "RESULTS", tmp_path)
+    monkeypatch.setattr(results, "digests", lambda name: {"experiments.x": "0"})
     claims, done = [Claim("a beats b", "ours", "a", "b", show=("c",))], []
 
     def one_seed(seed):
@@ -59,10 +70,144 @@ def test_an_experiment_goes_on_after_a_stop_and_starts_anew_with_other_settings(
     assert done == [0, 1, 2, 2, 3]  # nothing left to do
     measure("x", "what", claims, one_seed, 2, {"lr": 2})
     assert done == [0, 1, 2, 2, 3, 0, 1]
-    monkeypatch.setattr(results, "_code", lambda name: "changed")
+    monkeypatch.setattr(results, "digests", lambda name: {"experiments.x": "changed"})
     measure("x", "what", claims, one_seed, 2, {"lr": 2})
     assert done == [0, 1, 2, 2, 3, 0, 1, 0, 1]
     assert [p.name for p in tmp_path.iterdir()] == ["x.json"]
+
+
+# ---- many comparisons
+
+
+def rows_of(*pairs):
+    names = {"larger": "a", "smaller": "b", "margin": 0.0}
+    return [{**names, "values": {"a": a, "b": b}} for a, b in pairs]
+
+
+def test_p_value_is_that_of_the_paired_t_test_and_agrees_with_the_interval():
+    a, b = [0.9, 0.8, 0.95, 0.7], [0.5, 0.85, 0.5, 0.6]
+    assert p_value(a, b) == pytest.approx(stats.ttest_rel(a, b).pvalue, abs=1e-12)
+    rng = np.random.default_rng(0)
+    for _ in range(200):
+        a, b = rng.normal(0.8, 1.0, 5), rng.normal(0, 1.0, 5)
+        margin = float(rng.normal())
+        assert (p_value(a, b, margin) < 0.05) == (verdict(difference(a, b), margin) != "undecided")
+    assert p_value([0.5, 0.75], [0.25, 0.5]) == 0.0  # the same difference each time
+    assert p_value([0.5, 0.75], [0.5, 0.75]) == 1.0
+
+
+def test_correction_is_benjamini_and_hochberg_step_up():
+    p = [0.01, 0.04, 0.03, 0.005, 0.9]
+    order = sorted(range(5), key=p.__getitem__)
+    by_hand = [0.0] * 5
+    for rank, k in enumerate(order, 1):
+        by_hand[k] = min(min(1.0, p[j] * 5 / r) for r, j in enumerate(order, 1) if r >= rank)
+    assert corrected(p) == pytest.approx(by_hand, abs=1e-12)
+    assert corrected([]) == []
+
+
+def test_a_row_among_many_needs_more_than_its_interval():
+    clear, weak = ([1.0, 1.1, 0.9], [0.5, 0.4, 0.5]), ([1.0, 1.1, 1.0], [0.85, 0.8, 0.8])
+    nothing = ([1.0, 1.1, 0.9], [1.1, 1.0, 0.9])
+    assert [row["verdict"] for row in judged(rows_of(weak))] == ["holds"]
+    among = judged(rows_of(clear, weak, *[nothing] * 20))
+    assert [row["interval alone"] for row in among[:2]] == ["holds", "holds"]
+    assert [row["verdict"] for row in among] == ["undecided"] * 22
+    assert [row["verdict"] for row in judged(rows_of(clear, weak))] == ["holds"] * 2
+    with pytest.raises(KeyError):
+        judged([{"values": {}, "larger": "a", "smaller": "b", "margin": 0.0}])
+
+
+def test_false_verdicts_stay_at_their_share():
+    """Where nothing is true each decided row is false: one family in twenty has one, not each."""
+    rng = np.random.default_rng(1)
+    alone = together = 0
+    for _ in range(100):
+        rows = judged(rows_of(*[(rng.normal(size=5), rng.normal(size=5)) for _ in range(20)]))
+        alone += any(row["interval alone"] != "undecided" for row in rows)
+        together += any(row["verdict"] != "undecided" for row in rows)
+    assert alone > 50
+    assert together <= 12
+
+
+def test_runs_in_two_groups_are_counted():
+    values = {"a": [0.88] * 8 + [0.75] * 2, "b": [0.75] * 7 + [0.88] * 3}
+    larger, smaller, p = found_by(values, {"larger": "a", "smaller": "b", "found": 0.8})
+    assert (larger, smaller) == (8, 3)
+    # seed 7 found it in both, seeds 0 to 6 in a alone, seeds 8 and 9 in b alone: 7 of 9 by a fair coin
+    assert p == pytest.approx(2 * (36 + 9 + 1) / 2**9, abs=1e-12)
+    assert found_by({"a": [1.0], "b": [1.0]}, {"larger": "a", "smaller": "b", "found": 0.8}) == (1, 1, 1.0)
+
+
+# ---- the code that numbers come from
+
+
+HOUSE = {
+    "mmtutor/__init__.py": "",
+    "mmtutor/data/__init__.py": "from .a import digits\nfrom .b import other\n",
+    "mmtutor/data/a.py": "from mmtutor.helper import double\ndef digits(n: int) -> int:\n    return double(n)\n",
+    "mmtutor/data/b.py": "def other():\n    return 1\n",
+    "mmtutor/helper.py": "def double(n):\n    if n < 0:\n        raise ValueError('below 0')\n    return 2 * n\n",
+    "experiments/x.py": "from mmtutor.data import digits, other\nfrom experiments.y import train\nN = 3\n"
+    "def row(text):\n    return text, other\nCLAIMS = [row('a beats b')]\n"
+    "def one_seed(seed):\n    'Everything.'\n    return train(digits(N))\n",
+    "experiments/y.py": "from mmtutor.data import other\n"
+    "def train(n):\n    return n\ndef apart():\n    return other()\n",
+}
+
+
+@pytest.fixture
+def house(tmp_path):
+    for name, text in HOUSE.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def test_digest_is_of_what_an_experiment_reaches(house):
+    assert sorted(code.digests("x", house)) == ["experiments.x", "experiments.y", "mmtutor.data.a", "mmtutor.helper"]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("experiments/x.py", "N = 3", "N = 4"),
+        ("experiments/x.py", "train(digits(N))", "train(digits(N + 1))"),
+        ("experiments/y.py", "return n", "return n + 1"),
+        ("mmtutor/data/a.py", "double(n)", "double(n + 1)"),
+        ("mmtutor/helper.py", "n < 0", "n < 1"),
+    ],
+)
+def test_a_change_that_may_change_numbers_changes_its_modules_digest_alone(house, name, old, new):
+    before = code.digests("x", house)
+    (house / name).write_text(HOUSE[name].replace(old, new))
+    assert code.changed(before, "x", house) == [name.removesuffix(".py").replace("/", ".")]
+
+
+@pytest.mark.parametrize(
+    ("name", "old", "new"),
+    [
+        ("experiments/x.py", "a beats b", "a is better than b"),
+        ("experiments/x.py", "return text, other", "return text"),
+        ("experiments/x.py", "Everything.", "All."),
+        ("experiments/y.py", "return other()", "return 2"),
+        ("mmtutor/data/a.py", "n: int) -> int", "n)"),
+        ("mmtutor/data/a.py", "    return", "    # a comment\n\n    return"),
+        ("mmtutor/data/b.py", "return 1", "return 2"),
+        ("mmtutor/helper.py", "below 0", "less than 0"),
+    ],
+)
+def test_a_change_that_changes_no_number_leaves_the_digest(house, name, old, new):
+    before = code.digests("x", house)
+    assert old in HOUSE[name]
+    (house / name).write_text(HOUSE[name].replace(old, new))
+    assert code.changed(before, "x", house) == []
+
+
+def test_relative_imports_and_modules_as_names(house):
+    (house / "experiments/x.py").write_text("from mmtutor import data\ndef one_seed(s):\n    return data.digits(s)\n")
+    names = ["experiments.x", "mmtutor.data", "mmtutor.data.a", "mmtutor.data.b", "mmtutor.helper"]
+    assert sorted(code.digests("x", house)) == names
 
 
 @pytest.mark.parametrize(
@@ -72,9 +217,8 @@ def test_stored_verdicts_follow_from_the_stored_figures(path):
     stored = json.loads(path.read_text())
     assert len(stored["seeds"]) >= 5
     assert len(stored["rows"]) > 0
-    for row in stored["rows"]:
-        values = row["values"]
-        assert all(len(v) == len(stored["seeds"]) for v in values.values())
-        interval = difference(values[row["larger"]], values[row["smaller"]])
-        assert row["difference"] == pytest.approx(list(interval), abs=1e-9)
-        assert row["verdict"] == verdict(interval, row["margin"])
+    assert all(len(v) == len(stored["seeds"]) for row in stored["rows"] for v in row["values"].values())
+    for row, computed in zip(stored["rows"], judged(stored["rows"]), strict=True):
+        for name in ("difference", "p", "p, corrected"):
+            assert row[name] == pytest.approx(computed[name], abs=1e-9)
+        assert (row["interval alone"], row["verdict"]) == (computed["interval alone"], computed["verdict"])

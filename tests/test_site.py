@@ -16,8 +16,8 @@ import pytest
 from mkdocs.exceptions import PluginError
 from sample_site import build, sample_notebook, site_copy
 
-from experiments import vae
-from experiments.results import difference
+from experiments import code, vae
+from experiments.results import judged
 from tools import pages, site, vae_map, verdicts
 
 LOADING = {"src", "srcset", "poster", "data", "action", "formaction", "background", "ping", "manifest"}
@@ -198,14 +198,17 @@ def result_file(**changes: object) -> str:
     row = {
         "claim": "late | early", "source": "a paper", "unit": "accuracy", "values": values,
         "larger": "late", "smaller": "early", "margin": 0.0,
-        "difference": list(difference(values["late"], values["early"])), "verdict": "holds",
+        "found": 0.905,
     }  # fmt: skip
+    [row] = judged([row])
     content = {"what": "Fusion.", "date": "2026-01-01", "device": "a CPU", "versions": {"torch": "2"}}
     content |= {"settings": {"epochs": 3, "range": [1, 2]}, "seeds": [0, 1, 2], "seconds": 200.0}
+    content["code"] = code.digests("fusion")
     return json.dumps(content | {"rows": [row | changes]})
 
 
 def test_claims_page(tmp_path: Path):
+    p_value = json.loads(result_file())["rows"][0]["p, corrected"]
     assert "Nothing has been measured yet" in verdicts.claims_page(tmp_path)
     (tmp_path / "fusion.json").write_text(result_file())
     text = verdicts.claims_page(tmp_path)
@@ -216,12 +219,32 @@ def test_claims_page(tmp_path: Path):
     assert "+0.093" in text
     assert "**holds**" in text
     assert "late &#124; early" in text
+    assert f"| {p_value:.3f} |" in text
+    assert "above 0.905: 2 and 0 of 3 (McNemar’s exact test: p 0.500)" in text
+    assert "older code" not in text
+
+
+def test_claims_page_says_which_code_has_changed_since_and_what_an_interval_alone_would_say(tmp_path: Path):
+    content = json.loads(result_file())
+    modules = [*content["code"]]
+    for names, said in ((modules[:1], f"`{modules[0]}` changed since"), (modules[:4], "4 modules changed since")):
+        old = content | {"code": content["code"] | dict.fromkeys(names, "0")}
+        (tmp_path / "fusion.json").write_text(json.dumps(old))
+        assert f"with older code ({said})" in verdicts.claims_page(tmp_path)
+    [row] = content["rows"]
+    nothing = row | {"values": {"late": [1.0, 1.1, 0.9], "early": [1.1, 1.0, 0.9]}}
+    rows = judged([row, *[nothing] * 99])  # one row in a hundred: its own interval is not enough
+    (tmp_path / "fusion.json").write_text(json.dumps(content | {"rows": rows}))
+    assert "**undecided** <small>(its interval alone: holds)</small>" in verdicts.claims_page(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
         ({"verdict": "undecided"}, "its numbers give holds"),
+        ({"interval alone": "undecided"}, "its numbers give holds"),
+        ({"p": 0.2}, "its numbers give holds"),
+        ({"p, corrected": 0.001}, "its numbers give holds"),
         ({"difference": [0.5, 0.4, 0.6]}, "its numbers give holds"),
         ({"margin": 0.09}, "its numbers give undecided"),
         ({"larger": "nobody"}, "KeyError"),

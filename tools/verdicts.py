@@ -8,7 +8,8 @@ from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 
-from experiments.results import difference, verdict
+from experiments.code import changed
+from experiments.results import found_by, judged
 
 TOLERANCE = 1e-9
 OPENING = """# Do the papers’ claims hold?
@@ -19,8 +20,18 @@ what came out, also where it came out differently.
 Each row compares two numbers. Their difference is taken seed by seed; the table gives its mean and, in brackets, the
 95 % interval of that mean. A claim **holds** if the whole interval is above what was claimed, and **does not hold** if
 the whole interval is below it. Else it is **undecided**: these seeds cannot tell. A number is a mean over seeds ± the
-standard deviation between them. Small data and few steps are not the papers’ conditions, so a verdict speaks of the
-settings given here.
+standard deviation between them.
+
+Of many rows some would be decided by luck alone, about one in twenty of those in which there is nothing. So each row
+also has a p-value that is corrected for the number of rows of its experiment (Benjamini and Hochberg, 1995): among the
+decided rows at most 5 % are false, in expectation. A row whose corrected p-value is above 0.05 counts as undecided even
+where its own interval is on one side.
+
+Some runs fall into two groups, those that found something and those that did not, whatever the seeds of the others did.
+There a mean says little, and the row counts them.
+
+Small data and few steps are not the papers’ conditions, so a verdict speaks of the settings given here. On another
+machine a single run differs by up to about .02, since sums are computed in another order; means over seeds differ less.
 """
 
 
@@ -31,7 +42,7 @@ def claims_page(folder: Path) -> str:
         folder: with the files that the experiments wrote.
 
     Raises:
-        ValueError: a file lacks something, or its stored difference or verdict is not what its numbers give.
+        ValueError: a file lacks something, or a stored difference, p-value or verdict is not what its numbers give.
     """
     files = sorted(folder.glob("*.json"))
     sections = [section(path) for path in files] or ["Nothing has been measured yet.\n"]
@@ -42,45 +53,78 @@ def section(path: Path) -> str:
     """One experiment: how it was measured, then its rows."""
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [row(entry, len(content["seeds"])) for entry in content["rows"]]
+        rows = [row(entry) for entry in checked(content["rows"], len(content["seeds"]))]
         lines = [
             f"## {content['what'].rstrip('.')}",
             f"Measured on {content['date']} with {len(content['seeds'])} seeds on {content['device']}, in "
-            f"{duration(content['seconds'])}, with {pairs(content['versions'], ' ', ', ')}. "
+            f"{duration(content['seconds'])}, with {pairs(content['versions'], ' ', ', ')}{since(content, path.stem)}. "
             f"Settings: {pairs(content['settings'], ': ', '; ')}. "
             f"[The numbers of every seed](results/{path.name}).",
-            "| Claim | Verdict | Difference | Numbers |\n| --- | --- | --- | --- |\n" + "\n".join(rows),
+            "| Claim | Verdict | Difference | p, corrected | Numbers |\n| --- | --- | --- | --- | --- |\n"
+            + "\n".join(rows),
         ]
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
         raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
     return "\n\n".join(lines) + "\n"
 
 
-def row(entry: Mapping[str, Any], seeds: int) -> str:
-    """One claim as a line of the table, computed from the values of the seeds."""
+def since(content: Mapping[str, Any], experiment: str) -> str:
+    """Which code has changed since the numbers were measured, in words; nothing where it is the same."""
+    modules = changed(content["code"], experiment)
+    named = ", ".join(f"`{m}`" for m in modules) if len(modules) <= 3 else f"{len(modules)} modules"
+    return f", and with older code ({named} changed since)" if modules else ""
+
+
+def checked(entries: Sequence[Mapping[str, Any]], seeds: int) -> Sequence[Mapping[str, Any]]:
+    """The rows, which must say what the values of the seeds give, all rows being one family."""
+    for entry in entries:
+        if any(len(series) != seeds for series in entry["values"].values()):
+            raise ValueError(f"'{entry['claim']}': every number needs one value for each of {seeds} seeds")
+    for entry, computed in zip(entries, judged(entries), strict=True):
+        names = ("difference", "p", "p, corrected")
+        stored, there = ([*x["difference"], x["p"], x["p, corrected"]] for x in (entry, computed))
+        words = all(entry[name] == computed[name] for name in ("interval alone", "verdict"))
+        if not words or any(abs(a - b) > TOLERANCE for a, b in zip(stored, there, strict=True)):
+            raise ValueError(
+                f"'{entry['claim']}': its numbers give {computed['verdict']}, {[computed[n] for n in names]}, "
+                f"the file says {entry['verdict']}, {[entry[n] for n in names]}"
+            )
+    return entries
+
+
+def row(entry: Mapping[str, Any]) -> str:
+    """One claim as a line of the table."""
     values: Mapping[str, Sequence[float]] = entry["values"]
-    if any(len(series) != seeds for series in values.values()):
-        raise ValueError(f"'{entry['claim']}': every number needs one value for each of {seeds} seeds")
-    computed = difference(values[entry["larger"]], values[entry["smaller"]])
-    judged = verdict(computed, entry["margin"])
-    agree = all(abs(a - b) <= TOLERANCE for a, b in zip(computed, entry["difference"], strict=True))
-    if not agree or judged != entry["verdict"]:
-        raise ValueError(
-            f"'{entry['claim']}': its numbers give {judged}, {list(computed)}, "
-            f"the file says {entry['verdict']}, {entry['difference']}"
-        )
     numbers = "<br>".join(
         f"{name} {number(fmean(series))}\u00a0±\u00a0{number(stdev(series))}" for name, series in values.items()
     )
-    mean, low, high = (number(value, "+") for value in computed)
+    mean, low, high = (number(value, "+") for value in entry["difference"])
     margin = f", claimed: more than {number(entry['margin'])}" if entry["margin"] else ""
+    judged = f"**{entry['verdict']}**"
+    if entry["verdict"] != entry["interval alone"]:
+        judged += f" <small>(its interval alone: {entry['interval alone']})</small>"
     cells = [
         f"{entry['claim']} <small>({entry['source']})</small>",
-        f"**{judged}**",
-        f"{mean} [{low},\u00a0{high}]{margin}",
+        judged,
+        f"{mean} [{low},\u00a0{high}]{margin}{counts(entry)}",
+        small(entry["p, corrected"]),
         f"{numbers} <small>({entry['unit']})</small>",
     ]
     return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |"
+
+
+def counts(entry: Mapping[str, Any]) -> str:
+    """How many runs found it, where a row says what that is."""
+    if entry["found"] is None:
+        return ""
+    larger, smaller, p = found_by(entry["values"], entry)
+    n = len(entry["values"][entry["larger"]])
+    return f"<br>above {number(entry['found'])}: {larger} and {smaller} of {n} (McNemar’s exact test: p {small(p)})"
+
+
+def small(p: float) -> str:
+    """A p-value with three decimals."""
+    return f"{p:.3f}" if p >= 0.001 else "<\u00a00.001".replace("<", "&lt;")
 
 
 def number(value: float, sign: str = "-") -> str:

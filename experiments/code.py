@@ -1,0 +1,152 @@
+"""Which code an experiment's numbers come from: a digest of each module that it really uses.
+
+Of an experiment only what its ``one_seed`` reaches is counted, so that the texts of claims are free; of the package
+each module that is imported on the way, a name in an ``__init__`` being looked up where it is defined. Comments,
+docstrings, annotations, the layout and what an error says do not count: they change no number.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+COUNTED = ("mmtutor", "experiments")
+LEFT_OUT = ("experiments.results", "experiments.code")  # what is done with the numbers, not where they come from
+
+
+def digests(experiment: str, root: Path = ROOT) -> dict[str, str]:
+    """The digest of each module whose code gives the numbers of an experiment.
+
+    Args:
+        experiment: a module of this folder, such as ``fusion``, with a function ``one_seed``.
+        root: the folder that has ``mmtutor`` and ``experiments``.
+
+    Returns:
+        Module name to 12 hexadecimal digits.
+    """
+    todo: list[tuple[str, str | None]] = [(f"experiments.{experiment}", "one_seed")]
+    seen = set(todo)
+    used: dict[str, set[int]] = {}  # module to the indices of its statements that count
+    trees: dict[str, ast.Module] = {}
+    while todo:
+        module, name = todo.pop()
+        if module not in trees:
+            trees[module] = ast.parse(_file(root, module).read_text(encoding="utf-8"))
+        tree, counted = trees[module], used.setdefault(module, set())
+        whole = name is None or module.startswith("mmtutor")
+        wanted = set(range(len(tree.body))) if whole else _reached(tree, str(name))
+        needed = {n.id for k in wanted for n in ast.walk(tree.body[k]) if isinstance(n, ast.Name)}
+        counted |= wanted
+        for statement in tree.body if not whole else [tree]:
+            if whole or isinstance(statement, ast.Import | ast.ImportFrom):
+                for target, said, bound in _imports(statement, module, root):
+                    if (whole or bound in needed) and (target, said) not in seen:
+                        seen.add((target, said))
+                        todo.append((target, said))
+    return {m: _digest([trees[m].body[k] for k in sorted(used[m])]) for m in sorted(used)}
+
+
+def changed(stored: dict[str, str], experiment: str, root: Path = ROOT) -> list[str]:
+    """The modules of which ``stored`` has another digest than the code that is there, in order."""
+    there = digests(experiment, root)
+    return sorted(m for m in stored.keys() | there.keys() if stored.get(m) != there.get(m))
+
+
+def _file(root: Path, module: str) -> Path:
+    path = root.joinpath(*module.split("."))
+    return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
+
+
+def _reached(tree: ast.Module, name: str) -> set[int]:
+    """The statements of a module that a name of it needs; those that bind no name (but imports, a docstring) count."""
+    binds: dict[str, set[int]] = {}
+    free = set()
+    for k, statement in enumerate(tree.body):
+        names = set(_bound(statement))
+        for bound in names:
+            binds.setdefault(bound, set()).add(k)
+        guard = isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
+        if not names and not guard and not isinstance(statement, ast.Import | ast.ImportFrom):
+            free.add(k)
+    todo, found = [*free, *binds.get(name, ())], set(free)
+    while todo:
+        k = todo.pop()
+        found.add(k)
+        for node in ast.walk(tree.body[k]):
+            if isinstance(node, ast.Name):
+                todo += [j for j in binds.get(node.id, ()) if j not in found]
+    return found
+
+
+def _bound(statement: ast.stmt) -> Iterator[str]:
+    if isinstance(statement, ast.FunctionDef | ast.ClassDef):
+        yield statement.name
+    elif isinstance(statement, ast.Assign | ast.AnnAssign):
+        for target in statement.targets if isinstance(statement, ast.Assign) else [statement.target]:
+            yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
+
+
+def _imports(tree: ast.AST, module: str, root: Path) -> Iterator[tuple[str, str | None, str]]:
+    """What is imported, as (module, name in it or None for all of it, name here)."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            for alias in node.names:
+                if alias.name.split(".")[0] in COUNTED and alias.name not in LEFT_OUT:
+                    yield alias.name, None, alias.asname or alias.name.split(".")[0]
+        elif isinstance(node, ast.ImportFrom):
+            package = module.split(".")
+            if node.level:
+                is_package = _file(root, module).name == "__init__.py"
+                package = package[: len(package) - node.level + is_package]
+                source = ".".join([*package, *([node.module] if node.module else [])])
+            else:
+                source = node.module or ""
+            if source.split(".")[0] in COUNTED:
+                for alias in node.names:
+                    target, name = _defined(source, alias.name, root)
+                    if target not in LEFT_OUT:
+                        yield target, name, alias.asname or alias.name
+
+
+def _defined(source: str, name: str, root: Path) -> tuple[str, str | None]:
+    """Where a name of a module is defined: another module, all of it (name None), or a name of this one."""
+    path = _file(root, source)
+    if path.name == "__init__.py":
+        for node in ast.parse(path.read_text(encoding="utf-8")).body:
+            if isinstance(node, ast.ImportFrom):
+                for target, there, bound in _imports(node, source, root):
+                    if bound == name:
+                        return target, there
+    inner = f"{source}.{name}"
+    if _file(root, inner).exists():
+        return inner, None
+    return source, name if source.startswith("experiments") else None
+
+
+class _Silent(ast.NodeTransformer):
+    """Without docstrings and annotations, and without what an error says."""
+
+    def visit_Raise(self, node: ast.Raise) -> ast.stmt:
+        return ast.copy_location(ast.Pass(), node)
+
+    def visit_Expr(self, node: ast.Expr) -> ast.stmt | None:
+        return None if isinstance(node.value, ast.Constant) else self.generic_visit(node)  # type: ignore[return-value]
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        node.returns = None
+        self.generic_visit(node)
+        return node
+
+
+def _digest(statements: list[ast.stmt]) -> str:
+    skipped = ast.Import | ast.ImportFrom
+    kept = [_Silent().visit(s) for s in statements if not isinstance(s, skipped)]
+    text = "\n".join(ast.dump(s) for s in kept if s is not None)
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
