@@ -25,6 +25,20 @@ from mmtutor.training import fit, seed_everything
 LENGTH = 52  # tokens of the longest caption, start and end included
 
 
+def tutorials_weight(captions: Iterable[Iterable[str]], regions: int) -> float:
+    """The λ of the doubly stochastic term that is the usual recipe's λ = 1, see `mmtutor.captioning`: T/L.
+
+    Args:
+        captions: of each photograph, in training.
+        regions: L.
+
+    Returns:
+        The mean number of words of a caption, its end included, over the regions.
+    """
+    words = [min(len(text.split()) + 1, LENGTH - 1) for texts in captions for text in texts]
+    return sum(words) / len(words) / regions
+
+
 def train_and_test(
     parts: dict[str, Photos],
     resnet: nn.Module,
@@ -68,7 +82,7 @@ def train_and_test(
     encoder = ResNetGrid(resnet, trained=())
     model = ShowAttendTell(
         encoder, encoder.dim, Tokens(len(vocabulary)), image="photo", embed=units, hidden=units, attend=units,
-        dropout=0.5, doubly_stochastic=1 / 196,
+        dropout=0.5, doubly_stochastic=tutorials_weight(parts["train"].captions, encoder.grid**2),
     )  # fmt: skip
     settings = {"patience": 4, "clip_norm": 5.0, "seed": seed}
     fit(model, loaders["train"], loaders["valid"], epochs=epochs, lr=4e-4, checkpoint=folder / "frozen.safetensors",

@@ -21,6 +21,17 @@ says τ = 1; but the attention weights of T words sum to T, so L regions cannot 
 reached. τ has no influence on learning: Σᵢ (τ − Aᵢ)² = Σᵢ Aᵢ² − 2τT + Lτ² with Aᵢ = Σₜ αₜᵢ, so no gradient contains
 it.
 
+What a λ weighs depends on what is averaged. Here both terms are sums over a caption, as in equation 14, and means over
+captions. Two public programs do otherwise, and have λ = 1:
+
+| | −log p(yₜ) | (τ − Σₜ αₜᵢ)² | ours |
+| --- | --- | --- | --- |
+| the authors' (arctic-captions) | sum over words, mean over captions | sum over captions, mean over regions | λ = B/L |
+| sgrvinod's tutorial | mean over all words | mean over captions and regions | λ = T/L |
+
+For COCO with L = 196 these are 64/196 = .33 with B = 64 captions a batch, and about .06, T being the mean number of
+words. The tutorial's whole loss is T times smaller than ours.
+
 | symbol | in the code | shape |
 | --- | --- | --- |
 | aᵢ | ``a``, regions (the paper's annotation vectors), from the image encoder | (B, L, D) |

@@ -58,6 +58,12 @@ class HardAttention(SoftAttention):
     captions in training no region is sampled: they see the expectation, as with soft attention. When not training, the
     region with the largest attention weight is seen.
 
+    The authors' code (arctic-captions, with ``RL_sumCost``) differs in five points. R is the mean over words, and λᵣ is
+    1/10; but that term and the entropy are sums over the B captions of a batch, the words' term a mean. So their 1/10
+    is our λᵣ = B/(10 T), about .6 for 64 captions of 11 words, and their entropy weight is B times as much in ours. One
+    coin decides for the whole batch whether regions are sampled. The average b begins at 0. Captions are generated with
+    the expectation, unless sampling is asked for. Without that option each word's log p(yₜ) is the reward, and b = 0.
+
     Args:
         reinforce: λᵣ. With 1 the gradient is unbiased; with less it is biased, varies less, and often learns better.
         entropy: λ_H.

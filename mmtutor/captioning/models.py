@@ -149,7 +149,8 @@ class ShowAttendTell(Captioner):
         attend: units of the attention, A.
         attention: `SoftAttention` (None) or `HardAttention`.
         read_first: the LSTM reads the previous word before the model attends, not after.
-        doubly_stochastic: λ of the doubly stochastic term.
+        doubly_stochastic: λ of the doubly stochastic term, a sum over regions; what it is in other programs, see
+            ``__init__.py``.
         tau: τ in it, which changes its value but no gradient; None is T/L, T the number of words of each caption, its
             end included, start and padding not.
         dropout: dropout probability, before the next word is predicted.

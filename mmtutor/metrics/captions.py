@@ -72,14 +72,18 @@ def caption_facts(captions: Sequence[str], data: Scenes) -> dict[str, float]:
     Returns:
         ``"digit"`` and ``"colour"``: the share of such words that are true of an object in the scene. ``"size"`` and
         ``"relation"``: the share that are true of the objects with the digits that are named; where there is no such
-        object, the word is wrong. ``"binding"``: of the mentions with a colour, the share whose colour and digit belong
-        to *one* object; ``"paired"``: the same of those whose digit is in the scene; ``"paired at random"``: what that
-        would be if the colour were taken from one of the scene's objects. ``"object recall"``: the share of
-        objects that are named with colour and digit, see `object_recall`. A class of which no word was generated has 0.
+        object, the word is wrong. ``"relation digits"``: of the relation words, the share that stand between digits of
+        two objects in the scene; ``"related"``: of these, the share that are true; ``"related at random"``: what that
+        would be with any of the four relations. ``"binding"``: of the mentions with a colour, the share whose colour
+        and digit belong to *one* object; ``"paired"``: the same of those whose digit is in the scene; ``"paired at
+        random"``: what that would be if the colour were taken from one of the scene's objects. ``"object recall"``:
+        the share of objects that are named with colour and digit, see `object_recall`. A class of which no word was
+        generated has 0.
     """
     _check_captions("caption_facts", captions, data)
-    kinds = ("digit", "colour", "size", "relation", "binding", "paired", "paired at random")
-    facts: dict[str, list[float]] = {name: [] for name in kinds}
+    kinds = ("digit", "colour", "size", "binding", "paired", "paired at random")
+    relations = ("relation", "relation digits", "related", "related at random")
+    facts: dict[str, list[float]] = {name: [] for name in kinds + relations}
     for sentence, things in zip(captions, data.objects, strict=True):
         by_digit = {thing.digit: thing for thing in things}
         named = mentions(sentence)
@@ -99,7 +103,12 @@ def caption_facts(captions: Sequence[str], data: Scenes) -> dict[str, float]:
             for stated in RELATIONS:
                 if stated in between:
                     a, b = by_digit.get(first.digit), by_digit.get(second.digit)
-                    facts["relation"].append(a is not None and b is not None and holds(stated, a, b))
+                    true = [] if a is None or b is None or a is b else [holds(r, a, b) for r in RELATIONS]
+                    facts["relation digits"].append(bool(true))
+                    facts["relation"].append(bool(true) and true[RELATIONS.index(stated)])
+                    if true:
+                        facts["related"].append(true[RELATIONS.index(stated)])
+                        facts["related at random"].append(float(np.mean(true)))
     shares = {name: float(np.mean(values)) if values else 0.0 for name, values in facts.items()}
     return shares | {"object recall": float(object_recall(captions, data).mean())}
 

@@ -80,6 +80,9 @@ def test_facts_by_hand():
         "colour": pytest.approx((2 + 1 + 1 + 2) / 7),
         "size": pytest.approx((2 + 0 + 0 + 0) / 5),
         "relation": pytest.approx((1 + 0 + 0 + 1) / 4),
+        "relation digits": pytest.approx((1 + 1 + 0 + 1) / 4),  # there is no eight
+        "related": pytest.approx((1 + 0 + 1) / 3),
+        "related at random": pytest.approx((1 / 4 + 1 / 4 + 1 / 4) / 3),
         "binding": pytest.approx((2 + 0 + 0 + 2) / 7),
         "paired": pytest.approx((2 + 0 + 2) / 6),
         "paired at random": pytest.approx((4 / 2 + 2 / 3) / 6),
@@ -115,14 +118,31 @@ def test_relations_of_what_is_named(sentence, share):
 
 def test_a_digit_named_twice_has_no_relation_to_itself():
     facts = caption_facts(["a red three below a blue three"], shown([THREE, SEVEN]))
-    assert facts["relation"] == 0
+    assert facts["relation"] == facts["relation digits"] == facts["related"] == 0
+
+
+@pytest.mark.parametrize(
+    ("sentence", "both", "related", "chance"),
+    [
+        ("a three right of a seven", 1, 0, 1 / 4),  # the relation alone is wrong
+        ("a three above a nine", 1, 1, 1 / 2),  # on a diagonal two of the four are true
+        ("a three below a nine", 1, 0, 1 / 2),
+        ("a two left of a seven", 0, 0, 0),  # of no two objects
+        ("a three left of a two and a seven above a nine", 1 / 2, 1, 1 / 4),
+        ("a three left of a seven right of a nine", 1, 1 / 2, 1 / 4),  # the seven is above the nine
+        ("a three below a nine below a seven", 1, 1 / 2, 3 / 8),
+    ],
+)
+def test_relations_given_that_both_digits_are_right(sentence, both, related, chance):
+    facts = caption_facts([sentence], shown([SEVEN, THREE, NINE]))
+    assert (facts["relation digits"], facts["related"], facts["related at random"]) == (both, related, chance)
+    assert facts["relation"] == pytest.approx(both * related)
 
 
 def test_where_nothing_is_written_nothing_is_right():
     facts = caption_facts(["", "there is"], shown([THREE], [THREE, SEVEN]))
-    assert facts == dict.fromkeys(
-        ("digit", "colour", "size", "relation", "binding", "paired", "paired at random", "object recall"), 0.0
-    )
+    assert set(facts.values()) == {0.0}
+    assert len(facts) == 11
 
 
 def test_named_needs_colour_and_digit_together():
@@ -145,6 +165,7 @@ def test_the_references_themselves_are_true():
         captions = [row[r] for row in data.captions]
         facts = caption_facts(captions, data)
         assert 0 < facts.pop("paired at random") < 0.7
+        assert 0.25 <= facts.pop("related at random") <= 0.5
         assert set(facts.values()) == {1.0}
         assert (object_recall(captions, data) == 1).all()
 
