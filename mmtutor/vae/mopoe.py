@@ -23,6 +23,10 @@ class MoPoE(MultimodalVAE):
     from a set drawn for it alone. All products are computed together. An example that lacks a modality has the sets of
     what it has, and |𝒮| counts those alone.
 
+    From all modalities `encode` gives this mixture. From some of them it gives their product, q(z|x_S), which is what
+    the authors' code and the package MultiVae generate from; the mixture over the sets within S, which averages over
+    posteriors that know less, is `encode_mixture`.
+
     Args:
         encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ(z|xᵢ).
         decoders: for each modality a network from (N, latent) to what its likelihood reads.
@@ -47,8 +51,8 @@ class MoPoE(MultimodalVAE):
         ['image', 'kl', 'loss', 'sound']
         >>> model.encode(batch).mixture_distribution.probs[0]  # {image}, {sound}, {image, sound}
         tensor([0.3333, 0.3333, 0.3333])
-        >>> model.encode(batch, "sound").mean.shape
-        torch.Size([4, 2])
+        >>> model.encode(batch, "sound").mixture_distribution.probs[0]  # one set: the one that is given
+        tensor([1.])
         >>> MoPoE(encoders, decoders, model.likelihoods, latent=2, sets=["image", ("image", "sound")]).members.tolist()
         [[True, False], [True, True]]
     """
@@ -72,9 +76,20 @@ class MoPoE(MultimodalVAE):
         self.members = members  # no buffer: it stays on the CPU, with the masks
 
     def encode(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
-        """The mixture over all sets of the modalities."""
+        """From all modalities the mixture over all sets; from some of them their product q(z|x_S).
+
+        It goes by what each example has. Where S is not among ``sets`` its product was never trained, and the mixture
+        over the sets within S takes its place.
+        """
+        names, products, there, present = self._products(batch, modalities)
+        whole = (self._inside(names).unsqueeze(2) == present).all(1)  # (S, B)
+        some = ~present.all(0) | (len(names) < len(self.encoders))  # (B,)
+        return mixture(products, torch.where(some & whole.any(0), whole, there))  # (B, d)
+
+    def encode_mixture(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
+        """The mixture over all sets of the given modalities, also where some are missing."""
         _, products, there, _ = self._products(batch, modalities)
-        return mixture(products, there)  # (B, d)
+        return mixture(products, there)
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """See the class."""
@@ -90,14 +105,18 @@ class MoPoE(MultimodalVAE):
     ) -> tuple[list[str], Independent[Normal], Tensor, Tensor]:
         """The names, q(z|x_S) of batch shape (S, B), which sets each example has whole, and which modalities."""
         names, experts, present = self.experts(batch, modalities)
-        given = torch.tensor([name in names for name in self.encoders])  # one for each encoder
-        possible = ~(self.members & ~given).any(1)  # which sets are of given modalities alone
-        inside = self.members[possible][:, given].unsqueeze(2)  # (S, M, 1)
+        inside = self._inside(names).unsqueeze(2)  # (S, M, 1)
         there = (present | ~inside).all(1)  # (S, B)
         self._check_sets(names, there)
         # Where `there` is False a product is of stand-ins, and nobody reads it.
         products = product(experts, inside, prior=self.prior)  # (S, B, d)
         return names, products, there, present
+
+    def _inside(self, names: Sequence[str]) -> Tensor:
+        """The sets of these modalities alone, and which of them is in which, bool (S, M)."""
+        given = torch.tensor([name in names for name in self.encoders])  # one for each encoder
+        possible = ~(self.members & ~given).any(1)
+        return self.members[possible][:, given]
 
     # ---- messages
 

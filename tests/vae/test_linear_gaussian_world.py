@@ -340,12 +340,34 @@ def log_mixture(qs, z):
 
 @pytest.mark.parametrize("prior", [False, True])
 @pytest.mark.parametrize("modalities", ["abc", "bc", "a"])
-def test_mopoe_infers_by_the_mixture_of_all_products(world, batch, prior, modalities):
+def test_mopoe_infers_from_all_by_the_mixture_and_from_some_by_their_product(world, batch, prior, modalities):
     model = make(MoPoE, world, prior=prior)
     each, z = experts(model, batch), torch.randn(6, 5, LATENT).double()
     qs = [times([each[s] for s in S], prior) for S in SETS if set(S) <= set(modalities)]
-    for q in (model.encode(batch, [*modalities]), model.encode(only(batch, modalities))):
-        close(q.log_prob(z), log_mixture(qs, z))
+    product_of_given = times([each[s] for s in modalities], prior)
+    for given in ((batch, [*modalities]), (only(batch, modalities),)):
+        close(model.encode_mixture(*given).log_prob(z), log_mixture(qs, z))
+        q = model.encode(*given)
+        close(q.log_prob(z), log_mixture(qs, z) if modalities == "abc" else product_of_given.log_prob(z))
+        if modalities != "abc":
+            close(q.mean, product_of_given.mean)
+            close(q.variance, product_of_given.variance)
+
+
+def test_mopoe_goes_by_what_each_example_has(world, batch):
+    model, z = make(MoPoE, world), torch.randn(6, 5, LATENT).double()
+    masked = {**batch, "a_present": torch.tensor([True, False, True, True, False])}
+    masked["c_present"] = torch.tensor([True, True, False, True, False])
+    q = model.encode(masked).log_prob(z)
+    for row, modalities in enumerate(["abc", "bc", "ab", "abc", "b"]):
+        close(q[:, row], model.encode(batch, [*modalities]).log_prob(z)[:, row])
+
+
+def test_mopoe_has_the_mixture_where_the_product_of_the_given_was_never_trained(world, batch):
+    model, z = make(MoPoE, world, sets=["a", "b", ("a", "c")]), torch.randn(6, 5, LATENT).double()
+    each = experts(model, batch)
+    close(model.encode(batch, ["a", "b"]).log_prob(z), log_mixture([each["a"], each["b"]], z))
+    close(model.encode(batch, ["a", "c"]).log_prob(z), times([each["a"], each["c"]], False).log_prob(z))
 
 
 def test_mopoes_sets_are_named_and_not_counted(world, batch):
