@@ -37,15 +37,22 @@ def digests(experiment: str, root: Path = ROOT) -> dict[str, str]:
             trees[module] = ast.parse(_file(root, module).read_text(encoding="utf-8"))
         tree, counted = trees[module], used.setdefault(module, set())
         whole = name is None or module.startswith("mmtutor")
-        wanted = set(range(len(tree.body))) if whole else _reached(tree, str(name))
-        needed = {n.id for k in wanted for n in ast.walk(tree.body[k]) if isinstance(n, ast.Name)}
-        counted |= wanted
-        for statement in tree.body if not whole else [tree]:
-            if whole or isinstance(statement, ast.Import | ast.ImportFrom):
-                for target, said, bound in _imports(statement, module, root):
-                    if (whole or bound in needed) and (target, said) not in seen:
-                        seen.add((target, said))
-                        todo.append((target, said))
+        reached = set(range(len(tree.body))) if whole else _reached(tree, str(name))
+        counted |= reached
+        nodes = [n for k in reached for n in ast.walk(tree.body[k])]
+        needed = {n.id for n in nodes if isinstance(n, ast.Name)}
+        attributes = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
+        imports = tree.body if not whole else [tree]
+        for statement in imports:
+            if not whole and not isinstance(statement, ast.Import | ast.ImportFrom):
+                continue
+            for target, said, bound in _imports(statement, module, root):
+                if said is None and target.startswith("experiments."):
+                    there = {(target, n.attr) for n in attributes if ast.unparse(n.value) == bound}
+                else:
+                    there = {(target, said)} if whole or bound in needed else set()
+                todo += there - seen
+                seen |= there
     return {m: _digest([trees[m].body[k] for k in sorted(used[m])]) for m in sorted(used)}
 
 
@@ -114,7 +121,7 @@ def _imports(tree: ast.AST, module: str, root: Path) -> Iterator[tuple[str, str 
 def _defined(source: str, name: str, root: Path) -> tuple[str, str | None]:
     """Where a name of a module is defined: another module, all of it (name None), or a name of this one."""
     path = _file(root, source)
-    if path.name == "__init__.py":
+    if path.name == "__init__.py" and path.exists():
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ImportFrom):
                 for target, there, bound in _imports(node, source, root):

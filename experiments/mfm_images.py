@@ -1,9 +1,9 @@
 """The claims of the chapter on images, over several seeds: ``python -m experiments.mfm_images --seeds 5``.
 
 Pairs of a handwritten digit and a house number that show the same digit. All models of a seed are given the same data
-and number of steps. Hyperparameters were chosen on the valid split. Two evaluation classifiers, networks of another
-initialisation trained on other pairs, predict the digits of generated images; their own accuracy is measured too.
-Stops and resumes seed by seed.
+and number of steps, and each seed has test pairs of its own. Hyperparameters were chosen on the valid split. Two
+evaluation classifiers, networks of another initialisation trained on other pairs, predict the digits of generated
+images; their own accuracy is measured too. Stops and resumes seed by seed.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "epochs": 10,
     "lr": 3e-3,
     "z": 8,
+    "z, wide": 64,
     "f": 64,
     "weight of the modalities": 30.0,
     "weight of the label": 10.0,
@@ -40,6 +41,10 @@ SETTINGS: dict[str, Any] = {
     "weight of the label's MMD beside KL": 100.0,
     "prior, one MMD for each latent code": 3.0,
     "prior, one MMD of all latent codes": 3.0,
+    "prior, MMD with the released kernel": 3.0,
+    "prior, none": 0.0,
+    "shares of labels": [0.01, 0.05, 0.2],
+    "weight of the label, few labels": 100.0,
     "epochs of a surrogate": 6,
 }
 TSAI, OURS = "Tsai 2019", "ours"
@@ -47,14 +52,23 @@ CLAIMS = [
     Claim("Both modalities together predict the label better than handwritten digits alone", TSAI,
           "accuracy, both modalities", "accuracy, handwritten"),
     Claim("… and better than house numbers alone", TSAI, "accuracy, both modalities", "accuracy, street"),
+    Claim("… and late fusion of two encoders better than one encoder of the joined images (early fusion)", OURS,
+          "accuracy, both modalities", "accuracy, joined images"),
     Claim("MFM predicts the label better than the same encoder trained only to classify", TSAI, "accuracy, MFM by MMD",
-          "accuracy, both modalities", show=("accuracy, MFM by KL", "accuracy, MFM by joint MMD")),
+          "accuracy, both modalities", show=("accuracy, MFM by KL", "accuracy, MFM by joint MMD",
+                                             "accuracy, MFM by MMD, released kernel")),
+    Claim("… and so does MFM with wide latent codes (64 numbers instead of 8) and no penalty", OURS,
+          "accuracy, MFM by no penalty, wide", "accuracy, both modalities"),
+    Claim("Without a penalty, wide latent codes predict better than those of 8 numbers", OURS,
+          "accuracy, MFM by no penalty, wide", "accuracy, MFM by no penalty"),
+    Claim("With 8 numbers, no penalty predicts better than an MMD for each latent code", OURS,
+          "accuracy, MFM by no penalty", "accuracy, MFM by MMD"),
     Claim("Styles with KL: after a swap, nine in ten handwritten digits are classified as the digit of F_y's donor",
           OURS, "swap: handwritten classified as the label's donor, KL", "nine in ten", "share of images",
           show=("accuracy, evaluation classifier of handwritten",)),
     Claim("… and house numbers", OURS, "swap: street classified as the label's donor, KL", "nine in ten",
           "share of images", show=("accuracy, evaluation classifier of street",)),
-    Claim("Styles with an MMD for each latent code, as in the released code: after a swap, nine in ten handwritten "
+    Claim("An MMD for each latent code: after a swap, nine in ten handwritten "
           "digits are classified as the digit of F_y's donor", OURS,
           "swap: handwritten classified as the label's donor, MMD", "nine in ten", "share of images",
           show=("swap: handwritten classified as the style's donor, MMD",)),
@@ -71,6 +85,16 @@ CLAIMS = [
     Claim("… more house numbers than with an MMD for each latent code", TSAI,
           "swap: street classified as the label's donor, joint MMD",
           "swap: street classified as the label's donor, MMD", "share of images"),
+    *(Claim(f"The released code's kernel, an MMD for each latent code: after a swap, more {s} digits follow F_y's "
+            "donor than with the kernel of width d", OURS,
+            f"swap: {s} classified as the label's donor, MMD, released kernel",
+            f"swap: {s} classified as the label's donor, MMD", "share of images",
+            show=(f"swap: {s} classified as the style's donor, MMD, released kernel",)) for s in SHAPES),
+    Claim("With the kernel of width d the latent code of the label is farther from a standard deviation of 1 than with "
+          "the released kernel", OURS, "latent code of the label: distance of its standard deviation from 1, MMD",
+          "latent code of the label: distance of its standard deviation from 1, MMD, released kernel",
+          "standard deviation", show=tuple(f"latent code of the label: standard deviation, {n}" for n in (
+              "MMD", "MMD, released kernel", "joint MMD", "KL"))),
     *(Claim(f"After a swap (KL), the {what} of {s} images follow the donor of F_a more than that of F_y", OURS,
             f"swap: {s} style correlation with the style's donor, KL",
             f"swap: {s} style correlation with the label's donor, KL", "correlation",
@@ -88,7 +112,11 @@ CLAIMS = [
             f"without {s}: classified as the label, zeros", "share of images") for s in SHAPES),
     Claim("Samples from the prior: both modalities show the same digit more often with one MMD of all latent codes "
           "than with one for each", OURS, "prior: modalities agree, joint MMD", "prior: modalities agree, MMD",
-          "share of pairs", show=("prior: modalities agree, KL",)),
+          "share of pairs", show=("prior: modalities agree, KL", "prior: modalities agree, MMD, released kernel")),
+    *(Claim(f"With labels for {share:.0%} of the pairs, MFM on all pairs predicts better than a classifier on the "
+            "labelled ones", OURS, f"{share:.0%} labelled: accuracy, MFM on all pairs",
+            f"{share:.0%} labelled: accuracy, classifier on the labelled")
+      for share in SETTINGS["shares of labels"]),
 ]  # fmt: skip
 
 
@@ -110,28 +138,78 @@ class UnimodalClassifier(nn.Module):
         return {"loss": F.cross_entropy(self(batch), batch["label"])}
 
 
-def encoder(modalities: Mapping[str, tuple[int, int]] = SHAPES) -> LateFusion:
-    """Late fusion of one network a modality, (B, 64)."""
-    return LateFusion({s: ImageEncoder(c, 64) for s, (c, _) in modalities.items()}, 64, Concat([64] * len(modalities)))
+def encoder(modalities: Mapping[str, tuple[int, int]] = SHAPES, outputs: int = 64) -> LateFusion:
+    """Late fusion of one network a modality, (B, outputs)."""
+    nets = {s: ImageEncoder(c, 64) for s, (c, _) in modalities.items()}
+    return LateFusion(nets, outputs, Concat([64] * len(modalities)))
 
 
-PRIORS = {"KL": "styles by KL", "MMD": "one MMD for each latent code", "joint MMD": "one MMD of all latent codes"}
+def classifier() -> LateFusion:
+    """The same encoder, trained only to classify."""
+    return encoder(outputs=10)
 
 
-def build(name: str) -> MFM:
+class Joined(UnimodalClassifier):
+    """The digit from both images joined as channels of one (early fusion)."""
+
+    def __init__(self) -> None:
+        nn.Module.__init__(self)
+        self.net = nn.Sequential(ImageEncoder(4, 64), nn.ReLU(), nn.Linear(64, 10))
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Scores (B, 10)."""
+        scores: Tensor = self.net(torch.cat([F.pad(batch["handwritten"], [2] * 4), batch["street"]], 1))
+        return scores
+
+
+def released_mmd(z: Tensor) -> Tensor:
+    """The released code's discrepancy of latent codes (B, d): k(x, y) = exp(−‖x − y‖² / d²), and samples of the prior.
+
+    A pair of a code and itself counts, too, so that the values are above 0 even for codes from the prior.
+    """
+    p = torch.randn_like(z)
+
+    def k(x: Tensor, y: Tensor) -> Tensor:
+        distance = x.square().sum(1, keepdim=True) + y.square().sum(1) - 2 * x @ y.T
+        return (-distance / z.shape[1] ** 2).exp().mean()
+
+    discrepancy: Tensor = k(p, p) + k(z, z) - 2 * k(z, p)
+    return discrepancy
+
+
+class ReleasedFactor(Factor):
+    """A factor with the released code's discrepancy as its penalty."""
+
+    def penalty(self, q: Tensor) -> Tensor:
+        """The discrepancy; a scalar."""
+        return self.weight * released_mmd(q)
+
+
+PRIORS = {
+    "KL": "styles by KL",
+    "MMD": "one MMD for each latent code",
+    "joint MMD": "one MMD of all latent codes",
+    "MMD, released kernel": "MMD with the released kernel",
+    "no penalty": "none",
+    "no penalty, wide": "none",
+}
+KINDS = {"KL": VariationalFactor, "MMD, released kernel": ReleasedFactor}
+
+
+def build(name: str, label_weight: float = SETTINGS["weight of the label"]) -> MFM:
     """The model with one of the ``PRIORS``."""
-    s, kl = SETTINGS, name == "KL"
-    z, f, weights = s["z"], s["f"], dict.fromkeys(SHAPES, s["weight of the modalities"])
-    kind = VariationalFactor if kl else Factor
+    s, kind = SETTINGS, KINDS.get(name, Factor)
+    z, f = s["z, wide" if name.endswith("wide") else "z"], s["f"]
+    weights = dict.fromkeys(SHAPES, s["weight of the modalities"])
     style = {
         modality: kind(FromModality(modality, ImageEncoder(channels, 64)), 64, z, f)
         for modality, (channels, _) in SHAPES.items()
     }
     decoders = {modality: ImageDecoder(2 * f, channels, size) for modality, (channels, size) in SHAPES.items()}
-    weight = s["weight of the label's MMD beside KL"] if kl else 1.0
-    return MFM(10, Factor(encoder(), 64, z, f, weight=weight), style, decoders, weights=weights,
-               label_weight=s["weight of the label"], prior=s[f"prior, {PRIORS[name]}"],
-               joint=name == "joint MMD")  # fmt: skip
+    weight = s["weight of the label's MMD beside KL"] if name == "KL" else 1.0
+    of_label = ReleasedFactor if kind is ReleasedFactor else Factor
+    return MFM(10, of_label(encoder(), 64, z, f, weight=weight), style, decoders, weights=weights,
+               label_weight=label_weight, prior=s[f"prior, {PRIORS[name]}"], joint=name == "joint MMD")  # fmt: skip
 
 
 def train(model: nn.Module, data: MultimodalDataset, seed: int, epochs: int = 0) -> None:
@@ -162,6 +240,11 @@ def numbers(
     outputs = model.generate(latents)
     out = {f"accuracy, MFM by {name}": (outputs["label"].argmax(1) == batch["label"]).double().mean().item()}
     out[f"reconstruction, {name}"] = sum(F.mse_loss(outputs[s], batch[s]).item() for s in SHAPES) / len(SHAPES)
+    for which, z in latents.items():
+        spread = z.std(0).mean().item()  # the mean over the numbers of the code
+        whose = f"latent code of the {'label' if which == 'label' else which + ' style'}"
+        out[f"{whose}: standard deviation, {name}"] = spread
+        out[f"{whose}: distance of its standard deviation from 1, {name}"] = abs(spread - 1)
     donor = torch.arange(len(data)).roll(1)
     other = batch["label"][donor] != batch["label"]
     swapped = model.generate({**latents, "label": latents["label"][donor]})
@@ -202,6 +285,27 @@ def without(
     return out
 
 
+def few_labels(share: float, data: dict[str, MultimodalDataset], seed: int) -> dict[str, float]:
+    """Labels for a share of the pairs: MFM learns from all pairs, a classifier from the labelled ones; equal steps.
+
+    Half of each of MFM's batches is labelled, on average: labelled pairs come as often as the others together.
+    """
+    n, name = round(share * len(data["train"])), f"{share:.0%} labelled: accuracy,"
+    often = torch.cat([torch.arange(len(data["train"]) - n) % n, torch.arange(n, len(data["train"]))])
+    mixed = MultimodalDataset({**data["train"][often], "label_present": often < n})
+    labelled = MultimodalDataset(data["train"][:n])
+    seed_everything(seed)
+    model = build("KL", SETTINGS["weight of the label, few labels"])
+    train(model, mixed, seed, round(SETTINGS["epochs"] * len(data["train"]) / len(mixed)))
+    seed_everything(seed)
+    plain = classifier()
+    train(plain, labelled, seed, round(SETTINGS["epochs"] / share))
+    return {
+        f"{name} MFM on all pairs": float(correct(model, data["test"]).mean()),
+        f"{name} classifier on the labelled": float(correct(plain, data["test"]).mean()),
+    }
+
+
 def one_seed(seed: int) -> dict[str, float]:
     """Train and measure everything once."""
     s, modalities = SETTINGS, tuple(SHAPES)
@@ -222,9 +326,13 @@ def one_seed(seed: int) -> dict[str, float]:
         train(alone, data["train"], seed)
         out[f"accuracy, {modality}"] = float(correct(alone, data["test"]).mean())
     seed_everything(seed)
-    plain = LateFusion({s: ImageEncoder(c, 64) for s, (c, _) in SHAPES.items()}, 10, Concat([64] * len(SHAPES)))
+    plain = classifier()
     train(plain, data["train"], seed)
     out["accuracy, both modalities"] = float(correct(plain, data["test"]).mean())
+    seed_everything(seed)
+    joined = Joined()
+    train(joined, data["train"], seed)
+    out["accuracy, joined images"] = float(correct(joined, data["test"]).mean())
     for name in PRIORS:
         seed_everything(seed)
         model = build(name)
@@ -233,6 +341,8 @@ def one_seed(seed: int) -> dict[str, float]:
         if name == "KL":
             for modality in modalities:
                 out |= without(model, modality, classifiers, data, seed)
+    for share in s["shares of labels"]:
+        out |= few_labels(share, data, seed)
     return out
 
 

@@ -258,6 +258,19 @@ def test_each_sequence_of_an_mfn_is_read_as_if_it_were_alone():
     close(model(junk), out)
 
 
+def test_each_prefix_of_a_sequence_gives_the_output_and_the_gradient_of_the_steps_one_by_one():
+    model, batch = mfn(), sequences(3, 6)
+    weight = torch.randn(3, model.size).double()
+    for steps in range(1, 7):
+        prefix = {s: batch[s][:, :steps] for s in FEATURES}
+        padded = {s: torch.cat([torch.zeros_like(batch[s][:, steps:]), x], 1) for s, x in prefix.items()}
+        naive = torch.stack([mfn_alone(model, {s: x[i] for s, x in prefix.items()}) for i in range(3)])
+        wanted = gradient((naive * weight).sum(), model)
+        for out in (model(prefix), model({**padded, "length": torch.full((3,), steps)})):
+            close(out, naive, 1e-12)
+            close(gradient((out * weight).sum(), model), wanted, 1e-11)
+
+
 def test_an_mfn_that_reads_padding_reads_zeros():
     model, batch = mfn(skip_padding=False), {**sequences(3), "length": torch.tensor([4, 2, 1])}
     for s in FEATURES:
@@ -499,6 +512,19 @@ def test_each_latent_code_is_inferred_from_what_the_table_says(variant):
 
 
 @every_variant
+def test_latent_codes_and_label_example_by_example(variant):
+    model, batch = model_of(variant, dropout=0.3).eval(), masked()
+    latents, scores = model.infer(batch), model(batch)
+    for i in range(5):
+        z = {name: linear(part.to_latent, encoded(part.encoder, batch, i)) for name, part in model.parts.items()}
+        f = {name: network(part.to_factor, z[name]).clamp_min(0) for name, part in model.parts.items()}
+        for name in z:
+            close(latents[name][i], z[name], 1e-13)
+        reads = [f[n] for n in ("label", *FEATURES) if n in DECODED_FROM[variant]["label"]]
+        close(scores[i], network(model.classifier, torch.cat(reads)), 1e-13)
+
+
+@every_variant
 @every_factor
 @pytest.mark.parametrize("make", [sequences, masked], ids=["whole", "masked"])
 def test_the_loss_is_equation_4_example_by_example(variant, factor, make):
@@ -558,12 +584,12 @@ def test_the_sizes_of_the_released_code_and_their_number_of_parameters():
     two = lambda d, inner, out: layer(d, inner) + layer(inner, out)  # noqa: E731
     total = 88 + 64 + 48
     count = lstm(300, 88) + lstm(5, 64) + lstm(20, 48)
-    count += two(2 * total, 64, 2 * total) + two(2 * total, 64, 64) + 2 * two(2 * total + 64, 64, 64)
+    count += two(2 * total, 128, 2 * total) + two(2 * total, 128, 64) + 2 * two(2 * total + 64, 128, 64)
     count += layer(total + 64, 32) + two(32, 16, 16)
     for d, z, f in [(300, 32, 88), (5, 8, 8), (20, 80, 8)]:
         count += lstm(d, z) + layer(z, z) + two(z, f, f) + lstm(16 + f, 16 + f) + layer(16 + f, d)
     count += two(16, 16, 1)
-    assert sum(p.numel() for p in model.parameters()) == count == 551_958
+    assert sum(p.numel() for p in model.parameters()) == count == 700_694
     assert model.weights == {"label": 1, "language": 1, "acoustic": 0.01, "visual": 0.5}
     assert model.prior == 1
     batch = {modality: torch.randn(8, steps, d) for modality, d in features.items()}
@@ -656,6 +682,17 @@ def test_a_label_that_is_not_known_for_all_examples_counts_where_it_is():
     model, batch = model_of(), {**sequences(4), "label_present": torch.tensor([True, False, True, False])}
     close(model.loss(batch)["label"], model.loss(rows(sequences_like(batch), [0, 2]))["label"])
     assert model.loss({**batch, "label_present": torch.zeros(4, dtype=torch.bool)})["label"] == 0
+
+
+def test_what_stands_for_an_unknown_label_is_not_read_and_its_example_still_trains_the_rest():
+    model, batch = model_of(), {**sequences(4), "label_present": torch.tensor([True, False, True, False])}
+    any_label = {**batch, "label": torch.tensor([0, -7, 2, 99])}
+    for name, term in model.loss(batch).items():
+        close(model.loss(any_label)[name], term)
+    other = {**batch, "words": batch["words"].clone()}
+    other["words"][1] += 1  # of an example without a label
+    changed = {name for name, term in model.loss(other).items() if not torch.equal(term, model.loss(batch)[name])}
+    assert changed == {"loss", "words", "voice", "prior"}
 
 
 def sequences_like(batch):

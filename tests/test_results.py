@@ -208,6 +208,11 @@ def test_relative_imports_and_modules_as_names(house):
     (house / "experiments/x.py").write_text("from mmtutor import data\ndef one_seed(s):\n    return data.digits(s)\n")
     names = ["experiments.x", "mmtutor.data", "mmtutor.data.a", "mmtutor.data.b", "mmtutor.helper"]
     assert sorted(code.digests("x", house)) == names
+    (house / "experiments/x.py").write_text("from experiments import y\ndef one_seed(s):\n    return y.train(s)\n")
+    before = code.digests("x", house)
+    assert sorted(before) == ["experiments.x", "experiments.y"]
+    (house / "experiments/y.py").write_text(HOUSE["experiments/y.py"].replace("return other()", "return 2"))
+    assert code.changed(before, "x", house) == []
 
 
 @pytest.mark.parametrize(

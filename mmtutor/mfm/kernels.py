@@ -18,7 +18,9 @@ def mmd(z: Tensor, width: float | None = None) -> Tensor:
 
     Args:
         z: latent codes (B, d), at least two.
-        width: h; None is d, as ‖x − y‖² grows with d. Far from that, a collapse of all to 0 goes unpunished.
+        width: h; None is d, as ‖x − y‖² grows with d. With a much wider kernel, such as h = d²/2 of the released code,
+            a collapse of all to 0 goes unpunished. With a narrow one, such as h = d, codes that are far from the prior
+            and from each other are not pulled back: their discrepancy is that of E k(p, p'), about 0.4, and is flat.
 
     Returns:
         A scalar. Its mean over batches is the true MMD², 0 if they are from N(0, I); one value can be below 0.

@@ -151,6 +151,9 @@ class LSTMEncoder(nn.Module):
 class LSTMDecoder(nn.Module):
     """A sequence from factors. The last step is generated first, so that padding at the front costs nothing.
 
+    The decoders of the released code generate the first step first, and read the factors there alone; at all other
+    steps they read their own hidden state once more.
+
     Args:
         size: of the factors together, which are read again at each step.
         features: numbers at each step.
@@ -216,6 +219,7 @@ class Sizes(TypedDict):
 
     hidden: dict[str, int]
     memory: int
+    attend: int
     z: dict[str, int]
     f: dict[str, int]
     weights: dict[str, float]
@@ -224,6 +228,7 @@ class Sizes(TypedDict):
 ORIGINAL: Sizes = {
     "hidden": {"language": 88, "acoustic": 64, "visual": 48},
     "memory": 64,
+    "attend": 128,
     "z": {"label": 32, "language": 32, "acoustic": 8, "visual": 80},
     "f": {"label": 16, "language": 88, "acoustic": 8, "visual": 8},
     "weights": {"language": 1.0, "acoustic": 0.01, "visual": 0.5},
@@ -253,8 +258,8 @@ def sequence_mfm(
     """An MFM for sequences or one of its ablations: an `MFN` for Z_y, LSTMs for the styles and as decoders.
 
     ``sequence_mfm({"language": 300, "acoustic": 5, "visual": 20}, 20, 1, label_cost=absolute_error, **ORIGINAL)`` has
-    the sizes of the released code for CMU-MOSI, and learns a score: its label is float32, as in
-    ``mosi(path, part, label="score")``.
+    the sizes of the released code for CMU-MOSI (700,694 parameters), and learns a score: its label is float32, as in
+    ``mosi(path, part, label="score")``. How that code differs apart from its sizes stands in ``__init__.py``.
 
     Args:
         features: numbers at each step of each modality.
@@ -265,7 +270,8 @@ def sequence_mfm(
         memory: of the MFN.
         attend: units of the MFN's small networks.
         z: sizes of the latent codes, by ``"label"`` and modality, or of all. The one style of M_E is as large as those
-            of all modalities together.
+            of all modalities together; in the released code it is as large as that of language, and comes from one
+            LSTM over the joined inputs.
         f: sizes of the factors, likewise.
         width: units of the LSTMs that are decoders; None: as many as their factors have numbers, as in the released
             code, where the decoders of M_E are then wider than those of M_D.
