@@ -76,7 +76,13 @@ CALLS = {
     fusion.EarlyFusion: dict(sizes={"a": 4, "b": 5}, classes=3, learner=nn.Linear(9, 3)),
     fusion.LateFusion: dict(encoders=lines(4, 5), classes=3, merge=fusion.Concat([5, 5]), hidden=6),
     fusion.CrossModalFusion: dict(encoders=lines(4, 5), classes=3, dims=[5, 5], exchanges=1, dim=8, heads=2),
-    fusion.DecisionFusion: dict(encoders=lines(4, 5), classes=3, dims=[5, 5], rule=fusion.MeanRule()),
+    fusion.DecisionFusion: dict(encoders=lines(4, 5), classes=3, dims=[5, 5], rule=fusion.MeanRule(), joint=True),
+    fusion.InnerProduct: dict(dims=[4, 4], parts=2),
+    fusion.HybridFusion: dict(
+        encoders=lines(4, 5), classes=3, merge=fusion.Concat([5, 5]), branch_weight=0.5, rule=fusion.MeanRule(),
+        hidden=6,
+    ),
+    fusion.ModulatedFusion: dict(encoders=lines(4, 5), classes=3, merge=fusion.Concat([5, 5]), alpha=0.5, hidden=6),
     fusion.WeightedRule: dict(modalities=2),
     fusion.WeightedCrossEntropy: dict(weights=torch.tensor([0.5, 1.5])),
     fusion.ProductRule: dict(prior=torch.tensor([0.25, 0.75])),
@@ -105,6 +111,7 @@ CALLS = {
     vae.JMVAE: of_vae(joint=nn.Identity(), alpha=0.1),
     vae.TELBO: of_vae(joint=nn.Identity()),
     vae.Coordinated: of_vae(distance_weight=1.0, cross_weight=0.5),
+    vae.DMVAE: of_vae(private=1) | dict(encoders=lines(4, 6), decoders=lines(3, 4)),
     vae.MMVAEPlus: of_vae(private=1, k=2) | dict(encoders=lines(4, 6), decoders=lines(3, 4)),
     vae.subsets: dict(modalities=3),
     iterative.FromPrior: dict(latent=3),
@@ -119,6 +126,7 @@ CALLS = {
         refiner=iterative.GradientAscent(), steps=2, over="mean",
     ),
     iterative.Students: dict(encoders=lines(4, 4)),
+    iterative.FlowStudents: dict(encoders=lines(4, 5), latent=2, features=5, couplings=2, hidden=6),
     lineargaussian.LinearGaussian: dict(
         weights={"a": torch.ones(3, 2), "b": torch.ones(4, 2)}, noise={"a": 1.0, "b": 0.5}
     ),
@@ -132,7 +140,8 @@ CALLS = {
 MODULES = (captioning, decoders, encoders, fusion, iterative, lineargaussian, mfm, vae)
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     captioning.Captioner, captioning.Captions, captioning.Tokens, captioning.TeacherForcing, captioning.SoftAttention,
-    encoders.ResNetGrid, fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, iterative.Distillation,
+    encoders.ResNetGrid, fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, fusion.HarmonicRule,
+    iterative.Distillation,
     mfm.Surrogate, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
 }  # fmt: skip
 

@@ -13,12 +13,13 @@ signature, so any merge goes into any model. In the equations xₘ are the featu
 | `Concat` | [x₁; …; x_M] | |
 | `ConcatNodes` | [φ(W₁x₁ + b₁); …; φ(W_M x_M + b_M)] | |
 | `Arithmetic` | Σ xₘ, Σ xₘ / M, or ∏ xₘ | |
+| `InnerProduct` | ⟨xₘ, xₙ⟩ for every two | |
 | `MergeLayer` | Σ Wₘxₘ + b | |
 | `SumNodes` | Σ φ(Wₘxₘ + bₘ) | |
 | `Gated` | Σ gₘ ⊙ tanh(Wₘxₘ + bₘ), g = softmaxₘ(V[x₁; …; x_M] + c) | Arevalo et al., 2017 |
 | `TensorFusion` | W vec(⊗ₘ [1; xₘ]) + b | Zadeh et al., 2017 |
 | `LowRankFusion` | Σᵣ wᵣ ∏ₘ Wₘ⁽ʳ⁾[1; xₘ] + b | Liu et al., 2018 |
-| `CrossAttention` | xₘ ← xₘ + attention(xₘ, all others), K times | Vaswani et al., 2017 |
+| `CrossAttention` | xₘ ← xₘ + attention(xₘ, all others), K times | Vaswani et al., 2017; Tsai et al., 2019 |
 
 Class probabilities pₘ = p(y | xₘ) are merged by a rule (Kittler et al., 1998):
 
@@ -26,7 +27,15 @@ Class probabilities pₘ = p(y | xₘ) are merged by a rule (Kittler et al., 199
 | --- | --- |
 | `MeanRule` | Σ pₘ / M |
 | `ProductRule` | ∏ pₘ / p(y)^(M−1) |
+| `HarmonicRule` | M / Σ 1/pₘ, normalised |
 | `WeightedRule` | Σ wₘ pₘ |
+
+Trained as a whole, a network may leave a branch behind that would learn more alone. Two models stand against that:
+
+| class | |
+| --- | --- |
+| `HybridFusion` | a classifier and a loss on each branch, too; its decisions may count (hybrid fusion) |
+| `ModulatedFusion` | the gradient of a modality that is ahead is made smaller (Peng et al., 2022) |
 
 The loss is the mean of a cost of each example, from what the model gives and the label:
 
@@ -49,21 +58,25 @@ its own way, stated in its docstring.
 | file | what is in it |
 | --- | --- |
 | ``merges.py`` | the merges |
+| ``attention.py`` | the merge by cross-attention |
 | ``rules.py`` | the rules of `DecisionFusion` |
 | ``costs.py`` | the costs |
 | ``models.py`` | the models |
+| ``balance.py`` | models whose training leaves no branch behind |
 | ``checks.py`` | what a batch must be, and the messages where it is not |
 
 This folder needs only torch: copy it into your own project.
 """
 
+from .attention import CrossAttention
+from .balance import HybridFusion, ModulatedFusion
 from .costs import WeightedCrossEntropy, absolute_error, cross_entropy, squared_error
 from .merges import (
     Arithmetic,
     Concat,
     ConcatNodes,
-    CrossAttention,
     Gated,
+    InnerProduct,
     LowRankFusion,
     Merge,
     MergeLayer,
@@ -77,7 +90,7 @@ from .models import (
     EarlyFusion,
     LateFusion,
 )
-from .rules import MeanRule, ProductRule, Rule, WeightedRule
+from .rules import HarmonicRule, MeanRule, ProductRule, Rule, WeightedRule
 
 __all__ = [
     "Arithmetic",
@@ -89,11 +102,15 @@ __all__ = [
     "DecisionFusion",
     "EarlyFusion",
     "Gated",
+    "HarmonicRule",
+    "HybridFusion",
+    "InnerProduct",
     "LateFusion",
     "LowRankFusion",
     "MeanRule",
     "Merge",
     "MergeLayer",
+    "ModulatedFusion",
     "ProductRule",
     "Rule",
     "SumNodes",

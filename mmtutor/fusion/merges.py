@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from itertools import combinations
 
 import torch
 import torch.nn.functional as F
@@ -31,6 +32,8 @@ class Merge(nn.Module, ABC):
     Raises:
         ValueError: a size is no whole number ≥ 1, or there is no modality.
     """
+
+    takes_positions = False  # whether features may be (B, Tₘ, dₘ)
 
     def __init__(self, dims: Sequence[int], dim: int) -> None:
         super().__init__()
@@ -145,6 +148,34 @@ class Arithmetic(Merge):
         return total / present.sum(1, keepdim=True) if self.operator == "mean" else total
 
 
+class InnerProduct(Merge):
+    """Inner products ⟨xₘ, xₙ⟩ of every two modalities: how alike their features are, and nothing else.
+
+    With P parts each vector is cut into P of equal size, which gives P numbers for each pair; with as many parts as
+    features it is their product, number by number. A missing modality's inner products are 0.
+
+    Args:
+        dims: size of each modality's features, all equal, of at least two modalities.
+        parts: P, a divisor of the size; D = P · M (M − 1) / 2.
+
+    Examples:
+        >>> x = [torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0]])]
+        >>> InnerProduct([2, 2])(x), InnerProduct([2, 2], parts=2)(x)
+        (tensor([[11.]]), tensor([[3., 8.]]))
+    """
+
+    def __init__(self, dims: Sequence[int], parts: int = 1) -> None:
+        self.parts, self.pairs = _check_pairs(dims, parts)
+        super().__init__(dims, self.parts * len(self.pairs))
+
+    def merge(self, features: list[Tensor], present: Tensor) -> Tensor:
+        """⟨xₘ, xₙ⟩, part by part, pair after pair."""
+        x = torch.stack(features, 1)  # (B, M, d)
+        x = x.view(*x.shape[:2], self.parts, -1)  # (B, M, P, e)
+        products = [(x[:, m] * x[:, n]).sum(2) for m, n in self.pairs]
+        return torch.cat(products, 1)  # (B, D)
+
+
 class MergeLayer(Merge):
     """A weighted merge layer: Σ Wₘxₘ + b over the modalities that are there.
 
@@ -197,8 +228,10 @@ class SumNodes(Merge):
 class Gated(Merge):
     """Σ gₘ ⊙ tanh(Wₘxₘ + bₘ): gates g, one per modality and unit, weigh the modalities; they add up to one.
 
-    A missing modality gets the gate zero. Source: Arevalo et al. (2017), Gated Multimodal Units, with a softmax
-    over any number of modalities where the paper has a sigmoid for two.
+    A missing modality gets the gate zero. It is related to the Gated Multimodal Unit (Arevalo et al., 2017,
+    arXiv:1702.01992). For two modalities the paper has gates z and 1 − z with z = σ(V[x₁; x₂]); a softmax of two scores
+    is the same with V the difference of their rows. For more it has a sigmoid for each, whose gates do not add up to
+    one; here they do.
 
     Args:
         dims: size of each modality's features.
@@ -299,107 +332,6 @@ class LowRankFusion(Merge):
         return full.sum(0)  # (D, N)
 
 
-class CrossAttention(Merge):
-    """K exchanges between the branches: each modality attends to all others; then all are concatenated.
-
-    In an exchange xₘ ← xₘ + attention(query xₘ; keys and values of all other modalities), then
-    xₘ ← xₘ + MLP(xₘ), each with layer normalisation first. Features may have positions (time steps, or the regions
-    of an image), (B, Tₘ, dₘ): then each position attends to the positions of the other modalities. After the last
-    exchange the mean over positions of each modality is kept and all are concatenated, so D = M · dim. With
-    ``exchanges=0`` no modality attends to another.
-
-    No modality attends to a missing one, and a missing one's block in the result is zero. Nor does any attend to
-    padding, where ``real`` says so, and a mean is that over real positions. A zero key with a zero value is always
-    there, so that a modality without any other has something to attend to.
-
-    Args:
-        dims: size of each modality's features.
-        dim: size of each modality's features during the exchanges, a multiple of ``heads``.
-        exchanges: number K of exchanges.
-        heads: attention heads.
-
-    Examples:
-        >>> merge = CrossAttention([2, 3], 8, exchanges=2)
-        >>> merge([torch.ones(5, 2), torch.ones(5, 7, 3)]).shape
-        torch.Size([5, 16])
-        >>> real = torch.arange(7) < torch.tensor([[7], [6], [5], [4], [3]])
-        >>> merge([torch.ones(5, 2), torch.ones(5, 7, 3)], real=[None, real]).shape
-        torch.Size([5, 16])
-    """
-
-    def __init__(self, dims: Sequence[int], dim: int = 64, exchanges: int = 1, heads: int = 4) -> None:
-        dim, exchanges, heads = _check_attention(dim, exchanges, heads)
-        super().__init__(dims, len(check_sizes("CrossAttention", dims)) * dim)
-        self.project = nn.ModuleList(nn.Linear(d, dim) for d in self.dims)
-        steps = exchanges if len(self.dims) > 1 else 0
-        self.exchanges = nn.ModuleList(Exchange(len(self.dims), dim, heads) for _ in range(steps))
-
-    def forward(
-        self,
-        features: Sequence[Tensor],
-        present: Tensor | None = None,
-        real: Sequence[Tensor | None] | None = None,
-    ) -> Tensor:
-        """Merge features, (B, dₘ) or (B, Tₘ, dₘ); see `Merge`."""
-        features, present = self.prepare(features, present)
-        return self.merge(features, present, _check_real(features, real))
-
-    def merge(self, features: list[Tensor], present: Tensor, real: Sequence[Tensor | None] = ()) -> Tensor:
-        """K exchanges, the mean over positions, and [x₁; …; x_M]."""
-        # A feature without positions is one with a single position: (B, dₘ) to (B, 1, dim).
-        x = [project(z if z.ndim == 3 else z[:, None]) for project, z in zip(self.project, features, strict=True)]
-        real = real or [None] * len(x)
-        there = [present[:, m, None].expand(-1, h.shape[1]) for m, h in enumerate(x)]  # each (B, Tₘ)
-        missing = [~(p if r is None else p & r) for p, r in zip(there, real, strict=True)]  # each (B, Tₘ)
-        for exchange in self.exchanges:
-            x = exchange(x, missing)
-        means = [mean(h, r) for h, r in zip(x, real, strict=True)]  # each (B, d)
-        return torch.cat([keep(h, present[:, m]) for m, h in enumerate(means)], 1)  # (B, D)
-
-
-def mean(x: Tensor, real: Tensor | None) -> Tensor:
-    """The mean of (B, T, d) over positions, those where ``real``, bool (B, T), is True; None: all."""
-    if real is None:
-        return x.mean(1)
-    total = torch.where(real[..., None], x, x.new_zeros(())).sum(1)  # (B, d)
-    return total / real.sum(1, keepdim=True).clamp(min=1)  # (B, d)
-
-
-class Exchange(nn.Module):
-    """One exchange: every modality attends to the positions of all others, all at the same time."""
-
-    def __init__(self, modalities: int, dim: int, heads: int) -> None:
-        super().__init__()
-        self.blocks = nn.ModuleList(AttentionBlock(dim, heads) for _ in range(modalities))
-
-    def forward(self, x: list[Tensor], missing: list[Tensor]) -> list[Tensor]:
-        """Features (B, Tₘ, dim) and where they are missing, bool (B, Tₘ), to features (B, Tₘ, dim)."""
-        after = []
-        for m, block in enumerate(self.blocks):
-            context = torch.cat(x[:m] + x[m + 1 :], 1)  # (B, S_m, d)
-            padding = torch.cat(missing[:m] + missing[m + 1 :], 1)  # (B, S_m)
-            after.append(block(x[m], context, padding))
-        return after
-
-
-class AttentionBlock(nn.Module):
-    """x ← x + attention(x, context), then x ← x + MLP(x), each with layer normalisation first."""
-
-    def __init__(self, dim: int, heads: int) -> None:
-        super().__init__()
-        self.norm_query, self.norm_context, self.norm_mlp = nn.LayerNorm(dim), nn.LayerNorm(dim), nn.LayerNorm(dim)
-        self.attention = nn.MultiheadAttention(dim, heads, batch_first=True, add_zero_attn=True)
-        self.mlp = nn.Sequential(nn.Linear(dim, 2 * dim), nn.ReLU(), nn.Linear(2 * dim, dim))
-
-    def forward(self, x: Tensor, context: Tensor, missing: Tensor) -> Tensor:
-        """Features (B, T, dim) attend to a context (B, S, dim) where ``missing``, bool (B, S), is False."""
-        keys = self.norm_context(context)  # (B, S, d)
-        attended, _ = self.attention(self.norm_query(x), keys, keys, key_padding_mask=missing, need_weights=False)
-        x = x + attended  # (B, T, d)
-        updated: Tensor = x + self.mlp(self.norm_mlp(x))  # (B, T, d)
-        return updated
-
-
 # ---- messages
 
 
@@ -420,7 +352,7 @@ def _check_features(merge: Merge, features: Sequence[Tensor], present: Tensor | 
         if not isinstance(x, Tensor) or not x.is_floating_point():
             to = "; convert it with .float()" if isinstance(x, Tensor) else as_tensor(x)
             raise TypeError(f"{who}: features[{m}] must be a float tensor, got {kind(x)}{to}")
-        axes = (2, 3) if isinstance(merge, CrossAttention) else (2,)
+        axes = (2, 3) if merge.takes_positions else (2,)
         if x.ndim not in axes or x.shape[-1] != d or len(x) != len(features[0]) or 0 in x.shape:
             wanted = f"({len(features[0]) or 'at least 1'}, {d})"
             raise ValueError(f"{who}: features[{m}] must be {wanted}, got {tuple(x.shape)}")
@@ -434,21 +366,6 @@ def _check_features(merge: Merge, features: Sequence[Tensor], present: Tensor | 
         check_finite(who, f"features[{m}]", x, None if present is None else present[:, m])
 
 
-def _check_real(features: list[Tensor], real: Sequence[Tensor | None] | None) -> list[Tensor | None]:
-    """Where each modality's positions are no padding, on the features' device."""
-    if real is None:
-        return [None] * len(features)
-    if not isinstance(real, list | tuple) or len(real) != len(features):
-        raise ValueError(f"CrossAttention: real must be a list of {len(features)} masks, None where all is real")
-    masks: list[Tensor | None] = []
-    for m, (x, mask) in enumerate(zip(features, real, strict=True)):
-        if mask is not None and (x.ndim != 3 or mask.dtype != torch.bool or mask.shape != x.shape[:2]):
-            wanted = f"bool {tuple(x.shape[:2])}" if x.ndim == 3 else "None, since there are no positions"
-            raise ValueError(f"CrossAttention: real[{m}] must be {wanted}, got {kind(mask)}")
-        masks.append(mask if mask is None else mask.to(x.device))
-    return masks
-
-
 def _check_operator(merge: Merge, operator: str) -> str:
     if len(set(merge.dims)) > 1:
         raise ValueError(f"Arithmetic: all features need the same size, got {merge.dims}")
@@ -457,15 +374,17 @@ def _check_operator(merge: Merge, operator: str) -> str:
     return operator
 
 
+def _check_pairs(dims: Sequence[int], parts: int) -> tuple[int, list[tuple[int, int]]]:
+    sizes, parts = check_sizes("InnerProduct", dims), whole("InnerProduct", "parts", parts)
+    if len(set(sizes)) > 1 or len(sizes) < 2:
+        raise ValueError(f"InnerProduct: needs at least two modalities, all of the same size, got {sizes}")
+    if sizes[0] % parts:
+        raise ValueError(f"InnerProduct: parts must divide the size {sizes[0]}, got {parts}")
+    return parts, list(combinations(range(len(sizes)), 2))
+
+
 def _check_products(merge: Merge) -> int:
     size = math.prod(d + 1 for d in merge.dims)
     if size * merge.dim > 2**28:
         raise ValueError(f"TensorFusion: {size} × {merge.dim} weights for {merge.dims}; use LowRankFusion")
     return size
-
-
-def _check_attention(dim: int, exchanges: int, heads: int) -> tuple[int, int, int]:
-    exchanges, dim = whole("CrossAttention", "exchanges", exchanges, 0), whole("CrossAttention", "dim", dim)
-    if dim % (heads := whole("CrossAttention", "heads", heads)):
-        raise ValueError(f"CrossAttention: dim must be a multiple of heads, got {dim} and {heads}")
-    return dim, exchanges, heads

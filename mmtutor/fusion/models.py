@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from .attention import CrossAttention
 from .checks import (
     check_batch,
     check_finite,
@@ -20,6 +21,7 @@ from .checks import (
     check_names,
     check_numbers,
     check_padding,
+    flag,
     is_padded,
     kind,
     last_layer,
@@ -31,7 +33,7 @@ from .checks import (
     whole,
 )
 from .costs import Cost, check_cost, check_costs, cross_entropy, takes_classes, takes_numbers
-from .merges import Concat, CrossAttention, Merge, check_sizes, keep
+from .merges import Concat, Merge, check_sizes, keep
 from .rules import MeanRule, Rule, WeightedRule, check_rule
 
 
@@ -263,11 +265,15 @@ class DecisionFusion(Classifier):
     another rule can be tried without training: ``model.rule = ProductRule()``. There is no regression: numbers have no
     probabilities to merge.
 
+    With ``joint=True`` the merged decision is trained as a whole instead, as the features of `LateFusion` are. That is
+    a control: it has the same rule, but branches that are not trained each on its own.
+
     Args:
         encoders: modality name to a network from (B, …) to (B, dₘ).
         classes: number C of classes.
         dims: the encoders' output sizes dₘ.
         rule: how probabilities are merged; None: `MeanRule`.
+        joint: whether the loss is that of the merged decision, instead of the sum over the branches.
 
     Examples:
         >>> encoders = {"image": nn.Flatten(), "sound": nn.Linear(5, 6)}
@@ -278,9 +284,15 @@ class DecisionFusion(Classifier):
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], classes: int, dims: Sequence[int], rule: Rule | None = None
+        self,
+        encoders: Mapping[str, nn.Module],
+        classes: int,
+        dims: Sequence[int],
+        rule: Rule | None = None,
+        joint: bool = False,
     ) -> None:
         super().__init__(encoders, dims, classes)
+        self.joint = flag("DecisionFusion", "joint", joint)
         heads = [nn.Linear(d, self.classes) for d in self.dims]
         self.heads = nn.ModuleDict(dict(zip(self.encoders, heads, strict=True)))
         self.rule = check_rule(MeanRule() if rule is None else rule, len(self.dims), self.classes)
@@ -299,12 +311,17 @@ class DecisionFusion(Classifier):
         return fused
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
-        """The branches' cross-entropies in nats, by modality, and their sum (plus that of learned weights)."""
+        """The branches' cross-entropies in nats, by modality, and their sum (plus that of learned weights).
+
+        With ``joint`` the loss is the cross-entropy of the merged decision, and the branches' are for the reader.
+        """
         log_p, present = self.branches(batch)
         label = check_label("DecisionFusion", batch, self.classes, len(log_p)).to(log_p.device)  # (B,)
         nll = -log_p.gather(2, label[:, None, None].expand(-1, len(self.dims), 1)).squeeze(2)  # (B, M)
         means = nll.masked_fill(~present, 0).sum(0) / present.sum(0).clamp(min=1)  # (M,)
         terms = {m: means[k] for k, m in enumerate(self.encoders)}
+        if self.joint:
+            return {"loss": F.nll_loss(self.rule(log_p, present), label), **terms}
         if isinstance(self.rule, WeightedRule):
             terms["weights"] = F.nll_loss(self.rule(log_p.detach(), present), label)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
@@ -374,7 +391,7 @@ def _check_label(model: Classifier, batch: Mapping[str, Tensor], size: int) -> T
 
 def _check_encoded(model: Classifier, m: str, x: Tensor, features: Tensor) -> Tensor:
     who, merge, d = type(model).__name__, getattr(model, "merge", None), model.dims[list(model.encoders).index(m)]
-    flat = isinstance(model, DecisionFusion) or (isinstance(merge, Merge) and not isinstance(merge, CrossAttention))
+    flat = isinstance(model, DecisionFusion) or (isinstance(merge, Merge) and not merge.takes_positions)
     fits = isinstance(features, Tensor) and features.is_floating_point() and features.ndim in ((2,) if flat else (2, 3))
     if fits and features.shape[0] == len(x) and features.shape[-1] == d:
         return features

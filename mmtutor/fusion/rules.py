@@ -71,6 +71,24 @@ class ProductRule(Rule):
         return (total - (count - 1) * self.log_prior.to(log_p.device)).log_softmax(1)  # (B, C)
 
 
+class HarmonicRule(Rule):
+    """M / Σ 1/pₘ over the modalities that are there, normalised: the harmonic mean, near the smallest of them.
+
+    A class that one modality finds unlikely is unlikely: as in a product, and unlike in `MeanRule`.
+
+    Examples:
+        >>> p = torch.tensor([[[0.9, 0.1], [0.5, 0.5]]])
+        >>> HarmonicRule()(p.log(), torch.ones(1, 2, dtype=torch.bool)).exp()  # 9/14 and 1/6, normalised
+        tensor([[0.7941, 0.2059]])
+    """
+
+    def forward(self, log_p: Tensor, present: Tensor) -> Tensor:
+        """−log Σ 1/pₘ, normalised."""
+        present = present.to(log_p.device)
+        inverse = (-log_p).masked_fill(~present[..., None], -torch.inf)  # (B, M, C)
+        return (-inverse.logsumexp(1)).log_softmax(1)  # (B, C)
+
+
 class WeightedRule(Rule):
     """Σ wₘ pₘ with learned weights w = softmax(v) over the modalities that are there.
 

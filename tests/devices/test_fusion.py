@@ -17,10 +17,14 @@ from mmtutor.fusion import (
     DecisionFusion,
     EarlyFusion,
     Gated,
+    HarmonicRule,
+    HybridFusion,
+    InnerProduct,
     LateFusion,
     LowRankFusion,
     MeanRule,
     MergeLayer,
+    ModulatedFusion,
     ProductRule,
     SumNodes,
     TensorFusion,
@@ -37,6 +41,7 @@ MERGES = {
     "sum": lambda: Arithmetic(DIMS, "sum"),
     "mean": lambda: Arithmetic(DIMS, "mean"),
     "product": lambda: Arithmetic(DIMS, "product"),
+    "inner": lambda: InnerProduct(DIMS, parts=3),
     "layer": lambda: MergeLayer(DIMS, 4),
     "sum of nodes": lambda: SumNodes(DIMS, 4),
     "gated": lambda: Gated(DIMS, 4),
@@ -49,6 +54,7 @@ RULES = {
     "mean": MeanRule,
     "product": ProductRule,
     "product with a prior": lambda: ProductRule(PRIOR),
+    "harmonic": HarmonicRule,
     "weighted": lambda: WeightedRule(2),
 }
 
@@ -64,6 +70,10 @@ MODELS = {
     "weighted classes": lambda: LateFusion(
         encoders(), 4, Concat(DIMS), cost=WeightedCrossEntropy([0.5, 1.0, 2.0, 3.0])
     ),
+    "hybrid": lambda: HybridFusion(encoders(), 4, Concat(DIMS), rule=ProductRule()),
+    "modulated": lambda: ModulatedFusion(encoders(), 4, Gated(DIMS, 6)),
+    "modulated, cross": lambda: ModulatedFusion(encoders(), 4, CrossAttention(DIMS, 8, heads=2)),
+    "joint": lambda: DecisionFusion(encoders(), 4, DIMS, ProductRule(), joint=True),
     **{
         f"decision, {name}": lambda rule=rule: DecisionFusion(encoders(), 4, DIMS, rule())
         for name, rule in RULES.items()
