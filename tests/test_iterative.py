@@ -102,6 +102,8 @@ def gaussian(scale):
 class World(nn.Module):
     """The bound of a linear-Gaussian world in closed form, as a module."""
 
+    posterior = staticmethod(posterior)  # what λ means
+
     def __init__(self, world):
         super().__init__()
         self.world = world
@@ -1409,7 +1411,7 @@ def test_a_term_has_one_number_for_each_example(batch, shape):
     for one_pass in (True, False):
         model = teacher(one_pass=one_pass)
         model.elbo = Wrong()
-        for call in (model.loss, model.bounds, model.encode):
+        for call in (model.loss, model.bounds, model.infer):
             with Refused(match, model):
                 call(batch)
 

@@ -4,8 +4,9 @@ An encoder guesses the posterior of X in one go, and misses the best one by its 
 only the start: decode it, see how the evidence lower bound (ELBO) of *all* modalities changes with the guess, and let a
 small network improve the guess by that gradient; again, T times (Marino, Yue and Mandt, 2018). The ELBO of all
 modalities needs all modalities, and T decodings. So this is a *teacher*, and for each modality there is a *student*,
-which sees that modality alone and learns the teacher's posterior (Oshima, Suzuki and Matsuo, 2023). Several students
-are combined by a product.
+which sees that modality alone and learns the teacher's posterior (Oshima, Suzuki and Matsuo, 2023, slides; 2024,
+"Enhancing unimodal latent representations in multimodal VAEs through iterative amortized inference", arXiv:2410.11403).
+Several students are combined by a product. Not established, and chosen here: T, the weights a_t, the direction of KL.
 
     λ₀ = start(X),    g_t = ∂ELBO(X; λ_t)/∂λ,    λ_{t+1} = r(λ_t, g_t)                     inference, T times
     loss = −1/(T+1) Σ_t ELBO(X; λ_t)                                                        of the teacher
@@ -28,9 +29,10 @@ are combined by a product.
 | ``elbo.py`` | `posterior`, `divergence`, `Elbo` |
 | ``starts.py`` | `FromModality`, `FromPrior` |
 | ``students.py`` | `Students`, `Distillation`, products |
+| ``flows.py`` | `FlowStudents`, whose posteriors are no normal distributions; `drawn_kl` |
 | ``checks.py`` | what a batch must be, and the messages where it is not |
 
-Start, ELBO and refiner are handed in, and may be your own:
+Start, ELBO and refiner are handed in, and may be your own, and so is `posterior`, which says what λ means:
 
 Examples:
     >>> import torch
@@ -60,6 +62,7 @@ This folder needs only torch: copy it into your own project.
 """
 
 from .elbo import Elbo, divergence, posterior
+from .flows import FlowStudents, drawn_kl
 from .refinement import amortisation_gap, refine, refinements
 from .refiners import GradientAscent, Refiner
 from .starts import FromModality, FromPrior
@@ -69,6 +72,7 @@ from .teacher import IterativeVAE
 __all__ = [
     "Distillation",
     "Elbo",
+    "FlowStudents",
     "FromModality",
     "FromPrior",
     "GradientAscent",
@@ -77,6 +81,7 @@ __all__ = [
     "Students",
     "amortisation_gap",
     "divergence",
+    "drawn_kl",
     "forward_kl",
     "naive_product",
     "posterior",

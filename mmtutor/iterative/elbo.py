@@ -16,13 +16,21 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from .checks import check_batch, check_dtype, check_names, check_unpadded, kind, modules, moved, named, number
+from .refinement import check_lam
 
 Batch = Mapping[str, Tensor]
 Likelihood = Callable[[Tensor], Distribution]
+Posterior = Callable[[Tensor], Distribution]  # from λ to q(z; λ)
 
 
 def posterior(lam: Tensor) -> Independent[Normal]:
     """q(z; λ) = N(μ, σ²): the first half of λ (…, 2 d) is μ, the second log σ.
+
+    What λ means is said by a function like this one, which is handed to `Elbo` and to `Students`. It is this one where
+    none is handed over.
+
+    Raises:
+        ValueError: λ is no tensor (…, 2 d).
 
     Examples:
         >>> import torch
@@ -30,6 +38,7 @@ def posterior(lam: Tensor) -> Independent[Normal]:
         >>> q.mean.shape, q.stddev[0]
         (torch.Size([3, 4]), tensor([1., 1., 1., 1.]))
     """
+    check_lam("posterior", lam, even=True)
     mean, log_std = lam.chunk(2, -1)
     return Independent(Normal(mean, log_std.exp(), validate_args=False), 1, validate_args=False)  # (..., d)
 
@@ -58,9 +67,11 @@ class Elbo(nn.Module):
     Args:
         decoders: for each modality a network from z (B, d).
         likelihoods: for each modality a function from the decoder's output to a distribution of batch shape (B,); with
-            ``validate_args=False``, or at each call the program waits for the GPU to hear whether all is valid.
+            ``validate_args=False``, or at each call the program waits for the GPU to hear whether all is valid. One
+            that has parameters, such as a learned σ, must be a module.
         weights: wᵢ, 1 where none is given.
         beta: β.
+        posterior: what λ means, a function to a normal distribution with independent numbers, see `posterior`.
 
     Raises:
         ValueError: the modalities of two arguments differ, a name is taken, or a number is out of range.
@@ -81,18 +92,21 @@ class Elbo(nn.Module):
         likelihoods: Mapping[str, Likelihood],
         weights: Mapping[str, float] | None = None,
         beta: float = 1.0,
+        posterior: Posterior = posterior,
     ) -> None:
         super().__init__()
         check_parts(decoders, likelihoods, weights or {}, beta)
         self.decoders, self.beta = nn.ModuleDict(decoders), float(beta)
         self.likelihoods = {m: for_decoder(m, p, decoders[m]) for m, p in likelihoods.items()}
+        self.learned = nn.ModuleDict({m: p for m, p in self.likelihoods.items() if isinstance(p, nn.Module)})
+        self.posterior = function("Elbo", "posterior", posterior)
         self.weights = {**dict.fromkeys(decoders, 1.0), **{m: float(w) for m, w in (weights or {}).items()}}
 
     def forward(self, lam: Tensor, batch: Batch) -> dict[str, Tensor]:
         """The terms by name, (B,) each, in nats: one for each modality, and ``"prior"``."""
         names = check_elbo_batch(self, batch, lam)
         batch = without_missing(moved(batch, self))
-        q = posterior(lam.to(batch[names[0]].device))  # (B, d)
+        q = self.posterior(lam.to(batch[names[0]].device))  # (B, d)
         z = q.rsample()  # (B, d)
         terms = {}
         for modality, p in self.decode(z, names).items():
@@ -109,7 +123,10 @@ class Elbo(nn.Module):
         names = named("Elbo", modalities, self.likelihoods)
         check_dtype("Elbo", "z", z, self)
         z = moved({"z": z}, self)["z"]  # (B, d)
-        return {m: self.likelihoods[m](self.decoders[m](z)) for m in names}
+        outputs = {m: self.decoders[m](z) for m in names}
+        decoded = {m: self.likelihoods[m](output) for m, output in outputs.items()}
+        check_not_repeated(decoded, outputs)
+        return decoded
 
 
 def without_missing(batch: Batch) -> Batch:
@@ -171,6 +188,15 @@ def check_decoded(name: str, p: Distribution, x: Tensor) -> None:
                          f"{tuple(x.shape[1:])}")  # fmt: skip
 
 
+def check_not_repeated(decoded: Mapping[str, Distribution], outputs: Mapping[str, Any]) -> None:
+    """Refuse a distribution of more numbers than the decoder gave: a likelihood with a σ for each would repeat them."""
+    for m, p in decoded.items():
+        shape = p.batch_shape + p.event_shape
+        if isinstance(output := outputs[m], Tensor) and shape.numel() > output.numel():
+            raise ValueError(f"Elbo: the decoder of {m!r} gives {tuple(output.shape[1:])} for each example, and its "
+                             f"likelihood repeats that for {tuple(shape[1:])}; give it as many outputs")  # fmt: skip
+
+
 def for_decoder(name: str, likelihood: Likelihood, decoder: nn.Module) -> Likelihood:
     """A likelihood with a method ``for_decoder`` learns what its decoder gives: logits or probabilities."""
     if not callable(likelihood):
@@ -198,6 +224,13 @@ def check_elbo_batch(elbo: Elbo, batch: Batch, lam: Tensor) -> list[str]:
     if len(lam) != len(batch[names[0]]):
         raise ValueError(f"Elbo: λ is of {len(lam)} examples, the batch has {len(batch[names[0]])}")
     return names
+
+
+def function(who: str, name: str, value: Posterior) -> Posterior:
+    """A function from λ, or an error."""
+    if callable(value) and not isinstance(value, type):
+        return value
+    raise TypeError(f"{who}: {name} must be a function from λ to a distribution of z, got {value!r}")
 
 
 def check_shapes(who: str, means: Sequence[Tensor]) -> None:

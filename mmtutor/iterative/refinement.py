@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 import torch
 from torch import Tensor
 
-from .checks import whole
+from .checks import kind, whole
 
 Terms = Mapping[str, Tensor]
 
@@ -54,6 +54,7 @@ def refinements(
 ) -> Iterator[Tensor]:
     """λ₀, λ₁, …, λ_T, one after the other; arguments are those of `refine`."""
     steps = whole("refine", "steps", steps, 0)
+    check_lam("refine", lam)
     lam = lam.detach()  # (B, n)
     yield lam
     for t in range(steps):
@@ -132,10 +133,24 @@ def amortisation_gap(
 # ---- messages
 
 
+def check_lam(who: str, lam: object, even: bool = False) -> None:
+    """Refuse a λ that is no tensor, such as a mean and a log σ by themselves, or that has no two halves."""
+    if not isinstance(lam, Tensor):
+        how = "; join its parts with torch.cat([…], -1)" if isinstance(lam, tuple | list) else ""
+        raise TypeError(f"{who}: λ must be a tensor (B, n), got {kind(lam)}{how}")
+    if even and (not lam.ndim or lam.shape[-1] % 2 or not lam.shape[-1]):
+        raise ValueError(f"{who}: λ must be (…, 2 d), a mean and as many numbers log σ, got {tuple(lam.shape)}")
+
+
 def check_terms(terms: Terms, lam: Tensor) -> None:
-    """Refuse terms that are not (B,), and inference mode where a gradient is wanted."""
+    """Refuse terms that are no dict or not (B,), and inference mode where a gradient is wanted."""
     if lam.requires_grad and torch.is_inference_mode_enabled():
         raise RuntimeError("refine: a step needs a gradient; use torch.no_grad() in place of torch.inference_mode()")
+    if not isinstance(terms, Mapping) or not terms:
+        hint = "; give {'elbo': …}" if isinstance(terms, Tensor) else ""
+        raise TypeError(
+            f"refine: the ELBO must be a dict of terms by name, (B,) each, got {kind(terms) or 'none'}{hint}"
+        )
     for name, term in terms.items():
         if term.shape != lam.shape[:1]:
             raise ValueError(f"refine: the ELBO's term {name!r} must be ({len(lam)},), got {tuple(term.shape)}")

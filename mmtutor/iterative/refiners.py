@@ -1,7 +1,7 @@
 """Refiners: from λ and the gradient g of the ELBO with respect to λ to the next λ.
 
     λ + η g                          `GradientAscent`
-    λ + η ĝ + f(λ, ĝ, norms, …)      `Refiner`, with log σ kept between −4.5 and 1.5
+    λ + η ĝ + f(λ, ĝ, norms, …)      `Refiner`, with the second half of λ kept between −4.5 and 1.5
 
 ĝ is g with each half, that of the means and that of log σ, divided by its root mean square; ``norms`` are the
 logarithms of the two root mean squares. λ is (B, 2 d): d means, then d numbers log σ.
@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from .checks import check_dtype, flag, moved, number, whole
 
-LOG_STD = (-4.5, 1.5)  # what `Refiner` keeps log σ in: σ from 0.011 to 4.5
+LOG_STD = (-4.5, 1.5)  # for log σ: σ from 0.011 to 4.5
 
 
 class GradientAscent(nn.Module):
@@ -48,7 +48,7 @@ class GradientAscent(nn.Module):
 
 
 class Refiner(nn.Module):
-    """A learned step: λ + η ĝ + f(…), with log σ kept between −4.5 and 1.5.
+    """A learned step: λ + η ĝ + f(…), with the second half of λ, log σ, kept between −4.5 and 1.5.
 
     The last layer of the network f is 0 at first, so that training begins with steps of size η along ĝ.
 
@@ -59,9 +59,10 @@ class Refiner(nn.Module):
         hidden: sizes of f's hidden layers, or of the only one; ``()``: f is linear.
         step: η at first; it is learned, too. 0: there is no step along ĝ.
         features: how many there are, if they are among the inputs.
+        limits: what the second half of λ is kept between, where it is not log σ; for log σ² take (−9, 3).
 
     Raises:
-        ValueError: an input is unknown, or a number is out of range.
+        ValueError: an input is unknown, a number is out of range, or λ has another size.
 
     Examples:
         >>> import torch
@@ -77,6 +78,7 @@ class Refiner(nn.Module):
         hidden: int | Sequence[int] = (128, 128),
         step: float = 0.1,
         features: int = 0,
+        limits: tuple[float, float] = LOG_STD,
     ) -> None:
         super().__init__()
         inputs = [inputs] if isinstance(inputs, str) else list(inputs)
@@ -84,7 +86,7 @@ class Refiner(nn.Module):
         sizes = {"lam": 2 * latent, "unit": 2 * latent, "norms": 2, "gradient": 2 * latent, "features": features}
         check_inputs(inputs, sizes)
         step = number("Refiner", "step", step)
-        self.inputs = tuple(inputs)
+        self.inputs, self.latent, self.limits = tuple(inputs), latent, check_limits(limits)
         self.step = nn.Parameter(torch.tensor(step)) if step else None
         layers_of_f = hidden if isinstance(hidden, Sequence) else [hidden]
         units = [whole("Refiner", "hidden", h) for h in layers_of_f]
@@ -99,6 +101,7 @@ class Refiner(nn.Module):
     def forward(self, lam: Tensor, gradient: Tensor, features: Tensor | None = None) -> Tensor:
         """The next λ, (B, 2 d); features (B, F), if f reads them."""
         check_features(self.inputs, features)
+        check_size(self.latent, lam)
         check_dtype("Refiner", "λ", lam, self)
         known = {"lam": lam, "gradient": gradient} | ({} if features is None else {"features": features})
         known = moved(known, self)
@@ -107,7 +110,7 @@ class Refiner(nn.Module):
         change = self.net(torch.cat([known[name] for name in self.inputs], 1))  # (B, 2 d)
         lam = lam + change if self.step is None else lam + self.step * unit + change  # (B, 2 d)
         mean, log_std = lam.chunk(2, 1)
-        return torch.cat([mean, log_std.clamp(*LOG_STD)], 1)  # (B, 2 d)
+        return torch.cat([mean, log_std.clamp(*self.limits)], 1)  # (B, 2 d)
 
 
 def unit_gradient(gradient: Tensor) -> tuple[Tensor, Tensor]:
@@ -132,6 +135,19 @@ def check_inputs(inputs: Sequence[str], sizes: dict[str, int]) -> None:
             f"Refiner: inputs {list(inputs)} and features={sizes['features']} do not fit; f needs an input, and "
             "'features' their number"
         )
+
+
+def check_limits(limits: Sequence[float]) -> tuple[float, float]:
+    """Two numbers, the smaller one first, or an error; ±∞ is no limit."""
+    if len(limits) != 2 or not limits[0] < limits[1]:
+        raise ValueError(f"Refiner: limits must be two numbers, the smaller one first, got {limits!r}")
+    return (float(limits[0]), float(limits[1]))
+
+
+def check_size(latent: int, lam: Tensor) -> None:
+    """Refuse λ of another size."""
+    if lam.ndim != 2 or lam.shape[1] != 2 * latent:
+        raise ValueError(f"Refiner: with latent={latent} λ must be (B, {2 * latent}), got {tuple(lam.shape)}")
 
 
 def check_features(inputs: Sequence[str], features: Tensor | None) -> None:

@@ -49,6 +49,8 @@ class FromModality(nn.Module):
 class FromPrior(nn.Module):
     """A start that sees nothing: λ₀ is that of the prior N(0, I), all 0, on the batch's device.
 
+    It is so where the second half of λ is log σ or log σ².
+
     Args:
         latent: d.
 

@@ -3,7 +3,8 @@
     loss = Σᵢ KL(q(z; λ_T) ‖ qᵢ(z|xᵢ))             `Distillation`
     q(z|x_S) ∝ ∏_S qᵢ(z|xᵢ) / p(z)^(M−1)            `product_of_students`, M students together
 
-Oshima, Suzuki and Matsuo, 2023.
+Oshima, Suzuki and Matsuo, 2023, and 2024, arXiv:2410.11403. Of a teacher that takes no steps these are the second stage
+of JNF (Senellart, Chadebec and Allassonnière, 2023, arXiv:2305.11832) with normal posteriors; see ``flows.py``.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal
 
 from .checks import check_batch, check_finite, check_names, check_unpadded, kind, modules, moved, named, reading
-from .elbo import check_shapes, divergence, mean_and_std, on_device, posterior
+from .elbo import Posterior, check_shapes, divergence, function, mean_and_std, on_device, posterior
 
 Batch = Mapping[str, Tensor]
 TEACHER = "teacher_posterior"  # what a batch may have instead of a teacher
@@ -26,6 +27,7 @@ class Students(nn.Module):
 
     Args:
         encoders: for each modality a network to λ (B, 2 d).
+        posterior: what λ means, the students' and that which a teacher inferred before, see `posterior`.
 
     Raises:
         ValueError: there is no encoder, or a name is taken.
@@ -38,20 +40,21 @@ class Students(nn.Module):
         (torch.Size([5, 2]), torch.Size([5, 2]))
     """
 
-    def __init__(self, encoders: Mapping[str, nn.Module]) -> None:
+    def __init__(self, encoders: Mapping[str, nn.Module], posterior: Posterior = posterior) -> None:
         super().__init__()
-        check_encoders(encoders)
+        check_encoders(type(self).__name__, encoders)
         self.encoders = nn.ModuleDict(encoders)
+        self.posterior = function(type(self).__name__, "posterior", posterior)
 
-    def posteriors(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> dict[str, Independent[Normal]]:
+    def posteriors(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> dict[str, Distribution]:
         """qᵢ(z|xᵢ) of the named modalities, or of all that are in the batch."""
-        names = check_students(self, batch, modalities)
+        names = check_students(self, batch, modalities, type(self).__name__)
         batch = moved({m: batch[m] for m in names}, self)
         q = {}
         for m in names:
-            with reading("Students", m, batch[m], self.encoders[m]):
+            with reading(type(self).__name__, m, batch[m], self.encoders[m]):
                 lam = self.encoders[m](batch[m])  # (B, 2 d)
-            q[m] = posterior(lam)
+            q[m] = self.posterior(lam)
         return q
 
     def encode(self, batch: Batch, modalities: str | Sequence[str] | None = None) -> Independent[Normal]:
@@ -128,7 +131,8 @@ class Distillation(nn.Module):
     Args:
         teacher: from a batch to a normal distribution with independent numbers, such as ``teacher.encode`` of an
             `IterativeVAE` or of a VAE with a joint encoder, on any device. None: the teacher's posterior of each
-            example was inferred before, and is in the batch as ``"teacher_posterior"``, λ (B, 2 d).
+            example was inferred before, and is in the batch as ``"teacher_posterior"``, λ (B, 2 d), which means what
+            the students' ``posterior`` says.
         students: `Students`.
         kl: from the teacher's posterior and a student's to their divergence (B,): `forward_kl`, `reverse_kl` or your
             own.
@@ -160,9 +164,9 @@ class Distillation(nn.Module):
         """``"loss"``, the sum, and the divergence of each student: means over the batch, in nats."""
         names = check_distillation(self.students, batch, self.teacher is None)
         with torch.no_grad():
-            target = posterior(batch[TEACHER]) if self.teacher is None else self.teacher(batch)  # (B, d)
+            target = self.students.posterior(batch[TEACHER]) if self.teacher is None else self.teacher(batch)  # (B, d)
         students = self.students.posteriors(batch, names)
-        target = on_device(target, students[names[0]].mean.device)
+        target = on_device(target, next((p.device for p in self.students.parameters()), target.mean.device))
         terms = {m: self.kl(target, q).mean() for m, q in students.items()}
         return {"loss": torch.stack([*terms.values()]).sum(), **terms}
 
@@ -174,17 +178,15 @@ class Distillation(nn.Module):
 # ---- messages
 
 
-def check_encoders(encoders: Mapping[str, nn.Module]) -> None:
+def check_encoders(who: str, encoders: Mapping[str, nn.Module]) -> None:
     """Refuse no encoder, and names that mean something else."""
-    modules("Students", "encoders", encoders)
+    modules(who, "encoders", encoders)
     if not encoders:
-        raise ValueError("Students: there must be at least one encoder")
-    check_names("Students", encoders, taken=(TEACHER,))
+        raise ValueError(f"{who}: there must be at least one encoder")
+    check_names(who, encoders, taken=(TEACHER,))
 
 
-def check_students(
-    students: Students, batch: Batch, modalities: str | Sequence[str] | None, who: str = "Students"
-) -> list[str]:
+def check_students(students: Students, batch: Batch, modalities: str | Sequence[str] | None, who: str) -> list[str]:
     """The modalities asked for, checked; each must be there, in all examples."""
     known, asked = list(students.encoders), named(who, modalities, students.encoders)
     names = check_batch(who, batch, asked, also=(*known, TEACHER), model=students)

@@ -9,17 +9,17 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
-from torch.distributions import Independent, Normal
+from torch.distributions import Distribution
 
-from .checks import NO_MODALITY, check_batch, check_unpadded, flag, module, moved, reading, whole
-from .elbo import Elbo, check_values, posterior, without_missing
-from .refinement import check_gradient, elbo_gradient, next_lam, refinements, total_elbo
+from .checks import NO_MODALITY, check_batch, check_unpadded, flag, kind, module, moved, reading, whole
+from .elbo import Elbo, check_values, without_missing
+from .refinement import check_gradient, check_lam, elbo_gradient, next_lam, refinements, total_elbo
 
 Batch = Mapping[str, Tensor]
 
@@ -28,11 +28,13 @@ class IterativeVAE(nn.Module):
     """A multimodal VAE whose inference is refined.
 
     With T = 0 it is a plain VAE. The gradient g_t is an input of the refiner and is not differentiated again. Start and
-    refiner learn from the ELBO at all later λ_t, the ELBO's own parameters (the decoders) from the ELBO at each λ_t.
+    refiner learn from the ELBO at all later λ_t, the parameters that the ELBO uses (the decoders) from it at each λ_t.
+    These may belong to any part, so that a whole VAE can be the start and its decoders be used by the ELBO.
 
     Args:
         start: a module from the batch to λ₀ (B, 2 d): an encoder of all modalities, `FromModality` or `FromPrior`.
-        elbo: a module from λ and the batch to the terms of the ELBO, such as `Elbo`.
+        elbo: a module from λ and the batch to the terms of the ELBO, such as `Elbo`. Its attribute ``posterior``, a
+            function from λ to a distribution of z, says what λ means; without it there is no `encode`.
         refiner: a module from λ and its gradient to the next λ, such as `Refiner`.
         steps: T.
         over: ``"mean"`` or ``"last"``, the choice of a_t.
@@ -42,7 +44,7 @@ class IterativeVAE(nn.Module):
 
     Raises:
         TypeError: a part is no torch module.
-        ValueError: ``steps`` or ``over`` is wrong.
+        ValueError: ``steps`` or ``over`` is wrong; in `loss`, a parameter of the ELBO belongs to none of the parts.
 
     Examples:
         >>> import torch
@@ -81,9 +83,12 @@ class IterativeVAE(nn.Module):
     def loss(self, batch: Batch) -> dict[str, Tensor]:
         """``"loss"``; −ELBO at λ₀, ``"start"``, and at λ_T, ``"end"``; each negative term at λ_T. Batch means, nats."""
         batch = checked_batch(self, batch)
-        textbook = not self.one_pass or any(isinstance(x, Tensor) and x.requires_grad for x in batch.values())
+        given_a_graph = any(isinstance(x, Tensor) and x.requires_grad for x in batch.values())
+        textbook = not self.one_pass or given_a_graph
         loss, bounds, terms = self._textbook(batch) if textbook and torch.is_grad_enabled() else _one_pass(self, batch)
         check_term_names(terms)
+        if torch.is_grad_enabled() and not given_a_graph:  # or its graph has parameters of its own
+            check_owned(self, terms)
         costs = {"start": bounds[0], "end": bounds[-1], **terms}
         return {"loss": loss, **{name: -values.detach().mean() for name, values in costs.items()}}
 
@@ -119,6 +124,7 @@ class IterativeVAE(nn.Module):
         """λ₀, (B, 2 d)."""
         with reading(type(self).__name__, "all modalities", batch, self.start):
             lam: Tensor = self.start(batch)  # (B, 2 d)
+        check_first(lam, batch)
         return lam
 
     # ---- inference
@@ -139,9 +145,9 @@ class IterativeVAE(nn.Module):
         """λ_T, (B, 2 d), without a graph, from all modalities of the batch."""
         return deque(self.refinements(batch, steps), maxlen=1)[0]  # (B, 2 d)
 
-    def encode(self, batch: Batch, steps: int | None = None) -> Independent[Normal]:
-        """q(z; λ_T), without a graph."""
-        return posterior(self.infer(batch, steps))  # (B, d)
+    def encode(self, batch: Batch, steps: int | None = None) -> Distribution:
+        """q(z; λ_T), without a graph, as the ELBO's ``posterior`` has it."""
+        return meaning(self.elbo)(self.infer(batch, steps))  # (B, d)
 
     def bounds(self, batch: Batch, steps: int | None = None) -> Tensor:
         """The ELBO at λ₀, …, λ_T, (T + 1, B), in nats."""
@@ -186,7 +192,7 @@ def _one_pass(model: IterativeVAE, batch: Batch) -> tuple[Tensor, Tensor, Mappin
     Without gradients, as in validation, parameters play no part, and the last step needs no backward pass.
     """
     learning, shares = torch.is_grad_enabled(), model.shares()
-    parameters = [p for p in model.elbo.parameters() if p.requires_grad and learning]
+    parameters = [p for p in model.parameters() if p.requires_grad and learning]  # whichever part they belong to
     learned: list[Tensor | None] = [None] * len(parameters)  # ∂loss/∂p of each, where it plays a part
     path, slopes, elbos = [], [], []  # λ_t, −a_t g_t / B and ELBO(X; λ_t) of each step
     lam, features = model.first(batch), model.read_features(batch)
@@ -247,6 +253,39 @@ def checked_batch(model: IterativeVAE, batch: Batch) -> Batch:
     """The batch on the model's device, checked, with 0 in place of missing values."""
     model.check_batch(batch)
     return without_missing(moved(batch, model))
+
+
+def check_first(lam: object, batch: Batch) -> None:
+    """Refuse what a start gives and is no λ of each example."""
+    check_lam("IterativeVAE, start", lam)
+    size = len(next(x for x in batch.values() if isinstance(x, Tensor) and x.ndim))
+    if not isinstance(lam, Tensor) or lam.ndim != 2 or len(lam) != size:
+        raise ValueError(f"IterativeVAE: start must give λ ({size}, n), got {kind(lam)}")
+
+
+def meaning(elbo: nn.Module) -> Callable[[Tensor], Distribution]:
+    """What λ means, which only the ELBO knows: a guess would be wrong without a word."""
+    function = getattr(elbo, "posterior", None)
+    if not callable(function):
+        raise TypeError(f"IterativeVAE: {type(elbo).__name__} does not say what λ means; give it an attribute "
+                        "posterior, a function from λ to a distribution of z, or use infer, which gives λ")  # fmt: skip
+    return function  # type: ignore[no-any-return]
+
+
+def check_owned(model: IterativeVAE, terms: Mapping[str, Tensor]) -> None:
+    """Refuse a parameter that the ELBO uses but no part has: it would neither be trained nor stored."""
+    todo, seen = [term.grad_fn for term in terms.values()], set()
+    own = {id(p) for p in model.parameters()}
+    while todo:
+        if (node := todo.pop()) is None or node in seen:
+            continue
+        seen.add(node)
+        todo += [before for before, _ in node.next_functions]
+        p = getattr(node, "variable", None)
+        if isinstance(p, nn.Parameter) and id(p) not in own:
+            raise ValueError(f"IterativeVAE: the ELBO uses a parameter {tuple(p.shape)} that belongs to none of the "
+                             "parts, so it would not be trained or stored; make what has it a torch.nn.Module, such as "
+                             "a likelihood with a learned σ, and hand that over")  # fmt: skip
 
 
 def check_term_names(terms: Mapping[str, Tensor]) -> None:

@@ -12,6 +12,7 @@ from torch.distributions import Independent, Normal
 from mmtutor.iterative import (
     Distillation,
     Elbo,
+    FlowStudents,
     FromModality,
     FromPrior,
     GradientAscent,
@@ -20,6 +21,7 @@ from mmtutor.iterative import (
     Students,
     amortisation_gap,
     divergence,
+    drawn_kl,
     forward_kl,
     naive_product,
     posterior,
@@ -373,6 +375,44 @@ def test_students_infer_on_their_device(on_device, device):
         same(there.encode(given, asked), pupils.encode(batch, asked), device)
     for name, q in pupils.posteriors(batch).items():
         same(there.posteriors(given)[name], q, device)
+
+
+@batch_on
+def test_flow_students_learn_and_answer_on_their_device(on_device, device):
+    """All draws are the device's own, so they are the CPU's with the same seed."""
+    model, batch = teacher(), examples()
+    torch.manual_seed(3)
+    pupils = FlowStudents({m: nn.Linear(D, 5) for m, D in SIZES.items()}, latent=2, features=5, hidden=6)
+    for p in pupils.couplings.parameters():
+        nn.init.normal_(p, 0, 0.3)
+    there, given = copy.deepcopy(pupils).to(device), moved(batch, device) if on_device else batch
+    distillation = Distillation(copy.deepcopy(model).to(device).encode, there, drawn_kl)
+    compare_training(Distillation(model.encode, pupils, drawn_kl), distillation, batch, given, device)
+    same(seeded(there.encode(given, "a").rsample), seeded(pupils.encode(batch, "a").rsample), device)
+
+
+class Learned(nn.Module):
+    """A likelihood whose σ is learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.tensor(-0.5))
+
+    def forward(self, mean):
+        return Independent(Normal(mean, self.log_scale.exp().expand_as(mean), validate_args=False), 1, False)
+
+
+@both_ways
+@batch_on
+def test_a_learned_sigma_and_log_variances_are_on_the_device(on_device, one_pass, device):
+    """Its parameter moves with the model, and nothing waits."""
+    elbo = Elbo({"a": nn.Linear(2, 3)}, {"a": Learned()}, posterior=lambda lam: posterior(lam * torch.ones_like(lam)))
+    model = IterativeVAE(FromModality("a", nn.Linear(3, 4)), elbo, Refiner(2, limits=(-9, 3)), 2, one_pass=one_pass)
+    there, batch = copy.deepcopy(model).to(device), examples()
+    batch = {"a": batch["a"]}
+    compare_training(model, there, batch, moved(batch, device) if on_device else batch, device)
+    assert there.elbo.learned["a"].log_scale.grad.device == device
+    same(seeded(there.encode, batch), seeded(model.encode, batch), device)
 
 
 def test_what_a_likelihood_cannot_take_is_refused_before_it_is_moved(device):
