@@ -4,24 +4,27 @@ A latent code z is drawn from N(0, I), and each modality is a linear function of
 Gaussians are Gaussians, so what a multimodal VAE has to learn (posteriors, likelihoods, gaps) is here in closed form.
 It is the yardstick: a method that is wrong here is wrong.
 
-    z ~ N(0, I_d),  xᵢ = Wᵢ z + εᵢ,  εᵢ ~ N(0, σᵢ² I)                    the world
-    P_S = I + Σ_{i∈S} WᵢᵀWᵢ / σᵢ²                                        precision of the posterior
-    p(z | x_S) = N(P_S⁻¹ h, P_S⁻¹),  h = Σ_{i∈S} Wᵢᵀxᵢ / σᵢ²             posterior, for any set S of modalities
-    p(x_S) = N(0, W_S W_Sᵀ + diag σ²)                                    marginal
+    z ~ N(0, I_d),  xᵢ = Wᵢ z + εᵢ,  εᵢ ~ N(0, Σᵢ)                       the world; mostly Σᵢ = σᵢ² I
+    P_S = I + Σ_{i∈S} WᵢᵀΣᵢ⁻¹Wᵢ                                          precision of the posterior
+    p(z | x_S) = N(P_S⁻¹ h, P_S⁻¹),  h = Σ_{i∈S} WᵢᵀΣᵢ⁻¹xᵢ               posterior, for any set S of modalities
+    p(x_S) = N(0, W_S W_Sᵀ + diag(Σᵢ)_{i∈S})                             marginal
     ELBO(q) = E_q log p(x_S | z) − KL(q ‖ p(z))                          lower bound of log p(x_S), for any q(z)
     log p(x_S) − ELBO(q) = KL(q ‖ p(z | x_S))                            the gap
     p(z | x_S) ∝ ∏_{i∈S} p(z | xᵢ) / p(z)^(M−1)                          product of posteriors, M modalities in S
 
+A modality may have private latents besides, xᵢ = Wᵢ z + Vᵢ wᵢ + εᵢ with wᵢ ~ N(0, I). To whom only z counts they are
+noise, of covariance Σᵢ = VᵢVᵢᵀ + σᵢ² I. To whom they count the latent code is (z, w₁, …, w_M), and Wᵢ has Vᵢ beside it.
+
 The posterior is in Bishop, Pattern Recognition and Machine Learning, 2006, section 2.3.3, the best diagonal Gaussian
-in section 10.1.2; with one modality the model is the probabilistic PCA of Tipping and Bishop, 1999. Densities and
-divergences are in nats.
+in section 10.1.2; with one modality the model is the probabilistic PCA of Tipping and Bishop, 1999, and factor
+analysis where Σ is diagonal. Densities and divergences are in nats.
 
 | symbol | in the code | shape |
 | --- | --- | --- |
 | xᵢ | ``batch[modality]`` | (B, Dᵢ) |
 | z | ``z`` | (B, d) |
 | Wᵢ | ``weights[modality]`` | (Dᵢ, d) |
-| σᵢ, a standard deviation | ``noise[modality]`` | a number |
+| σᵢ, a standard deviation; or Σᵢ | ``noise[modality]`` | a number; or (Dᵢ, Dᵢ) |
 | S | ``modalities``, or the modalities in the batch | |
 | P_S | ``precision(modalities)`` | (d, d) |
 
@@ -44,6 +47,7 @@ __all__ = ["LinearGaussian"]
 
 Batch = Mapping[str, Tensor]
 Names = str | Iterable[str] | None
+Noise: TypeAlias = "float | Tensor"
 Gaussian: TypeAlias = "Normal | Independent[Any] | MultivariateNormal"
 
 
@@ -59,7 +63,9 @@ class LinearGaussian:
 
     Args:
         weights: Wᵢ of each modality, float (Dᵢ, d), all of one d, dtype and device.
-        noise: σᵢ of each modality, or one σ for all; above 0.
+        noise: of each modality, or one for all: σᵢ, above 0; or the covariance Σᵢ, float (Dᵢ, Dᵢ), symmetric and
+            positive definite; or (Dᵢ,), the standard deviation of each of its numbers. A tensor is taken without its
+            gradient, and becomes Σᵢ in ``noise``, of the dtype and on the device of the weights.
 
     Raises:
         ValueError: here and in every method, for what does not fit: an unknown modality, one that is not in the batch,
@@ -78,27 +84,30 @@ class LinearGaussian:
         tensor([-6.4838], dtype=torch.float64)
         >>> world.gap(batch, left)  # KL(p(z | left) ‖ p(z | left, right))
         tensor([3.4507], dtype=torch.float64)
+        >>> W, V = torch.tensor([[1.0], [1.0]]), torch.tensor([[0.0], [3.0]])  # the second number has a private latent
+        >>> LinearGaussian({"a": W}, noise=V @ V.T + torch.eye(2)).precision()  # it says little of z: 1 + 1 + 1/10
+        tensor([[2.1000]])
     """
 
-    def __init__(self, weights: Mapping[str, Tensor], noise: float | Mapping[str, float]) -> None:
-        noise = _check_world(weights, noise)
+    def __init__(self, weights: Mapping[str, Tensor], noise: Noise | Mapping[str, Noise]) -> None:
+        self.noise = _check_world(weights, noise)
         W = next(iter(weights.values()))
         self.weights = dict(weights)
-        self.noise = noise
+        self._roots = {m: torch.linalg.cholesky_ex(S)[0] for m, S in self.noise.items() if isinstance(S, Tensor)}
         self.latent = W.shape[1]
         self.prior = _normal(W.new_zeros(self.latent), scale_tril=torch.eye(self.latent).to(W))
         self._elsewhere: dict[tuple[torch.device, torch.dtype], LinearGaussian] = {}
 
     @classmethod
     def random(
-        cls, sizes: Mapping[str, int], latent: int, noise: float | Mapping[str, float] = 0.5, seed: int = 0
+        cls, sizes: Mapping[str, int], latent: int, noise: Noise | Mapping[str, Noise] = 0.5, seed: int = 0
     ) -> LinearGaussian:
         """A random world in float64: Wᵢ ~ N(0, 1/d), so that each number of Wᵢz has variance 1 on average.
 
         Args:
             sizes: Dᵢ of each modality.
             latent: d.
-            noise: σᵢ of each modality, or one for all.
+            noise: σᵢ or Σᵢ of each modality, or one for all.
             seed: of the weights; torch's global random numbers are not touched.
 
         Examples:
@@ -135,16 +144,20 @@ class LinearGaussian:
         batch = {}
         for modality, W in self.weights.items():
             eps = torch.randn(n, len(W), generator=dice, dtype=like.dtype).to(like)  # (n, D_m)
-            batch[modality] = z @ W.T + self.noise[modality] * eps  # xᵢ = Wᵢz + εᵢ
+            if modality in self._roots:
+                batch[modality] = z @ W.T + eps @ self._roots[modality].T  # xᵢ = Wᵢz + Lεᵢ
+            else:
+                batch[modality] = z @ W.T + self.noise[modality] * eps  # xᵢ = Wᵢz + σᵢεᵢ
         return z, batch
 
     # ---- what is true
 
     def precision(self, modalities: Names = None) -> Tensor:
-        """P_S = I + Σ WᵢᵀWᵢ/σᵢ², (d, d): how sharply modalities determine z. It does not depend on their values."""
+        """P_S = I + Σ WᵢᵀΣᵢ⁻¹Wᵢ, (d, d): how sharply modalities determine z. It does not depend on their values."""
         P = self.prior.precision_matrix  # (d, d)
         for modality in self._named(modalities):
-            P = P + self.weights[modality].T @ self.weights[modality] / self.noise[modality] ** 2  # (d, d)
+            W, variance = self._white(modality)
+            P = P + W.T @ W / variance  # (d, d)
         return P
 
     def posterior(self, batch: Batch, modalities: Names = None) -> MultivariateNormal:
@@ -152,17 +165,18 @@ class LinearGaussian:
         given, size = self._given(batch, modalities)
         P, h = self.precision(given), self.prior.mean.new_zeros(size, self.latent)
         for modality, x in given.items():
-            h = h + x @ self.weights[modality] / self.noise[modality] ** 2  # (B, d)
+            W, variance = self._white(modality)
+            h = h + self._whitened(modality, x) @ W / variance  # (B, d)
         # An example is a row, and P is symmetric: h P⁻¹ holds P⁻¹ h of each.
         mean = torch.linalg.solve(P, h, left=False)  # (B, d)
         return MultivariateNormal(mean, precision_matrix=P)
 
     def marginal(self, modalities: Names = None) -> MultivariateNormal:
-        """The exact p(x_S) = N(0, W_S W_Sᵀ + diag σ²) of at least one modality, side by side in the world's order."""
+        """The exact p(x_S) = N(0, W_S W_Sᵀ + diag Σᵢ) of at least one modality, side by side in the world's order."""
         named = self._named(modalities, least=1)
         W = torch.cat([self.weights[modality] for modality in named])  # (D, d)
-        variance = torch.cat([W.new_full((len(self.weights[m]),), self.noise[m] ** 2) for m in named])  # (D,)
-        return MultivariateNormal(W.new_zeros(len(W)), W @ W.T + variance.diag())
+        noise: Tensor = torch.block_diag(*map(self._covariance, named))  # type: ignore[no-untyped-call]  # (D, D)
+        return MultivariateNormal(W.new_zeros(len(W)), W @ W.T + noise)
 
     def log_prob(self, batch: Batch, modalities: Names = None) -> Tensor:
         """The exact log p(x_S) in nats, (B,), from the marginal; of no modality at all it is 0."""
@@ -173,7 +187,7 @@ class LinearGaussian:
         return log_p
 
     def predict(self, batch: Batch, to: str, modalities: Names = None) -> MultivariateNormal:
-        """The exact p(x_to | x_S) = N(W m, W P_S⁻¹ Wᵀ + σ² I), batch shape (B,); m is the posterior's mean.
+        """The exact p(x_to | x_S) = N(W m, W P_S⁻¹ Wᵀ + Σ), batch shape (B,); m is the posterior's mean.
 
         Args:
             batch: what is observed.
@@ -186,17 +200,17 @@ class LinearGaussian:
                 f"LinearGaussian: to={to!r} is among what is given; leave it out of modalities or the batch"
             )
         W = self.weights[self._named(to)[0]]  # (D, d)
-        noise = self.noise[to] ** 2 * torch.eye(len(W)).to(W)  # (D, D)
         covariance = W @ torch.linalg.inv(self.precision(given)) @ W.T  # (D, D)
         mean = self.posterior(batch, given).mean @ W.T  # (B, D)
-        return MultivariateNormal(mean, covariance + noise)
+        return MultivariateNormal(mean, covariance + self._covariance(to))
 
     # ---- how far from it an inference is
 
     def elbo(self, batch: Batch, q: Gaussian, modalities: Names = None) -> Tensor:
         """E_q log p(x_S | z) − KL(q ‖ p(z)) in nats, (B,), without sampling.
 
-        With q = N(m, C) the first term is −½ Σᵢ [Dᵢ log 2πσᵢ² + (‖xᵢ − Wᵢm‖² + tr WᵢCWᵢᵀ) / σᵢ²].
+        With q = N(m, C) the first term is −½ Σᵢ [Dᵢ log 2πσᵢ² + (‖xᵢ − Wᵢm‖² + tr WᵢCWᵢᵀ) / σᵢ²]. With a covariance
+        Σᵢ = LLᵀ it is that of L⁻¹xᵢ and L⁻¹Wᵢ with σᵢ = 1, and −log det L.
 
         Args:
             batch: what is observed.
@@ -210,11 +224,13 @@ class LinearGaussian:
         q = self._full(q, size)
         elbo = -kl_divergence(q, self.prior)  # (B,)
         for modality, x in given.items():
-            W, variance = self.weights[modality], self.noise[modality] ** 2
-            error = (x - q.mean @ W.T).square().sum(1)  # (B,)
+            W, variance = self._white(modality)
+            error = (self._whitened(modality, x) - q.mean @ W.T).square().sum(1)  # (B,)
             trace = (W @ q.scale_tril).square().sum((1, 2))  # (B,)
             # tr WCWᵀ = ‖WL‖², for C = LLᵀ
             elbo = elbo - (len(W) * math.log(2 * math.pi * variance) + (error + trace) / variance) / 2  # (B,)
+            if modality in self._roots:
+                elbo = elbo - self._roots[modality].diagonal().log().sum()  # (B,)
         return elbo
 
     def gap(self, batch: Batch, q: Gaussian, modalities: Names = None) -> Tensor:
@@ -278,6 +294,28 @@ class LinearGaussian:
         more = len(named) - 1
         lam = p + more
         return ((p / lam - 1 + (lam / p).log() + more**2 * (p - 1) / lam**2).sum() / 2).item()
+
+    # ---- noise
+
+    def _covariance(self, modality: str) -> Tensor:
+        """Σᵢ, (Dᵢ, Dᵢ); σᵢ² I where the noise is a number."""
+        noise = self.noise[self._named(modality)[0]]
+        D = len(self.weights[modality])
+        eye = torch.eye(D).to(self.weights[modality])  # (D, D)
+        return noise if isinstance(noise, Tensor) else noise**2 * eye  # (D, D)
+
+    def _white(self, modality: str) -> tuple[Tensor, float]:
+        """Weights and a variance: W and σ², or L⁻¹W and 1 where the noise has the covariance LLᵀ."""
+        noise = self.noise[modality]
+        W = self._whitened(modality, self.weights[modality].T).T  # (D, d)
+        return W, 1.0 if isinstance(noise, Tensor) else noise**2
+
+    def _whitened(self, modality: str, x: Tensor) -> Tensor:
+        """L⁻¹x of each row (n, Dᵢ), whose noise is N(0, I); x itself where the noise is a number."""
+        if modality not in self._roots:
+            return x
+        white: Tensor = torch.linalg.solve_triangular(self._roots[modality], x.T, upper=False)  # (D, n)
+        return white.T  # (n, D)
 
     # ---- messages
 
@@ -354,7 +392,7 @@ def _whole(name: str, value: object, least: int = 1) -> int:
     return number
 
 
-def _check_world(weights: Mapping[str, Tensor], noise: float | Mapping[str, float]) -> dict[str, float]:
+def _check_world(weights: Mapping[str, Tensor], noise: Noise | Mapping[str, Noise]) -> dict[str, Noise]:
     """The noise of each modality; refuse weights that are no matrices of one d, and noise that is not above 0."""
     if not isinstance(weights, Mapping):
         raise TypeError(f"LinearGaussian: weights must be a dict by modality, got {type(weights).__name__}")
@@ -373,11 +411,28 @@ def _check_world(weights: Mapping[str, Tensor], noise: float | Mapping[str, floa
             raise ValueError(f"{name} must have d, dtype and device of {first!r}, {same}, got {got}")
         if not _finite(w):
             raise ValueError(f"{name} has NaN or infinite values")
-    sigmas = noise if isinstance(noise, Mapping) else dict.fromkeys(weights, noise)
-    if sigmas.keys() != weights.keys():
-        raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {[*sigmas]}")
-    for modality, sigma in sigmas.items():
-        single = isinstance(sigma, Real) or (isinstance(sigma, Tensor) and not sigma.ndim)
-        if not single or isinstance(sigma, bool) or not (sigma > 0 and 0 < sigma * sigma < math.inf):
-            raise ValueError(f"LinearGaussian: noise[{modality!r}] must be finite and above 0, got {sigma!r}")
-    return {modality: float(sigmas[modality]) for modality in weights}
+    noises = noise if isinstance(noise, Mapping) else dict.fromkeys(weights, noise)
+    if noises.keys() != weights.keys():
+        raise ValueError(f"LinearGaussian: noise must be given for {', '.join(weights)}, got {[*noises]}")
+    return {modality: _check_noise(f"LinearGaussian: noise[{modality!r}]", noises[modality], w)
+            for modality, w in weights.items()}  # fmt: skip
+
+
+def _check_noise(name: str, noise: Noise, W: Tensor) -> Noise:
+    """σ as a float, or Σ as the weights are; refuse what is not above 0, or no covariance."""
+    if not (isinstance(noise, Tensor) and noise.ndim):
+        single = isinstance(noise, Real | Tensor)
+        if not single or isinstance(noise, bool) or not (noise > 0 and 0 < noise * noise < math.inf):
+            raise ValueError(f"{name} must be finite and above 0, got {noise!r}")
+        return float(noise)
+    D = len(W)
+    if noise.shape not in ((D,), (D, D)) or not noise.is_floating_point():
+        raise ValueError(f"{name} must be a number, float ({D},) or ({D}, {D}), got {noise.dtype} {tuple(noise.shape)}")
+    noise = noise.detach().to(W.device, W.dtype)
+    covariance = noise.square().diag_embed() if noise.ndim == 1 else noise  # (D, D)
+    if W.device.type == "cpu":
+        symmetric = _finite(covariance) and torch.allclose(covariance, covariance.T)
+        if not symmetric or (noise.ndim == 1 and not (noise > 0).all()) or torch.linalg.cholesky_ex(covariance)[1]:
+            says = "above 0" if noise.ndim == 1 else "symmetric and positive definite"
+            raise ValueError(f"{name} must be finite and {says}, got {noise}")
+    return covariance

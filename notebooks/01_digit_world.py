@@ -3,7 +3,8 @@
 #
 # A digit can be written by hand, painted on a house, spoken, spelled or measured. This chapter introduces the small world
 # that all chapters share: ten digits in six modalities. You will look at it and listen to it, measure how much each
-# modality alone tells about the digit, and see why a careless split of the data makes a model look better than it is.
+# modality alone tells about the digit and what two of them tell together, and see why a careless split of the data makes a
+# model look better than it is.
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 from mmtutor.data import digits, smartwatch
@@ -143,6 +144,136 @@ for modality in ("shape", "spoken"):
     print(f"{modality:7} most often confuses", ", ".join(f"{j} and {i}" for _, i, j in pairs))
 
 # %% [markdown]
+# ## What do two modalities tell together?
+#
+# Two modalities may tell the same, each may tell something of its own, or the answer may lie in both together. Here are
+# three small worlds as tables of probabilities $p(x_1, x_2, y)$, with modalities $x_1, x_2$ and label $y$. In the second,
+# an eye takes 7 for 1 and an ear hears “five” for “nine”.
+#
+# **Before you run it:** the label has $\log_2 10 = 3.32$ bits. How many of them can you learn, in each world, from $x_1$
+# alone? How many of these does $x_2$ tell, too?
+
+# %%
+from itertools import product
+
+from mmtutor.metrics import information_parts, mutual_information
+
+
+def table(cases, *shape):  # equally likely cases (x₁, x₂, y)
+    p = torch.zeros(shape, dtype=torch.float64)
+    for case in cases:
+        p[case] += 1
+    return p / p.sum()
+
+
+# %%
+pairs = list(product(range(10), repeat=2))
+misread = [(1 if digit == 7 else digit, 5 if digit == 9 else digit, digit) for digit in range(10)]
+worlds = {
+    "the same digit twice": table([(digit, digit, digit) for digit in range(10)], 10, 10, 10),
+    "an eye and an ear": table(misread, 10, 10, 10),
+    "sum of two digits modulo 10": table([(a, b, (a + b) % 10) for a, b in pairs], 10, 10, 10),
+}
+
+# %% [markdown]
+# The trained networks are readers, too: a table of mistakes gives $p(\text{digit read} \mid \text{digit})$. Given the digit,
+# its drawing and its voice are drawn independently, so the probabilities multiply.
+
+# %% tags=["nbval-ignore-output"]
+reads = []
+for modality in ("shape", "spoken"):
+    counts = torch.from_numpy(confusion(label, predict(models[modality], test).argmax(1), 10)).double()
+    reads.append(counts / counts.sum(1, keepdim=True))  # each row sums to 1
+worlds["two networks: shape, spoken"] = torch.einsum("yi,yj->ijy", *reads) / 10
+
+# %% [markdown]
+# The last world is that of chapter 9: short monologues in words, voice and face. The label $y$ says whether the speaker is
+# for or against. Ironic words say the opposite. The voice tells $y$ with many errors, but its tone gives irony away. All of
+# this is a program with five random bits, so its table is a sum over 32 cases:
+
+# %%
+from mmtutor.data import information
+from mmtutor.data.monologue import FACE_FLIP, IRONY, TONE_FLIP, VOICE_FLIP
+
+monologue = torch.zeros(2, 4, 2, 2, dtype=torch.float64)  # words, voice and tone, face, y
+for y, *flips in product((0, 1), repeat=5):
+    chances = torch.tensor([IRONY, VOICE_FLIP, TONE_FLIP, FACE_FLIP], dtype=torch.float64)
+    ironic, voice, tone, face = flips
+    chance = torch.where(torch.tensor(flips) == 1, chances, 1 - chances).prod() / 2
+    monologue[y ^ ironic, 2 * (y ^ voice) + (ironic ^ tone), y ^ face, y] += chance
+worlds["monologues: words, voice"] = monologue.sum(2)
+worlds["monologues: words and voice, face"] = monologue.flatten(0, 1)
+
+# %% tags=["nbval-ignore-output"]
+from mmtutor.plotting import shares
+
+names = ("redundancy", "unique to the first", "unique to the second", "synergy")
+parts = {name: information_parts(p) for name, p in worlds.items()}
+named = {name: dict(zip(names, of, strict=False)) for name, of in parts.items()}
+show(
+    shares(named, "Two modalities tell the same, something of their own, or more only together", "bit"),
+    "Stacked bars. In bits: "
+    + "; ".join(
+        f"{name}: {', '.join(f'{part} {x:.2f}' for part, x in of.items() if x > 0.005)}" for name, of in named.items()
+    )
+    + ".",
+)
+
+# %% [markdown]
+# The number behind a bar is the mutual information $I(x_1, x_2; y)$: how many bits both modalities together tell about the
+# label. It has four parts. **Redundancy** $R$ is what either modality tells. **Unique information** $U_1$ or $U_2$ is what
+# one of them tells and the other does not. **Synergy** $S$ is what neither tells alone.
+#
+# $$I(x_1, x_2; y) = R + U_1 + U_2 + S, \qquad I(x_1; y) = R + U_1, \qquad I(x_2; y) = R + U_2.$$
+#
+# These are three equations for four unknowns, so one more is needed. We use that of Bertschinger, Rauh, Olbrich, Jost and Ay
+# (2014), as Liang and others (2023) do for multimodal learning. What is unique to $x_1$ should depend only on what each
+# modality *alone* has to do with the label. So take all distributions $q$ with
+# $q(x_1, y) = p(x_1, y)$ and $q(x_2, y) = p(x_2, y)$, however $x_1$ and $x_2$ are related in them. Choose the one in which
+# $x_1$ adds least to $x_2$:
+#
+# $$U_1 = \min_q I_q(x_1; y \mid x_2), \qquad S = I(x_1, x_2; y) - \min_q I_q(x_1, x_2; y).$$
+#
+# There are other definitions, the first by Williams and Beer (2010), and they give other numbers. With this one, noise that
+# can be averaged away counts as synergy: two readers that are each right with probability 0.8, with errors of their own, have
+# no unique information and 0.71 bit of synergy.
+#
+# ### By hand: one number to choose
+#
+# Let $y = 1$ if both bits $x_1$ and $x_2$ are 1. Given $y = 1$ there is nothing to choose. Given $y = 0$, one can move a
+# mass $a$ from the cases (0, 1) and (1, 0) to (0, 0) and (1, 1): all pair marginals stay. So try every $a$.
+
+# %%
+both = table([(a, b, a & b) for a, b in product((0, 1), repeat=2)], 2, 2, 2)
+one, two = (mutual_information(both.sum(axis)) for axis in (1, 0))  # each modality alone
+together = []
+for a in torch.linspace(0, 0.25, 101):
+    q = both.clone()
+    q[[0, 1], [0, 1], 0] += a
+    q[[0, 1], [1, 0], 0] -= a
+    together.append(mutual_information(q.flatten(0, 1)))
+least = min(together)
+hand = (one + two - least, least - two, least - one, together[0] - least)  # R, U₁, U₂, S
+print("R {:.3f}, U₁ {:.3f}, U₂ {:.3f}, S {:.3f} bit".format(*hand))
+difference = max(abs(x - y) for x, y in zip(hand, information_parts(both), strict=False))
+claim("by hand, the four parts are those of the library", difference < 1e-6, f"they differ by {difference:.1e} bit")
+
+# %%
+same, misread, modulo, networks, voice, face = parts.values()
+claim("the same digit: all is redundant", abs(same.redundancy - sum(same[:4])) < 1e-6, str(same))
+claim("the sum modulo 10: all is synergy", abs(modulo.synergy - sum(modulo[:4])) < 1e-6, str(modulo))
+gap = abs(sum(face[:4]) - information().bits)
+claim("the four parts are all that a monologue tells", gap < 1e-6, f"they differ by {gap:.1e} bit")
+
+# %% tags=["nbval-ignore-output"]
+claim("most of what words and voice tell is synergy", voice.synergy > 0.5 * sum(voice[:4]), str(voice))
+claim("each network knows what the other does not", min(networks.unique_1, networks.unique_2) > 0.02, str(networks))
+
+# %% [markdown]
+# Each part has a chapter where it matters. Redundancy lets a model do without a modality, or generate one from another
+# (chapters 8, 10 and 11). Unique information is lost with its modality. Synergy is lost if each modality is judged by
+# itself, and is what fusion of features is for (chapters 2 and 9).
+#
 # ## Reproducible examples
 #
 # Every example has its own random numbers, which depend only on the seed, the split and its index $k$. So example 3 is the
@@ -236,10 +367,18 @@ print("windows of two seconds:", people)
 #    about that label? Think first, then train. Chapter 2 has the answer.
 # 3. Split the smartwatch data by windows instead of people. By how much does the accuracy rise, and why is that misleading?
 #
+# 4. Compute the four parts for two readers who are right with probability 0.9 and 0.6, their errors equally likely. Why has
+#    the worse reader no unique information? When would it have some?
+#
 # ## Where to read on
 #
+# - N. Bertschinger, J. Rauh, E. Olbrich, J. Jost, N. Ay (2014), Quantifying unique information, Entropy 16(4).
+# - P. Williams, R. Beer (2010), Nonnegative decomposition of multivariate information, arXiv:1004.2515.
+# - P. P. Liang and others (2023), Quantifying & modeling multimodal interactions: an information decomposition framework,
+#   arXiv:2302.12247.
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998), Gradient-based learning applied to document recognition: MNIST.
 # - Y. Netzer and others (2011), Reading digits in natural images with unsupervised feature learning: SVHN.
 # - T. Sutter, I. Daunhawer, J. Vogt (2021), Generalized multimodal ELBO: the triple of MNIST, SVHN and text that
 #   this world follows.
-# - The library behind this chapter: `mmtutor.data.digits`, `mmtutor.data.smartwatch`, `mmtutor.encoders`.
+# - The library behind this chapter: `mmtutor.data.digits`, `mmtutor.data.smartwatch`, `mmtutor.encoders`,
+#   `mmtutor.metrics.information_parts`.

@@ -24,9 +24,25 @@ every_subset = pytest.mark.parametrize("modalities", SUBSETS, ids=lambda s: "".j
 some = pytest.mark.parametrize("modalities", [s for s in SUBSETS if s], ids="".join)
 
 
-@pytest.fixture(scope="module")
-def world():
-    return LinearGaussian.random(SIZES, latent=3, noise=NOISE, seed=1)
+def covariance(size, seed):
+    A = np.random.default_rng(seed).normal(size=(size, size))
+    return torch.from_numpy(A @ A.T / size + 0.2 * np.eye(size))
+
+
+# A number, a covariance and standard deviations, one of each in one world.
+MIXED = {"a": covariance(3, 0), "b": torch.tensor([0.3, 0.9, 1.4, 0.6], dtype=torch.float64), "c": 1.3}
+
+
+@pytest.fixture(scope="module", params=[NOISE, MIXED], ids=["numbers", "covariances"])
+def world(request):
+    return LinearGaussian.random(SIZES, latent=3, noise=request.param, seed=1)
+
+
+def noise_of(world, modality):
+    """The distribution of a modality's noise."""
+    noise, size = world.noise[modality], len(world.weights[modality])
+    C = noise if torch.is_tensor(noise) else noise**2 * torch.eye(size, dtype=torch.float64)
+    return MultivariateNormal(torch.zeros(size, dtype=torch.float64), C)
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +61,7 @@ def joint(world):
     M[:d, :d] = np.eye(d)
     for modality, w in world.weights.items():
         M[np.ix_(at[modality], at["z"])] = w.numpy()
-        M[at[modality], at[modality]] = world.noise[modality]
+        M[np.ix_(at[modality], at[modality])] = np.linalg.cholesky(noise_of(world, modality).covariance_matrix.numpy())
     return M @ M.T, at
 
 
@@ -83,9 +99,10 @@ def close(got, expected, tolerance=1e-10):
 # ------------------------------------------------------------------------------------------ the world
 
 
-def test_a_sample_has_the_joint_covariance():
+@pytest.mark.parametrize("noise", [0.4, covariance(2, 1)], ids=["number", "covariance"])
+def test_a_sample_has_the_joint_covariance(noise):
     """400,000 draws: a covariance entry of standard deviation at most 4 / √400,000 = 0.006 is within 5 of these."""
-    world = LinearGaussian.random({"a": 2, "b": 1}, 2, {"a": 0.4, "b": 0.9}, seed=5)
+    world = LinearGaussian.random({"a": 2, "b": 1}, 2, {"a": noise, "b": 0.9}, seed=5)
     z, batch = world.sample(400_000, seed=0)
     assert z.shape == (400_000, 2)
     assert {s: x.shape[1] for s, x in batch.items()} == {"a": 2, "b": 1}
@@ -166,7 +183,7 @@ def test_log_prob_is_what_bayes_says_at_any_z(world, batch, modalities):
     """The second route: log p(x_S) = log p(x_S | z) + log p(z) − log p(z | x_S), through the posterior, at any z."""
     z = some_q(6, 3).mean
     likelihood = sum(
-        (Normal(z @ world.weights[s].T, world.noise[s]).log_prob(batch[s]).sum(1) for s in modalities), torch.zeros(6)
+        (noise_of(world, s).log_prob(batch[s] - z @ world.weights[s].T) for s in modalities), torch.zeros(6)
     )
     bayes = likelihood + Normal(0, 1).log_prob(z).sum(1) - world.posterior(batch, modalities).log_prob(z)
     close(world.log_prob(batch, modalities), bayes)
@@ -254,7 +271,7 @@ def test_the_elbo_is_a_mean_over_draws_from_q(world, batch):
     z = q.sample((200_000,))[:, 0]
     each = Normal(0, 1).log_prob(z).sum(1) - q.log_prob(z.unsqueeze(1))[:, 0]
     for s, x in given.items():
-        each = each + Normal(z @ world.weights[s].T, world.noise[s]).log_prob(x).sum(1)
+        each = each + noise_of(world, s).log_prob(x - z @ world.weights[s].T)
     assert abs(each.mean() - world.elbo(given, q)[0]) < 5 * each.std() / math.sqrt(len(each))
 
 
@@ -348,7 +365,11 @@ def test_missing_information_is_a_difference_of_entropies(world, modalities):
         return np.linalg.slogdet(S[np.ix_(g, g)])[1] / 2 if g else 0.0
 
     rest = [s for s in "abc" if s not in modalities]
-    expected = entropy("abc") - entropy(modalities) - sum(len(at[s]) * math.log(world.noise[s]) for s in rest)
+    expected = (
+        entropy("abc")
+        - entropy(modalities)
+        - sum(noise_of(world, s).covariance_matrix.logdet().item() / 2 for s in rest)
+    )
     close(world.missing_information(modalities), expected)
     assert (world.missing_information(modalities) > 0.01) == bool(rest)
 
@@ -505,6 +526,16 @@ W = torch.ones(2, 3)
             for sigma in (0.0, -1.0, math.nan, math.inf, 1e-200, 1e200)
         ),
         ({"a": W}, 0.0, r"noise\['a'\] must be finite and above 0, got 0.0"),
+        ({"a": W}, torch.ones(3), r"noise\['a'\] must be a number, float \(2,\) or \(2, 2\), got torch.float32 \(3,\)"),
+        ({"a": W}, torch.ones(2, 1), r"noise\['a'\] must be a number, float \(2,\) or \(2, 2\), got"),
+        ({"a": W}, torch.eye(2).long(), r"noise\['a'\] must be a number, float .* got torch.int64"),
+        ({"a": W}, torch.tensor([1.0, 0.0]), r"noise\['a'\] must be finite and above 0, got"),
+        ({"a": W}, torch.tensor([1.0, -1.0]), r"noise\['a'\] must be finite and above 0, got"),
+        ({"a": W}, torch.tensor([1.0, math.nan]), r"noise\['a'\] must be finite and above 0, got"),
+        *(
+            ({"a": W}, torch.tensor(C), r"noise\['a'\] must be finite and symmetric and positive definite, got")
+            for C in ([[1.0, 0.5], [0.0, 1.0]], [[1.0, 2.0], [2.0, 1.0]], [[1.0, 0.0], [0.0, math.inf]])
+        ),
     ],
 )
 def test_a_world_that_cannot_be(weights, noise, message):
@@ -534,6 +565,38 @@ def test_the_numbers_of_numpy_make_the_same_world():
     for n in (-1, 2.5, True):
         with pytest.raises(ValueError, match="sample: n must be a whole number of at least 0, got"):
             same.sample(n, 0)
+
+
+def test_noise_is_a_number_standard_deviations_or_a_covariance():
+    """The same noise said in three ways; what a world keeps of a tensor is its covariance, without the gradient."""
+    sigma = torch.full((3,), 0.5, requires_grad=True)
+    worlds = [LinearGaussian.random({"a": 3}, 2, noise, 1) for noise in (0.5, sigma, 0.25 * torch.eye(3))]
+    _, batch = worlds[0].sample(4, 0)
+    q = some_q(4, 2)
+    for world in worlds[1:]:
+        assert torch.equal(world.noise["a"], 0.25 * torch.eye(3).double())
+        close(world.sample(4, 0)[1]["a"], batch["a"])
+        close(world.posterior(batch).mean, worlds[0].posterior(batch).mean)
+        close(world.log_prob(batch), worlds[0].log_prob(batch))
+        close(world.elbo(batch, q), worlds[0].elbo(batch, q))
+        close(world.to(torch.ones(1)).log_prob(batch), worlds[0].log_prob(batch), 1e-5)
+
+
+def test_private_latents_are_noise_to_the_shared_latent():
+    """The world of z with the noise VVᵀ + σ²I says of z what the world of (z, w of a, w of b) says of it."""
+    one = LinearGaussian.random({"a": 3, "b": 4}, 3, 0.7, seed=4)
+    W = {s: w[:, :2] for s, w in one.weights.items()}
+    V = {s: w[:, 2:] for s, w in one.weights.items()}
+    beside = {"a": [W["a"], V["a"], 0 * V["a"]], "b": [W["b"], 0 * V["b"], V["b"]]}
+    full = LinearGaussian({s: torch.cat(parts, 1) for s, parts in beside.items()}, 0.7)
+    shared = LinearGaussian(W, {s: v @ v.T + 0.49 * torch.eye(len(v)).double() for s, v in V.items()})
+    _, batch = full.sample(5, seed=0)
+    for modalities in ("a", "b", ("a", "b")):
+        q, exact = full.posterior(batch, modalities), shared.posterior(batch, modalities)
+        close(exact.mean, q.mean[:, :2])
+        close(exact.covariance_matrix, q.covariance_matrix[:, :2, :2])
+        close(shared.log_prob(batch, modalities), full.log_prob(batch, modalities))
+    close(shared.predict(batch, "b", "a").covariance_matrix, full.predict(batch, "b", "a").covariance_matrix)
 
 
 def test_what_is_no_tensor_is_refused():

@@ -49,7 +49,8 @@ Surrogate(model, "voice", LSTMEncoder("words", 3, 6), 6).latents({"words": torch
     "vae": """
 import torch
 from torch import nn
-from mmtutor.vae import MMVAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian
+from mmtutor.lineargaussian import LinearGaussian
+from mmtutor.vae import DMVAE, MMVAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian
 sizes, d, private = {"a": 3, "b": 4, "c": 9}, 5, 6
 batch = {name: torch.rand(7, size) for name, size in sizes.items()}
 class Joint(nn.Linear):
@@ -61,9 +62,14 @@ def networks(more=0):
 likelihoods = {name: gaussian(1.0) for name in sizes}
 models = [MMVAE(*networks(), k=2, objective="dreg"), MMVAEPlus(*networks(private), private, k=2)]
 models += [Coordinated(*networks()), TELBO(Joint(16, 2 * d), *networks()), MoPoE(*networks(), sets=["a", ("a", "b")])]
+models += [DMVAE(*networks(private), private)]
 for model in models:
     model.loss(batch)
     model.generate(n=2)
+world = LinearGaussian.random(sizes, latent=d, noise={"a": torch.eye(3), "b": torch.ones(4), "c": 0.5})
+_, seen = world.sample(7, seed=0)
+world.gap(seen, world.posterior(seen, "b"))
+world.predict({"a": seen["a"]}, "b")
 """,
 }
 

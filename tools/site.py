@@ -87,6 +87,8 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
     results = Path(config.docs_dir) / "results"
     for mark, table, where in (
         ("<!-- vae numbers -->", vae_map.vae_table, results / "vae.json"),
+        ("<!-- vae_long numbers -->", vae_map.vae_table, results / "vae_long.json"),
+        ("<!-- vae_world numbers -->", vae_map.vae_table, results / "vae_world.json"),
         ("<!-- slides -->", slides.slides_table, results),
     ):
         if mark in markdown:

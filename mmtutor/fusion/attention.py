@@ -26,6 +26,9 @@ class CrossAttention(Merge):
     padding, where ``real`` says so, and a mean is that over real positions. A zero key with a zero value is always
     there, so that a modality without any other has something to attend to.
 
+    A mean over the positions of new encoders says little. Where the label lies in the relation between modalities,
+    train the encoders alone first, each on what its modality shows.
+
     Args:
         dims: size of each modality's features.
         dim: size of each modality's features during the exchanges, a multiple of ``heads``.

@@ -6,6 +6,8 @@
 | ``scores.py`` | regressions, such as sentiment from −3 to 3, and classes that are not equally frequent |
 | ``captions.py`` | generated captions: what is true of them, where the attention was |
 | ``references.py`` | captions against references: BLEU, CIDEr-D |
+| ``information.py`` | what two modalities tell about a label: redundancy, unique information, synergy |
+| ``probes.py`` | how much of a label features hold |
 | ``generation.py`` | generated modalities: coherence, Fréchet distance, style; linear probe of latent codes |
 """
 
@@ -28,6 +30,8 @@ from mmtutor.metrics.generation import (
     joint_coherence,
     linear_probe,
 )
+from mmtutor.metrics.information import InformationParts, information_parts, mutual_information
+from mmtutor.metrics.probes import probe_loss
 from mmtutor.metrics.reading import (
     Interval,
     confusion,
@@ -49,6 +53,7 @@ from mmtutor.metrics.scores import (
 
 __all__ = [
     "EvaluationClassifier",
+    "InformationParts",
     "Interval",
     "Mention",
     "Pointing",
@@ -67,15 +72,18 @@ __all__ = [
     "frechet_distance",
     "generate_captions",
     "image_style",
+    "information_parts",
     "joint_coherence",
     "linear_probe",
     "mean_absolute_error",
     "mean_interval",
     "mentions",
+    "mutual_information",
     "object_recall",
     "paired_interval",
     "pointing",
     "predict",
+    "probe_loss",
     "sentiment_scores",
     "share_interval",
 ]

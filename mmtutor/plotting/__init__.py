@@ -10,7 +10,7 @@
 """
 
 from mmtutor.plotting.examples import attention, captioned, grid, sentence_heatmap, world
-from mmtutor.plotting.figures import bars, curves, gaussians, history, latents, moments, scatter
+from mmtutor.plotting.figures import bars, curves, dots, gaussians, history, latents, moments, scatter, shares
 from mmtutor.plotting.maps import fusion_map, vae_map
 from mmtutor.plotting.notebook import show, sound
 from mmtutor.plotting.style import COLOURS, MARKERS, TEN_COLOURS
@@ -23,6 +23,7 @@ __all__ = [
     "bars",
     "captioned",
     "curves",
+    "dots",
     "fusion_map",
     "gaussians",
     "grid",
@@ -31,6 +32,7 @@ __all__ = [
     "moments",
     "scatter",
     "sentence_heatmap",
+    "shares",
     "show",
     "sound",
     "vae_map",

@@ -67,6 +67,79 @@ def bars(values: Mapping[str, float], title: str, unit: str, chance: float | Non
     return figure
 
 
+def dots(values: Mapping[str, Mapping[str, float]], title: str, unit: str) -> Figure:
+    """Several numbers for each name, as points on one line: who has more of what.
+
+    Args:
+        values: name of a line to its points; a point's name to its number. All lines have the same points.
+        title: the message.
+        unit: of the numbers.
+
+    Raises:
+        ValueError: there is no line, lines have different points, or a number is not finite.
+    """
+    points = list(next(iter(values.values()), ()))
+    if not points or len(points) > len(MARKERS) or any(set(line) != set(points) for line in values.values()):
+        raise ValueError(f"dots: values must be lines of the same 1 to {len(MARKERS)} points, got {dict(values)}")
+    numbers = {point: _numbers(f"dots: {point!r}", [line[point] for line in values.values()]) for point in points}
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(7, 0.36 * len(values) + 1.1))
+        for row in range(len(values)):
+            axis.axhline(row, color="0.88", linewidth=1, zorder=0)
+            for k, point in enumerate(points):
+                label = point if row == 0 else None
+                axis.plot(numbers[point][row], row, MARKERS[k], color=COLOURS[k % len(COLOURS)], label=label)
+        axis.set(yticks=range(len(values)), xlabel=unit, title=title)
+        axis.set_yticklabels(list(values))
+        axis.invert_yaxis()
+        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
+    return figure
+
+
+def shares(parts: Mapping[str, Mapping[str, float]], title: str, unit: str) -> Figure:
+    """What a number is made of: bars of equal length, divided in proportion to its parts.
+
+    A part has its number in it where there is room, and the sum stands at the end of the bar.
+
+    Args:
+        parts: a bar's name to its parts; a part's name to its number, at least 0. All bars have the same parts, in the
+            same order.
+        title: the message.
+        unit: of the numbers.
+
+    Raises:
+        ValueError: there is no bar, bars have different parts, or the numbers of a bar are not finite, not at least 0
+            or all 0.
+    """
+    names = [list(of) for of in parts.values()]
+    if not names or not names[0] or any(of != names[0] for of in names):
+        raise ValueError(f"shares: needs at least one bar, and the same parts in all, got {names}")
+    numbers = np.stack([_numbers(f"shares: {bar!r}", list(of.values())) for bar, of in parts.items()])
+    if (numbers < 0).any() or not (numbers.sum(1) > 0).all():
+        raise ValueError(f"shares: the numbers of a bar must be at least 0 and not all 0, got {dict(parts)}")
+    widths = numbers / numbers.sum(1, keepdims=True)
+    with plt.rc_context(STYLE):
+        figure, axis = plt.subplots(figsize=(8, 0.42 * len(parts) + 1.3))
+        left = np.zeros(len(parts))
+        for k, part in enumerate(names[0]):
+            colour = COLOURS[k % len(COLOURS)]
+            drawn = axis.barh(range(len(parts)), widths[:, k], 0.7, left, color=colour, edgecolor="white", label=part)
+            texts = [f"{n:.2f}" if w > 0.055 else "" for n, w in zip(numbers[:, k], widths[:, k], strict=True)]
+            ink = "white" if colour == COLOURS[0] else "black"  # the blue is dark, the others are light
+            axis.bar_label(drawn, texts, label_type="center", color=ink, fontsize=8)
+            left += widths[:, k]
+        for row, total in enumerate(numbers.sum(1)):
+            axis.text(1.015, row, f"{total:.2f} {unit}", va="center")
+        axis.set(yticks=range(len(parts)), xticks=[], xlim=(0, 1))
+        axis.set_yticklabels(list(parts))
+        axis.invert_yaxis()
+        axis.spines[:].set_visible(False)
+        axis.tick_params(length=0)
+        figure.legend(loc="outside lower center", ncols=len(names[0]), frameon=False)
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
 def curves(x: ArrayLike, values: Mapping[str, ArrayLike], title: str, xlabel: str, ylabel: str) -> Figure:
     """Named lines over the same x values; for several runs the mean, and a band from the lowest to the highest.
 

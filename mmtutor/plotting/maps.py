@@ -155,14 +155,14 @@ def _curves(axis: Any, x: float, y: float, members: Sequence[Sequence[int]]) -> 
 
 def _private(axis: Any, top: float) -> None:
     """A mixture for z, and a w of each modality beside it."""
-    _area(axis, top, top - 1.76, "Private latents: MMVAE+")
+    _area(axis, top, top - 1.76, "Private latents: DMVAE, MMVAE+")
     y, middle = top - 0.54, 2.15
     _words(
         axis,
         4.5,
         y,
-        "z is shared, as in a",
-        "mixture. Each modality",
+        "z is shared, by product",
+        "or mixture. A modality",
         "has a private latent wᵢ",
         "for what it alone shows.",
     )
@@ -174,7 +174,7 @@ def _private(axis: Any, top: float) -> None:
         _arrow(axis, (x - 0.28, y - DOWN - HALF), (middle - 0.28 + 0.3 * k, y - 2 * DOWN + HALF))
         _arrow(axis, (x + 0.1, y - HALF), (x + 0.26, y - DOWN + HALF))
         _circle(axis, x + 0.28, y - DOWN, f"w{number}", "#b5e3d3")
-    _small(axis, middle - 0.28, y - 2 * DOWN, "Σ", ORANGE, width=0.9)
+    _small(axis, middle - 0.28, y - 2 * DOWN, "∏ or Σ", ORANGE, width=0.9)
     _arrow(axis, (middle + 0.17, y - 2 * DOWN), (middle + 0.6, y - 2 * DOWN))
     _circle(axis, middle + 0.76, y - 2 * DOWN, "z")
 

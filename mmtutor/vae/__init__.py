@@ -13,6 +13,7 @@ survey of Suzuki and Matsuo (2022, arXiv:2207.02127):
 | `MMVAE` | joint, aggregation | mixture of experts | importance-weighted (IWAE, DReG) | ``mmvae.py`` |
 | `MoPoE` | joint, aggregation | mixture of the products of all sets | – | ``mopoe.py`` |
 | `MVTCAE` | joint, aggregation | product of experts | total correlation: KL to each qᵢ | ``mvtcae.py`` |
+| `DMVAE` | private latents | product of experts, and q(wᵢ|xᵢ) | an ELBO of each qᵢ, of all xᵢ | ``dmvae.py`` |
 | `MMVAEPlus` | private latents | mixture of experts, and q(wᵢ|xᵢ) | auxiliary priors of w | ``mmvaeplus.py`` |
 
 | symbol | in the code | shape |
@@ -27,8 +28,8 @@ survey of Suzuki and Matsuo (2022, arXiv:2207.02127):
 
 All have ``encode(batch, modalities)``, ``decode(z, modalities)``, ``generate(given, to, n)``, ``loss(batch)`` and
 ``log_likelihood(batch, k)``; see `MultimodalVAE`. Encoders and decoders are handed in. What models share is in
-``base.py``, normal distributions in ``gaussian.py``, likelihoods in ``likelihoods.py``, and checks of a batch in
-``checks.py``.
+``base.py``, normal distributions in ``gaussian.py``, likelihoods in ``likelihoods.py``, private latents in
+``private.py``, and checks of a batch in ``checks.py``.
 
 Examples:
     >>> import torch
@@ -49,6 +50,7 @@ Examples:
 
 from .base import MultimodalVAE
 from .coordinated import Coordinated
+from .dmvae import DMVAE
 from .gaussian import (
     average,
     from_network,
@@ -71,6 +73,7 @@ from .mvtcae import MVTCAE
 from .telbo import TELBO
 
 __all__ = [
+    "DMVAE",
     "JMVAE",
     "MMVAE",
     "MVAE",

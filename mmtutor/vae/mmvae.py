@@ -1,4 +1,9 @@
-"""MMVAE: a mixture of experts (MoE), trained by an importance-weighted bound (Shi and others, 2019)."""
+"""MMVAE: a mixture of experts (MoE), trained by an importance-weighted bound (Shi and others, 2019).
+
+The paper is "Variational mixture-of-experts autoencoders for multi-modal deep generative models", NeurIPS 2019,
+arXiv:1911.03393; the gradient is from "Doubly reparameterized gradient estimators for Monte Carlo objectives" (Tucker
+and others), ICLR 2019, arXiv:1810.04152.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +28,8 @@ class MMVAE(MultimodalVAE):
         loss = −1/M Σₘ E [log 1/K Σₖ wₘₖ],    wₘₖ = p(zₘₖ)^β ∏ᵢ p(xᵢ|zₘₖ)^wᵢ / q(zₘₖ|X)^β,    zₘₖ ~ qₘ(z|xₘ)
 
     The mean over m stands outside the log, or the best expert would silence the others. An example that lacks a
-    modality has the experts of what it has. The paper's prior and posterior are Laplace distributions, ours are normal.
+    modality has the experts of what it has. The paper's prior and posteriors are Laplace distributions, and the scales
+    of its prior are learned; ours are normal, and the prior is N(0, I).
 
     Args:
         encoders: for each modality a network to (B, 2 latent), the mean and log σ of the expert qₘ(z|xₘ).

@@ -1,4 +1,7 @@
-"""MMVAE+: what only one modality can show has a latent variable of its own (Palumbo, Daunhawer and Vogt, 2023)."""
+"""MMVAE+: what only one modality can show has a latent variable of its own (Palumbo, Daunhawer and Vogt, 2023).
+
+The paper is "MMVAE+: Enhancing the generative quality of multimodal VAEs without compromises", ICLR 2023.
+"""
 
 from __future__ import annotations
 
@@ -6,23 +9,25 @@ from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.distributions import Distribution, Independent, MixtureSameFamily, Normal
+from torch.distributions import Independent, MixtureSameFamily, Normal
 
-from .base import Batch, MultimodalVAE, Names, mean_where
-from .checks import check_dtype, moved, on_device, whole
-from .gaussian import from_network, log_prob, mixture, row, standard
-from .likelihoods import Likelihood, mean_of
+from .base import Batch, mean_where
+from .checks import whole
+from .gaussian import log_prob, mixture, row, standard
+from .likelihoods import Likelihood
 from .mmvae import iwae
+from .private import PrivateVAE
 
 
-class MMVAEPlus(MultimodalVAE):
+class MMVAEPlus(PrivateVAE):
     """Each modality is generated from the shared z and from its private wᵢ: pᵢ(xᵢ|z, wᵢ), with p(wᵢ) = N(0, I).
 
         loss = −1/M Σₘ E [log 1/K Σₖ p(z) p(wₘ) pₘ(xₘ|z, wₘ) ∏_{i≠m} pᵢ(xᵢ|z, w̃ᵢ) / (q(z|X) q(wₘ|xₘ))]
 
     with z ~ qₘ(z|xₘ), wₘ ~ q(wₘ|xₘ), and w̃ᵢ ~ rᵢ = N(0, sᵢ²), an auxiliary prior with learned standard deviations that
     serves training alone. As a modality is also generated from *another's* z without its own w, what is shared has to
-    be in z, though nothing forbids that it is in w too. q(z|X) is the mixture of experts. In training, log-likelihoods
+    be in z, though nothing forbids that it is in w too. With one draw, K = 1, each w̃ᵢ only adds an error, and sᵢ goes
+    to 0; with more it is wide. q(z|X) is the mixture of experts. In training, log-likelihoods
     count by ``weights``, and the log-ratios of posteriors and priors by β.
 
     Args:
@@ -66,20 +71,13 @@ class MMVAEPlus(MultimodalVAE):
         beta: float = 1.0,
         k: int = 1,
     ) -> None:
-        super().__init__(encoders, decoders, likelihoods, latent, weights=weights, beta=beta)
-        self.private, self.k = whole("MMVAEPlus", "private", private), whole("MMVAEPlus", "k", k)
-        self.output_size, self.input_size = 2 * self.latent + 2 * self.private, self.latent + self.private
+        super().__init__(encoders, decoders, likelihoods, latent, private, weights=weights, beta=beta)
+        self.k = whole("MMVAEPlus", "k", k)
         self.log_widths = nn.ParameterDict({name: nn.Parameter(torch.zeros(self.private)) for name in encoders})
 
-    def encode(self, batch: Batch, modalities: Names = None) -> MixtureSameFamily:
+    def combined(self, experts: Independent[Normal], present: Tensor) -> MixtureSameFamily:
         """The mixture of the experts of z."""
-        _, experts, present = self.experts(batch, modalities)
         return mixture(experts, present)  # (B, d)
-
-    def encode_private(self, batch: Batch, modalities: Names = None) -> dict[str, Independent[Normal]]:
-        """q(wᵢ|xᵢ) of each modality, of batch shape (B,) and event shape (private,)."""
-        names, _, privates, _ = self._infer(batch, modalities)
-        return {name: row(privates, i) for i, name in enumerate(names)}
 
     def terms(self, batch: Batch) -> dict[str, Tensor]:
         """See the class; ``"kl"`` and ``"private_kl"`` are the log-ratios of z and of w, means over all draws."""
@@ -101,91 +99,7 @@ class MMVAEPlus(MultimodalVAE):
         terms |= {"kl": kl.mean(0), "private_kl": private_kl.mean(0)}
         return {name: mean_where(term, present) for name, term in terms.items()}
 
-    def experts(self, batch: Batch, modalities: Names = None) -> tuple[list[str], Independent[Normal], Tensor]:
-        """As for all models: qᵢ(z|xᵢ)."""
-        names, experts, _, present = self._infer(batch, modalities)
-        return names, experts, present
-
-    def _infer(
-        self, batch: Batch, modalities: Names = None
-    ) -> tuple[list[str], Independent[Normal], Independent[Normal], Tensor]:
-        """The names, qᵢ(z|xᵢ) and q(wᵢ|xᵢ) of batch shape (M, B), and which examples have which modality."""
-        names, present, outputs = self.encoder_outputs(batch, modalities)
-        shared, private = outputs.tensor_split([2 * self.latent], -1)
-        return names, from_network(shared), from_network(private), present
-
     def _auxiliary(self, name: str, z: Tensor) -> Tensor:
         """w̃ᵢ ~ rᵢ, for each z."""
         std: Tensor = self.log_widths[name].exp()  # (P,)
         return self._standard_normal(z) * std  # (K, M, B, P)
-
-    def _standard_normal(self, z: Tensor) -> Tensor:
-        """A w from p(w) = N(0, I) for each z, (..., P) for (..., d)."""
-        return torch.randn(*z.shape[:-1], self.private, dtype=z.dtype, device=z.device)  # (..., P)
-
-    # ---- what else a model can do
-
-    def decode(
-        self,
-        z: Tensor,
-        modalities: Names = None,
-        private: Mapping[str, Tensor] | None = None,
-    ) -> dict[str, Distribution]:
-        """pᵢ(xᵢ|z, wᵢ); wᵢ (N, private) is drawn from its prior N(0, I) where ``private`` does not give it."""
-        names, given = self._named(modalities), private or {}
-        self._check_latent(z)
-        self._check_private(given, len(z))
-        z = on_device(z, next(self.parameters()).device)
-        decoded = {}
-        for name in names:
-            w = on_device(given[name], z.device) if name in given else self._standard_normal(z)  # (N, P)
-            decoded[name] = self.likelihoods[name](self.decoders[name](torch.cat([z, w], 1)))
-        return decoded
-
-    @torch.no_grad()
-    def generate(self, given: Batch | None = None, to: Names = None, n: int = 1) -> dict[str, Tensor]:
-        """As for all models; wᵢ of a modality that is given is inferred, wᵢ of others comes from p(wᵢ)."""
-        if given is None:
-            return super().generate(None, to, n)
-        names, n = self._named(to), whole("MMVAEPlus", "n", n)
-        known, experts, privates, present = self._infer(given)
-        z = mixture(experts, present).sample((n,))  # type: ignore[no-untyped-call]  # (n, B, d)
-        private = {name: self._standard_normal(z) for name in names}
-        for name in [name for name in names if name in known]:
-            i = known.index(name)
-            w = row(privates, i).sample((n,))  # (n, B, P)
-            there = on_device(present[i], z.device)  # (B,)
-            private[name] = torch.where(there.unsqueeze(1), w, private[name])
-        decoded = self.decode(z.flatten(0, 1), names, {name: w.flatten(0, 1) for name, w in private.items()})
-        means = {name: mean_of(p) for name, p in decoded.items()}
-        return {name: x.view(*z.shape[:2], *x.shape[1:]) for name, x in means.items()}
-
-    @torch.no_grad()
-    def log_likelihood(self, batch: Batch, k: int = 100, modalities: Names = None, chunk: int = 10000) -> Tensor:
-        """As for all models; the w of modalities that z is inferred from are inferred, all others come from p(w)."""
-        k, chunk = whole("MMVAEPlus", "k", k), whole("MMVAEPlus", "chunk", chunk)
-        q_z, q_w = self.encode(batch, modalities), self.encode_private(batch, modalities)
-        names, present = self._check_batch(batch)
-        batch = moved({name: batch[name] for name in names}, self)  # once for all draws
-        log_ws = []
-        step = max(1, chunk // present.shape[1])
-        for start in range(0, k, step):
-            z = q_z.sample((min(step, k - start),))  # type: ignore[no-untyped-call]  # (k_c, B, d)
-            log_w = log_prob(standard(z), z) - log_prob(q_z, z)  # (k_c, B)
-            for name, there in zip(names, present, strict=True):
-                w = self._standard_normal(z)  # (k_c, B, P)
-                if name in q_w:  # which is p(w) where the modality is missing
-                    w = q_w[name].sample((len(z),))  # (k_c, B, P)
-                    log_w = log_w + log_prob(standard(w), w) - log_prob(q_w[name], w)
-                log_w = log_w + self.log_probs(torch.cat([z, w], -1), batch, [name], there.unsqueeze(0))[0]
-            log_ws.append(log_w)
-        return iwae(torch.cat(log_ws))  # (B,)
-
-    # ---- messages
-
-    def _check_private(self, given: Mapping[str, Tensor], size: int) -> None:
-        self._named(list(given))
-        for name, w in given.items():
-            if w.shape != (size, self.private):
-                raise ValueError(f"MMVAEPlus: w of {name!r} must be ({size}, {self.private}), got {tuple(w.shape)}")
-            check_dtype("MMVAEPlus", name, w, self)

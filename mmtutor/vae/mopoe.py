@@ -1,4 +1,7 @@
-"""MoPoE: a mixture of the products of experts of all sets of modalities (Sutter, Daunhawer and Vogt, 2021)."""
+"""MoPoE: a mixture of the products of experts of all sets of modalities (Sutter, Daunhawer and Vogt, 2021).
+
+The paper is "Generalized multimodal ELBO", ICLR 2021, arXiv:2105.02470.
+"""
 
 from __future__ import annotations
 

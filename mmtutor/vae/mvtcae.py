@@ -1,4 +1,7 @@
-"""MVTCAE: a product of experts trained by a total correlation objective (Hwang and others, 2021)."""
+"""MVTCAE: a product of experts trained by a total correlation objective (Hwang and others, 2021).
+
+The paper is "Multi-view representation learning via total correlation objective", NeurIPS 2021.
+"""
 
 from __future__ import annotations
 

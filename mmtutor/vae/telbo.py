@@ -1,4 +1,7 @@
-"""TELBO: a joint encoder, and an ELBO of its own for each modality alone (Vedantam and others, 2018)."""
+"""TELBO: a joint encoder, and an ELBO of its own for each modality alone (Vedantam and others, 2018).
+
+The paper is "Generative models of visually grounded imagination", ICLR 2018, arXiv:1705.10762.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,11 @@ class TELBO(JointVAE):
 
     The decoders serve all. An example that lacks a modality has the ELBOs of those that it has. Arguments are those of
     `JointVAE`.
+
+    Left out are three things of the paper: factors λ of the log-likelihoods in the joint ELBO and γ in the others (here
+    ``weights`` serve both), the option to train the decoders by the joint ELBO alone, and its product of experts over
+    attributes, for descriptions of which some are missing. In the package MultiVae decoders are fixed after the joint
+    ELBO is trained, and the single KL divergences take log σ² from the joint encoder, which is a mistake.
 
     Examples:
         >>> import torch

@@ -24,9 +24,11 @@ from mmtutor.metrics import (
     frechet_distance,
     generate_captions,
     image_style,
+    information_parts,
     joint_coherence,
     linear_probe,
     mean_interval,
+    mutual_information,
     paired_interval,
     pointing,
     predict,
@@ -107,6 +109,13 @@ def test_intervals_and_tables_of_tensors_on_the_device(device):
         assert (confusion(x.long(), y.long(), 2) == confusion(a, b, 2)).all()
         with pytest.raises(ValueError, match="mean_interval: values must be a row of finite numbers"):
             mean_interval(x / 0)
+
+
+def test_information_of_tables_on_the_device(device):
+    p = torch.arange(1.0, 13).view(2, 3, 2) / 78
+    for (table,) in everywhere(device, p):
+        assert information_parts(table) == information_parts(p)
+        assert mutual_information(table.sum(0)) == mutual_information(p.sum(0))
 
 
 def test_arrays_are_made_of_whatever_holds_numbers(device):

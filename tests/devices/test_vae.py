@@ -10,6 +10,7 @@ from torch.distributions import Independent, MultivariateNormal, Normal
 
 from mmtutor.lineargaussian import LinearGaussian
 from mmtutor.vae import (
+    DMVAE,
     JMVAE,
     MMVAE,
     MVAE,
@@ -31,6 +32,7 @@ from mmtutor.vae import (
     wasserstein,
 )
 from mmtutor.vae.gaussian import choose, where
+from mmtutor.vae.private import PrivateVAE
 
 LATENT, PRIVATE, SIZE = 2, 1, 6
 MODELS = {
@@ -44,6 +46,7 @@ MODELS = {
     "MoPoE": partial(MoPoE),
     "MoPoE, sets": partial(MoPoE, sets=["image", "sound", ("sound", "word"), "bits", "kind"], prior=True),
     "MVTCAE": partial(MVTCAE),
+    "DMVAE": partial(DMVAE),
     "MMVAEPlus": partial(MMVAEPlus, k=2),
 }
 LIKELIHOODS = {
@@ -79,7 +82,7 @@ class Joint(nn.Module):
 
 def model_of(name):
     torch.manual_seed(0)
-    made, private = MODELS[name], PRIVATE if name == "MMVAEPlus" else 0
+    made, private = MODELS[name], PRIVATE if name in ("DMVAE", "MMVAEPlus") else 0
     out, d = 2 * (LATENT + private), LATENT + private
     encoders = {
         "image": nn.Linear(6, out),
@@ -139,7 +142,7 @@ def all_answers(model, batch, complete):
     _, experts, _ = model.experts(batch)
     answers |= {"experts": experts.mean, "experts, σ": experts.stddev}
     answers |= {f"decoded {k}": mean_of(p) for k, p in model.decode(z).items()}
-    if isinstance(model, MMVAEPlus):
+    if isinstance(model, PrivateVAE):
         w = {"image": torch.ones(SIZE, PRIVATE)}
         answers |= {f"decoded {k}, w given": mean_of(p) for k, p in model.decode(z, "image", private=w).items()}
         answers |= {f"w of {k}": q.mean for k, q in model.encode_private(batch).items()}
@@ -325,10 +328,14 @@ def test_a_world_in_float64_on_the_cpu_answers_about_a_batch_on_the_device(devic
         world.posterior(there)
 
 
-def test_a_world_in_float32_on_the_device_answers_there(device):
+COVARIANCE = {"left": torch.tensor([[0.5, 0.2, 0.0], [0.2, 0.9, 0.1], [0.0, 0.1, 0.4]]), "right": 0.7}
+
+
+@pytest.mark.parametrize("noise", [0.7, COVARIANCE], ids=["number", "covariance"])
+def test_a_world_in_float32_on_the_device_answers_there(device, noise):
     weights = LinearGaussian.random({"left": 3, "right": 2}, latent=2, noise=0.7, seed=0).weights
-    world = LinearGaussian({modality: w.float() for modality, w in weights.items()}, 0.7)
-    on_the_device = LinearGaussian({modality: w.float().to(device) for modality, w in weights.items()}, 0.7)
+    world = LinearGaussian({modality: w.float() for modality, w in weights.items()}, noise)
+    on_the_device = LinearGaussian({modality: w.float().to(device) for modality, w in weights.items()}, noise)
     z, batch = world.sample(5, seed=1)
     equal({"z": z, **batch}, {"z": on_the_device.sample(5, seed=1)[0], **on_the_device.sample(5, seed=1)[1]})
     expected = world_answers(world, batch, some_q(torch.zeros(5, 2))[0])

@@ -55,6 +55,45 @@ def test_bars_refuses_what_it_cannot_draw(values):
         bars(values, "title", "unit")
 
 
+def test_shares_are_bars_of_equal_length_in_proportion_to_their_parts(shown):
+    parts = {"first": {"a": 3.0, "b": 1.0, "c": 0.0}, "second": {"a": 0.0, "b": 0.01, "c": 0.49}}
+    figure = plotting.shares(parts, "A title", "bit")
+    (axis,) = figure.axes
+    assert figure.get_suptitle() == "A title"
+    assert [t.get_text() for t in axis.get_yticklabels()] == ["first", "second"]
+    assert axis.yaxis_inverted()  # read from the top
+    for bars_of_part, name, widths, starts in zip(
+        axis.containers, "abc", [(0.75, 0), (0.25, 0.02), (0, 0.98)], [(0, 0), (0.75, 0), (1, 0.02)], strict=True
+    ):
+        assert bars_of_part.get_label() == name
+        assert [bar.get_width() for bar in bars_of_part] == pytest.approx(widths)
+        assert [bar.get_x() for bar in bars_of_part] == pytest.approx(starts)
+    assert len({to_hex(part[0].get_facecolor()) for part in axis.containers}) == 3
+    texts = [t.get_text() for t in axis.texts if t.get_text()]
+    assert sorted(texts) == sorted(["3.00", "1.00", "0.49", "4.00 bit", "0.50 bit"])  # no room for 0.01
+    assert [t.get_text() for t in figure.legends[0].get_texts()] == ["a", "b", "c"]
+    show(figure, "text")
+    assert shown
+
+
+@pytest.mark.parametrize(
+    ("parts", "message"),
+    [
+        ({}, "at least one bar"),
+        ({"x": {}}, "at least one bar"),
+        ({"x": {"a": 1.0}, "y": {"b": 1.0}}, "the same parts in all"),
+        ({"x": {"a": 1.0}, "y": {"a": 1.0, "b": 1.0}}, "the same parts in all"),
+        ({"x": {"a": 1.0, "b": -0.1}}, "at least 0 and not all 0"),
+        ({"x": {"a": 0.0}}, "at least 0 and not all 0"),
+        ({"x": {"a": NAN}}, "'x' must be finite"),
+        ({"x": {"a": "much"}}, "'x' must be numbers"),
+    ],
+)
+def test_shares_refuses_what_it_cannot_draw(parts, message):
+    with pytest.raises(ValueError, match=f"shares: .*{message}"):
+        plotting.shares(parts, "title", "unit")
+
+
 def test_moments_draws_both_objects_of_each_model_on_one_scale():
     shifts = {
         "one": {"named": [0.1, 0.2, 0.9], "before": [0.3, 0.2, 0.1], "chance": [0.1] * 3},

@@ -109,7 +109,7 @@ def test_vae_map_has_each_model_in_its_part(drawn, shown):
         assert part[3] < above[1]  # below the one before
         assert (part[:2] > joint[:2]).all()
         assert (part[2:] < joint[2:]).all()
-    where = {"JMVAE": 0, "TELBO": 0, "MVAE": 1, "MVTCAE": 1, "MMVAE": 1, "MoPoE": 1, "MMVAE+": 2}
+    where = {"JMVAE": 0, "TELBO": 0, "MVAE": 1, "MVTCAE": 1, "MMVAE": 1, "MoPoE": 1, "DMVAE": 2, "MMVAE+": 2}
     for model, k in where.items():
         said = [t for t in texts(axis) if model in t.get_text().replace(",", " ").split()]
         assert len(said) == 1, model
@@ -144,7 +144,7 @@ def test_vae_map_joins_what_belongs_together(drawn):
     joined = each("x{}", "q(z|X)") + Counter({("q(z|X)", "z", "->", "-"): 1})
     assert edges(axis, *surrogate[[3, 1]]) == joined + each("x{}", "q{}", "--") + each("q{}", "z", "--")
     assert edges(axis, *aggregation[[3, 1]]) == each("x{}", "q{}", times=3) + each("q{}", "∏") + each("q{}", "Σ")
-    mixed = each("q{}", "Σ") + Counter({("Σ", "z", "->", "-"): 1})
+    mixed = each("q{}", "∏ or Σ") + Counter({("∏ or Σ", "z", "->", "-"): 1})
     assert edges(axis, *private[[3, 1]]) == each("x{}", "q{}") + each("x{}", "w{}") + mixed
 
 

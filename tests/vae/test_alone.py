@@ -19,7 +19,7 @@ TRAIN = """
 import torch
 from torch import nn
 from lineargaussian import LinearGaussian
-from vae import JMVAE, MMVAE, MVAE, MVTCAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian
+from vae import DMVAE, JMVAE, MMVAE, MVAE, MVTCAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian
 
 world = LinearGaussian.random({"a": 3, "b": 4}, latent=2, noise=0.5, seed=1)
 batch = world.sample(64, seed=2)[1]
@@ -37,7 +37,7 @@ makers = [
     lambda: Coordinated(*networks(), cross_weight=0.5), lambda: JMVAE(Joint(7, 4).double(), *networks()),
     lambda: TELBO(Joint(7, 4).double(), *networks()), lambda: MVAE(*networks()), lambda: MMVAE(*networks(), k=2),
     lambda: MMVAE(*networks(), k=2, objective="dreg"), lambda: MoPoE(*networks()), lambda: MVTCAE(*networks()),
-    lambda: MMVAEPlus(*networks(1), 1, k=2),
+    lambda: MMVAEPlus(*networks(1), 1, k=2), lambda: DMVAE(*networks(1), 1),
 ]
 for maker in makers:
     torch.manual_seed(0)
@@ -67,7 +67,7 @@ def test_the_folder_copied_alone_trains_every_model(tmp_path):
     shutil.copy(ROOT / "mmtutor/lineargaussian.py", tmp_path)
     done = run(BLOCK + TRAIN, tmp_path)
     assert done.returncode == 0, done.stderr
-    assert done.stdout.count("trained") == 9
+    assert done.stdout.count("trained") == 10
     bad = tmp_path / "vae/mvae.py"
     bad.write_text(bad.read_text().replace("from .base", "from mmtutor.vae.base"))
     done = run(BLOCK + "import vae", tmp_path)

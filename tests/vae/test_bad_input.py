@@ -337,10 +337,11 @@ def test_a_latent_code_of_another_shape_is_refused(world, name):
             model.decode(torch.zeros(shape).double())
 
 
+@pytest.mark.parametrize("name", ["DMVAE", "MMVAEPlus"])
 @pytest.mark.parametrize("shape", [(4, 2), (3, 1), (4,), (1, 1)])
-def test_a_private_latent_of_another_shape_is_refused(world, shape):
-    model = model_of("MMVAEPlus", world)
-    with Refused(r"MMVAEPlus: w of 'a' must be \(4, 1\), got", model):
+def test_a_private_latent_of_another_shape_is_refused(world, shape, name):
+    model = model_of(name, world)
+    with Refused(rf"{name}: w of 'a' must be \(4, 1\), got", model):
         model.decode(torch.zeros(4, LATENT).double(), ["a"], {"a": torch.zeros(shape).double()})
 
 

@@ -14,6 +14,7 @@ from vae_world import LATENT, MODELS, SIZES, make, masked, model_of, only, skew_
 from mmtutor.decoders import ImageDecoder
 from mmtutor.vae import MVAE, MMVAEPlus, MoPoE, bernoulli, categorical, gaussian, laplace
 from mmtutor.vae.checks import last_layer
+from mmtutor.vae.private import PrivateVAE
 
 every_model = pytest.mark.parametrize("name", MODELS)
 
@@ -44,7 +45,7 @@ def methods(model):
         "log_likelihood": lambda batch: model.log_likelihood(batch, 3),
         "check_batch": model.check_batch,
     }
-    return read | ({"encode_private": model.encode_private} if isinstance(model, MMVAEPlus) else {})
+    return read | ({"encode_private": model.encode_private} if isinstance(model, PrivateVAE) else {})
 
 
 def numbers(result):

@@ -12,7 +12,21 @@ from torch import nn
 from torch.distributions import Normal
 
 from mmtutor.lineargaussian import LinearGaussian
-from mmtutor.vae import JMVAE, MMVAE, MVAE, MVTCAE, TELBO, Coordinated, MMVAEPlus, MoPoE, gaussian, wasserstein
+from mmtutor.vae import (
+    DMVAE,
+    JMVAE,
+    MMVAE,
+    MVAE,
+    MVTCAE,
+    TELBO,
+    Coordinated,
+    MMVAEPlus,
+    MoPoE,
+    gaussian,
+    product_of_posteriors,
+    wasserstein,
+)
+from mmtutor.vae.private import PrivateVAE
 
 SIZES, NOISE, LATENT, PRIVATE = {"a": 3, "b": 4, "c": 2}, {"a": 0.7, "b": 1.1, "c": 0.9}, 2, 1
 SETS = [("a",), ("b",), ("c",), ("a", "b"), ("a", "c"), ("b", "c"), ("a", "b", "c")]
@@ -31,6 +45,8 @@ MODELS = {
     "MoPoE": (MoPoE, {}),
     "MoPoE, prior": (MoPoE, {"prior": True}),
     "MVTCAE": (MVTCAE, {"alpha": 0.7}),
+    "DMVAE": (DMVAE, {}),
+    "DMVAE, prior once": (DMVAE, {"combine": product_of_posteriors}),
     "MMVAEPlus": (MMVAEPlus, {}),
     "MMVAEPlus, iwae": (MMVAEPlus, {"k": 3}),
 }
@@ -100,7 +116,7 @@ def random_linear(inputs, outputs, size=0.25):
 def make(cls, world, encoders=None, joint=None, order=None, decoders=None, **options):
     """A model of a world: its decoders and likelihoods are the world's, its encoders random ones or given ones."""
     names, d = order or list(world.weights), world.latent
-    private = options.pop("private", PRIVATE) if cls is MMVAEPlus else 0
+    private = options.pop("private", PRIVATE) if issubclass(cls, PrivateVAE) else 0
     sizes = {s: len(w) for s, w in world.weights.items()}
     own = {s: random_linear(sizes[s], 2 * (d + private)) for s in sizes}
     style = {s: torch.randn(sizes[s], private).double() for s in sizes}
@@ -108,7 +124,7 @@ def make(cls, world, encoders=None, joint=None, order=None, decoders=None, **opt
     likelihoods = {s: gaussian(world.noise[s]) for s in names}
     chosen, made = {**own, **(encoders or {})}, {**plain, **(decoders or {})}
     args = [{s: chosen[s] for s in names}, {s: made[s] for s in names}, likelihoods, d]
-    if cls is MMVAEPlus:
+    if issubclass(cls, PrivateVAE):
         return cls(*args, private, **options)
     if cls in (JMVAE, TELBO):
         joint = joint or Joint(random_linear(sum(sizes.values()), 2 * d), names)

@@ -1,0 +1,48 @@
+"""How much of a label features hold, in nats: the cross-entropy of a linear probe."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from mmtutor.metrics.generation import _matrix, _whole
+
+
+def probe_loss(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike) -> NDArray[np.float64]:
+    """−log p(y | x) of each test example by a linear classifier of features: nats (m,).
+
+    H(Y) less its mean bounds the information I(X; Y) that the features have from below, as far as a linear function can
+    read it. It is scikit-learn's logistic regression with C = 1, on features whose every coordinate has mean 0 and
+    standard deviation 1 in the training set, as in `mmtutor.metrics.linear_probe`. Nothing is drawn at random.
+
+    Args:
+        train_x: features (n, d), finite, such as those of a branch of a trained network.
+        train_y: their classes, whole numbers (n,), at least two different ones.
+        test_x: features (m, d) of other examples.
+        test_y: their classes (m,), each of which is in the training set.
+
+    Raises:
+        ValueError: the shapes do not fit, there is nothing or NaN, only one class, or one that was not trained.
+
+    Examples:
+        >>> probe_loss([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], [[-1.0], [5.0]], [0, 0]).round(2).tolist()
+        [0.11, 3.01]
+    """
+    from sklearn.linear_model import LogisticRegression  # imported late: half a second
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    x, other_x = (_matrix("probe_loss", k, v, 1) for k, v in (("train_x", train_x), ("test_x", test_x)))
+    if x.shape[1] != other_x.shape[1]:
+        raise ValueError(
+            f"probe_loss: train_x and test_x must have the same coordinates, got {x.shape} and {other_x.shape}"
+        )
+    y, other_y = _whole("probe_loss", "train_y", train_y, len(x)), _whole("probe_loss", "test_y", test_y, len(other_x))
+    classes = np.unique(y)
+    if len(classes) < 2:
+        raise ValueError(f"probe_loss: train_y must have at least two different classes, got only {y[0]}")
+    if len(unknown := np.setdiff1d(other_y, classes)):
+        raise ValueError(f"probe_loss: test_y has the class {unknown[0]}, which is not in train_y")
+    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=10_000)).fit(x, y)
+    log_p = probe.predict_log_proba(other_x)
+    return np.asarray(-log_p[np.arange(len(other_y)), np.searchsorted(classes, other_y)], dtype=np.float64)
