@@ -27,10 +27,12 @@ world.naive_product(world.sample(7, seed=2)[1])
 """,
     "fusion": """
 import torch
-from mmtutor.fusion import Arithmetic, MeanRule
+from mmtutor.fusion import Arithmetic, HarmonicRule, InnerProduct, MeanRule
+InnerProduct([6, 6, 6], parts=2)([torch.rand(4, 6) for _ in range(3)])
 for operator in ("sum", "product"):
     Arithmetic([5, 5, 5], operator)([torch.rand(2, 5) for _ in range(3)])
-MeanRule()(torch.rand(2, 3, 4).log(), torch.ones(2, 3, dtype=torch.bool))
+for rule in (MeanRule(), HarmonicRule()):
+    rule(torch.rand(2, 3, 4).log(), torch.ones(2, 3, dtype=torch.bool))
 """,
     "captioning": """
 import torch
