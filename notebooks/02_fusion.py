@@ -193,7 +193,7 @@ hits["late: mean of probabilities"] = correct(product, test)
 product.rule = ProductRule()
 errors = {name: 1 - hits[name].mean() for name in ("late: features", *compared, "late: mean of probabilities")}
 show(
-    bars(errors, "Merging probabilities makes the fewest errors here", "error rate on the test set"),
+    bars(errors, "The product of probabilities makes the fewest errors here", "error rate on the test set"),
     "Error rates: " + ", ".join(f"{name} {rate:.3f}" for name, rate in errors.items()) + ".",
 )
 
@@ -204,8 +204,8 @@ claim("here the product of probabilities beats early fusion", edge.low > 0, str(
 # %% [markdown]
 # The product rule needs no fusion network, and it makes the fewest errors. There is a tempting explanation: voice, house
 # number and handwriting are drawn independently given the digit, so the assumption of the product rule is true here. But an
-# explanation must be tested. The two rules differ from the other models in one more way: their branches were trained *each
-# on its own*. So train the product rule as a whole, with the cross-entropy of the merged decision. If the rule is what
+# explanation must be tested. The product differs from late fusion in one more way: its branches were trained *each on its
+# own*. So train the product rule as a whole, with the cross-entropy of the merged decision. If the rule is what
 # counts, it will be as good as before.
 
 # %% tags=["nbval-ignore-output"]
@@ -230,24 +230,23 @@ valid = digits(*modalities, split="valid", n=2000, street_difficulty=1.0)
 
 
 @torch.no_grad()
-def lacking(model):
-    seen, new = ([x.relu().cpu() for x in model.eval().encode(data[:])[0]] for data in (valid, test))
-    labels = valid[:]["label"], test[:]["label"]
+def lacking(model, examples=test):
+    seen, new = ([x.relu().cpu() for x in model.eval().encode(data[:])[0]] for data in (valid, examples))
+    labels = valid[:]["label"], examples[:]["label"]
     return {m: probe_loss(a, labels[0], b, labels[1]).mean() for m, a, b in zip(model.encoders, seen, new, strict=True)}
 
 
 lacks = {"each alone": {m: lacking(model)[m] for m, model in alone.items()}}
 lacks |= {"late: features": lacking(late), "product, trained as a whole": lacking(whole)}
 for m in modalities:
-    print(
-        f"{m:7} lacks {lacks['each alone'][m]:.2f} nats alone, {lacks['late: features'][m]:.2f} trained with the others"
-    )
+    print(f"{m:7} lacks {lacks['each alone'][m]:.2f} nats alone, {lacks['late: features'][m]:.2f} with the others")
 
 # %% [markdown]
-# The branch for house numbers, trained with the others, has learned much less than it can. Why? Let $z$ be the logits, $p$
+# The branch for house numbers, trained with the others, has learned much less than it can. Is it overfitting? Then it would
+# lack little on its *training* examples. Or did it stop learning? Then it lacks as much there. One reason to stop: let $z$ be the logits, $p$
 # their softmax and $e_y$ the vector with a one at the label. The gradient of the loss $-\log p_y$ that reaches branch $m$ is
 #
-# $$\frac{\partial z}{\partial x_m}^{\!\top} (p - e_y).$$
+# $$\left(\frac{\partial z}{\partial x_m}\right)^{\!\top} (p - e_y).$$
 #
 # The factor $p - e_y$ is the same for *all* branches. As soon as one modality predicts the label, it is near zero, and no
 # branch learns from this example any more, whatever it knows itself. Alone, the branch would still be wrong, and so still
@@ -260,11 +259,16 @@ def signal(model):
     return 1 - p.gather(1, train[:]["label"].view(-1, 1)).mean().item()
 
 
-print(f"mean of 1 − p(label) in training: street alone {signal(alone['street']):.3f}, all three {signal(late):.3f}")
+for name, model in {"street alone": alone["street"], "all three": late}.items():
+    stopped = lacking(model, train)["street"]
+    print(
+        f"{name:12} on training examples: 1 − p(label) {signal(model):.3f}, the street branch lacks {stopped:.2f} nats"
+    )
 
 # %% [markdown]
-# This is the third problem of multimodal learning in many courses: too much information, and learning becomes lopsided. Wang
-# and others (2020) saw networks with more modalities lose to the best single one. Three remedies:
+# The branch stopped: there was nearly nothing left to learn from. So too much information can make learning lopsided. Wu and
+# others (2022) call such learning greedy. Wang and others (2020) saw networks of several modalities lose to the best single
+# one; there the modalities overfitted, each at its own rate. Three remedies:
 #
 # | remedy | what it does |
 # |---|---|
@@ -307,8 +311,8 @@ claim(
 )
 
 # %% [markdown]
-# A loss on each branch is an intervention on exactly the factor above, and it brings the branches back to what they know
-# alone. The other two help the house number less, and may cost the modality that was ahead. So the first answer to "how do I
+# A loss on each branch changes exactly the factor above: each branch gets a $p - e_y$ of its own. It brings the branches back
+# to what they know alone, so the explanation stands this test. The other two help the house number less, and may cost the modality that was ahead. So the first answer to "how do I
 # fuse?" is: first see to it that each branch learns.
 #
 # ## Replace one modality
@@ -358,7 +362,7 @@ sums_test = digits("handwritten", "spoken", split="test", n=1000, **relation)
 pair = LateFusion(encoders("handwritten", "spoken"), 10, LowRankFusion([64] * 2, 64, rank=8))
 accuracy = {"low-rank fusion": correct(trained(pair, sums, 15), sums_test).mean()}
 decisions = DecisionFusion(encoders("handwritten", "spoken"), 10, [64] * 2, ProductRule())
-accuracy["product of probabilities"] = correct(trained(decisions, sums, 5), sums_test).mean()
+accuracy["product of probabilities"] = correct(trained(decisions, sums, 3), sums_test).mean()
 show(
     bars(accuracy, "Only fusion of features learns the relation", "accuracy", chance=0.1),
     "Accuracy on the sum of two digits: "
@@ -453,7 +457,8 @@ claim("resampling whole recordings gives a wider interval", widths[1] > widths[0
 #
 # One run can be lucky. The table below was made by `python -m experiments.fusion`, which repeats every comparison with five
 # seeds and draws new examples each time. It is loaded here, not computed. A verdict is *holds* or *does not hold* only if
-# the whole 95 % confidence interval of the difference lies on one side of zero.
+# the whole 95 % confidence interval of the difference lies on one side of zero, also after a correction for the number of
+# rows.
 
 # %%
 import json
@@ -475,15 +480,21 @@ for row in json.loads((here / "docs/results/fusion.json").read_text())["rows"]:
 #
 # 1. Replace `Concat` by each other merge in the section on missing modalities. Which one loses the most accuracy, and why
 #    does a product lose more than a sum?
-# 2. Make the modalities *dependent*: give the images of one example the same difficulty. Is the product rule still the best?
-# 3. Train the sum of two digits with `Concat` and more epochs. When does it learn the relation, if at all?
-# 4. Copy the folder `mmtutor/fusion` into your own project and train `LateFusion` on two modalities of your own.
+# 2. Start late fusion with the encoders that were trained alone, `alone[m].encoders[m]`. How much do the branches forget?
+# 3. Train `LateFusion` on all three modalities for four times as many epochs. Does the branch for house numbers catch up?
+# 4. Train the sum of two digits with `Concat` and more epochs. When does it learn the relation, if at all?
+# 5. Copy the folder `mmtutor/fusion` into your own project and train `LateFusion` on two modalities of your own.
 #
 # ## Where to read on
 #
 # - T. Baltrušaitis, C. Ahuja, L.-P. Morency (2019), Multimodal machine learning: a survey and taxonomy.
 # - A. Zadeh and others (2017), Tensor fusion network for multimodal sentiment analysis.
 # - Z. Liu and others (2018), Efficient low-rank multimodal fusion with modality-specific factors.
-# - J. Arevalo and others (2017), Gated multimodal units for information fusion.
+# - J. Arevalo and others (2017), Gated multimodal units for information fusion, arXiv:1702.01992.
+# - Y.-H. H. Tsai and others (2019), Multimodal transformer for unaligned multimodal language sequences, arXiv:1906.00295.
+# - W. Wang, D. Tran, M. Feiszli (2020), What makes training multi-modal classification networks hard?, arXiv:1905.12681.
+# - X. Peng and others (2022), Balanced multimodal learning via on-the-fly gradient modulation, arXiv:2203.15332.
+# - N. Wu and others (2022), Characterizing and overcoming the greedy nature of learning in multi-modal deep neural networks,
+#   arXiv:2202.05306.
 # - The library behind this chapter: `mmtutor.fusion.LateFusion`, `mmtutor.fusion.CrossModalFusion`,
-#   `mmtutor.fusion.DecisionFusion`, `mmtutor.fusion.LowRankFusion`.
+#   `mmtutor.fusion.DecisionFusion`, `mmtutor.fusion.HybridFusion`, `mmtutor.fusion.ModulatedFusion`.

@@ -2,7 +2,8 @@
 
 A network of several modalities that is trained as a whole can end with branches that know less than the same branches
 trained alone: as soon as one modality predicts the label, the loss is small, and so are the gradients of the others
-(Wang, Tran and Feiszli, 2020, arXiv:1905.12681; Wu and others, 2022, arXiv:2202.05306).
+(Wu and others, 2022, arXiv:2202.05306; Peng and others, 2022, arXiv:2203.15332). In Wang, Tran and Feiszli (2020,
+arXiv:1905.12681) they know less since modalities overfit, each at its own rate.
 """
 
 from __future__ import annotations
@@ -96,7 +97,8 @@ class ModulatedFusion(LateFusion):
     noise that their OGM-GE adds to gradients. The paper has two modalities and a linear classifier on their
     concatenation, whose part of modality m gives p(y | xₘ). Here p(y | xₘ) is what the classifier says where the other
     modalities are missing, and ρₘ compares with the mean of the others, so that it is defined for any merge and any
-    number of modalities. For the paper's model it is the paper's, up to the share of the bias.
+    number of modalities. For the paper's model it is the paper's, up to the bias, of which their code gives each of the
+    two modalities half. Their code modulates the weights of convolutions only.
 
     Args:
         encoders: modality name to a network from (B, …) to (B, dₘ).

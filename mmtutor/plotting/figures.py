@@ -99,7 +99,8 @@ def dots(values: Mapping[str, Mapping[str, float]], title: str, unit: str) -> Fi
 def shares(parts: Mapping[str, Mapping[str, float]], title: str, unit: str) -> Figure:
     """What a number is made of: bars of equal length, divided in proportion to its parts.
 
-    A part has its number in it where there is room, and the sum stands at the end of the bar.
+    A part has its number in it where there is room, and the sum stands at the end of the bar. Of nothing there is no
+    bar, and its end says 0.
 
     Args:
         parts: a bar's name to its parts; a part's name to its number, at least 0. All bars have the same parts, in the
@@ -108,16 +109,16 @@ def shares(parts: Mapping[str, Mapping[str, float]], title: str, unit: str) -> F
         unit: of the numbers.
 
     Raises:
-        ValueError: there is no bar, bars have different parts, or the numbers of a bar are not finite, not at least 0
-            or all 0.
+        ValueError: there is no bar, bars have different parts, or the numbers of a bar are not finite or below 0.
     """
     names = [list(of) for of in parts.values()]
     if not names or not names[0] or any(of != names[0] for of in names):
         raise ValueError(f"shares: needs at least one bar, and the same parts in all, got {names}")
     numbers = np.stack([_numbers(f"shares: {bar!r}", list(of.values())) for bar, of in parts.items()])
-    if (numbers < 0).any() or not (numbers.sum(1) > 0).all():
-        raise ValueError(f"shares: the numbers of a bar must be at least 0 and not all 0, got {dict(parts)}")
-    widths = numbers / numbers.sum(1, keepdims=True)
+    if (numbers < 0).any():
+        raise ValueError(f"shares: the numbers of a bar must be at least 0, got {dict(parts)}")
+    totals = numbers.sum(1, keepdims=True)
+    widths = numbers / np.where(totals > 0, totals, 1)
     with plt.rc_context(STYLE):
         figure, axis = plt.subplots(figsize=(8, 0.42 * len(parts) + 1.3))
         left = np.zeros(len(parts))
