@@ -216,7 +216,7 @@ for name in ("late: features", "product, trained as a whole", "late: mean of pro
 print(f"{'product, branches alone':28} {1 - hits['late: product of probabilities'].mean():.3f}")
 
 # %% [markdown]
-# Trained as a whole, the product rule loses its lead (one run can be lucky; five seeds, below, confirm it). What counts is
+# Trained as a whole, the product rule loses its lead (this is one run, and one run can be lucky). What counts is
 # the training.
 #
 # ## Why several modalities can learn worse
