@@ -1,8 +1,8 @@
-"""Which code an experiment's numbers come from: a digest of each module that it really uses.
+"""Which code an experiment's numbers come from: a digest of what it really uses of each module.
 
-Of an experiment only what its ``one_seed`` reaches is counted, so that the texts of claims are free; of the package
-each module that is imported on the way, a name in an ``__init__`` being looked up where it is defined. Comments,
-docstrings, annotations, the layout and what an error says do not count: they change no number.
+Only what ``one_seed`` reaches is counted, name by name and through imports, a name in an ``__init__`` being looked up
+where it is defined: the texts of claims are free, and so is a function that no experiment calls. Comments, docstrings,
+annotations, the layout and what an error says do not count: they change no number.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+IMPORT = ast.Import | ast.ImportFrom
 COUNTED = ("mmtutor", "experiments")
 LEFT_OUT = ("experiments.results", "experiments.code")  # what is done with the numbers, not where they come from
 
@@ -26,6 +27,9 @@ def digests(experiment: str, root: Path = ROOT) -> dict[str, str]:
 
     Returns:
         Module name to 12 hexadecimal digits.
+
+    Raises:
+        NameError: a module has no such name; the run would end there, perhaps after an hour.
     """
     todo: list[tuple[str, str | None]] = [(f"experiments.{experiment}", "one_seed")]
     seen = set(todo)
@@ -34,26 +38,15 @@ def digests(experiment: str, root: Path = ROOT) -> dict[str, str]:
     while todo:
         module, name = todo.pop()
         if module not in trees:
-            trees[module] = ast.parse(_file(root, module).read_text(encoding="utf-8"))
-        tree, counted = trees[module], used.setdefault(module, set())
-        whole = name is None or module.startswith("mmtutor")
-        reached = set(range(len(tree.body))) if whole else _reached(tree, str(name))
-        counted |= reached
-        nodes = [n for k in reached for n in ast.walk(tree.body[k])]
-        needed = {n.id for n in nodes if isinstance(n, ast.Name)}
-        attributes = [n for n in nodes if isinstance(n, ast.Attribute) and isinstance(n.value, ast.Name)]
-        imports = tree.body if not whole else [tree]
-        for statement in imports:
-            if not whole and not isinstance(statement, ast.Import | ast.ImportFrom):
-                continue
-            for target, said, bound in _imports(statement, module, root):
-                if said is None and target.startswith("experiments."):
-                    there = {(target, n.attr) for n in attributes if ast.unparse(n.value) == bound}
-                else:
-                    there = {(target, said)} if whole or bound in needed else set()
-                todo += there - seen
-                seen |= there
-    return {m: _digest([trees[m].body[k] for k in sorted(used[m])]) for m in sorted(used)}
+            trees[module] = _Silent().visit(ast.parse(_file(root, module).read_text(encoding="utf-8")))
+        reached = _reached(trees[module], name, module)
+        used.setdefault(module, set()).update(reached)
+        there = set(_needed(trees[module], reached, module, root)) - seen
+        todo += there
+        seen |= there
+    code = {m: [trees[m].body[k] for k in sorted(used[m])] for m in sorted(used)}
+    code = {m: [s for s in statements if not isinstance(s, IMPORT)] for m, statements in code.items()}
+    return {m: _digest(statements) for m, statements in code.items() if statements}
 
 
 def changed(stored: dict[str, str], experiment: str, root: Path = ROOT) -> list[str]:
@@ -67,8 +60,11 @@ def _file(root: Path, module: str) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def _reached(tree: ast.Module, name: str) -> set[int]:
-    """The statements of a module that a name of it needs; those that bind no name (but imports, a docstring) count."""
+def _reached(tree: ast.Module, name: str | None, module: str) -> set[int]:
+    """The statements of a module that a name of it needs; those that bind no name (but imports) count, too.
+
+    All of them where the name is None, or bound in another way than by a definition or an assignment.
+    """
     binds: dict[str, set[int]] = {}
     free = set()
     for k, statement in enumerate(tree.body):
@@ -76,9 +72,13 @@ def _reached(tree: ast.Module, name: str) -> set[int]:
         for bound in names:
             binds.setdefault(bound, set()).add(k)
         guard = isinstance(statement, ast.If) and "__name__" in ast.unparse(statement.test)
-        if not names and not guard and not isinstance(statement, ast.Import | ast.ImportFrom):
+        if not names and not guard and not isinstance(statement, IMPORT):
             free.add(k)
-    todo, found = [*free, *binds.get(name, ())], set(free)
+    if name not in binds:
+        if name and name[:2] != "__" and name not in {n for node in ast.walk(tree) for n in _bound(node)}:
+            raise NameError(f"{module} has no {name!r}")
+        return set(range(len(tree.body)))
+    todo, found = [*free, *binds[name]], set(free)
     while todo:
         k = todo.pop()
         found.add(k)
@@ -88,7 +88,23 @@ def _reached(tree: ast.Module, name: str) -> set[int]:
     return found
 
 
-def _bound(statement: ast.stmt) -> Iterator[str]:
+def _needed(tree: ast.Module, reached: set[int], module: str, root: Path) -> Iterator[tuple[str, str | None]]:
+    """What these statements of a module need of others, as (module, name in it or None for all of it)."""
+    nodes = [node for k in reached for node in ast.walk(tree.body[k])]
+    names = [node.id for node in nodes if isinstance(node, ast.Name)]
+    attributes = [node for node in nodes if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)]
+    for statement in [*(s for s in tree.body if isinstance(s, IMPORT)), *nodes]:
+        for target, name, bound in _imports(statement, module, root):
+            parts = [node.attr for node in attributes if ast.unparse(node.value) == bound]
+            if bound.split(".")[0] not in names and len(reached) < len(tree.body):
+                continue
+            if name is None and "." not in bound and 0 < len(parts) == names.count(bound):  # a module, for its names
+                yield from (_defined(target, part, root) for part in parts)
+            else:
+                yield target, name
+
+
+def _bound(statement: ast.AST) -> Iterator[str]:
     if isinstance(statement, ast.FunctionDef | ast.ClassDef):
         yield statement.name
     elif isinstance(statement, ast.Assign | ast.AnnAssign):
@@ -96,26 +112,25 @@ def _bound(statement: ast.stmt) -> Iterator[str]:
             yield from (n.id for n in ast.walk(target) if isinstance(n, ast.Name))
 
 
-def _imports(tree: ast.AST, module: str, root: Path) -> Iterator[tuple[str, str | None, str]]:
+def _imports(node: ast.AST, module: str, root: Path) -> Iterator[tuple[str, str | None, str]]:
     """What is imported, as (module, name in it or None for all of it, name here)."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Import):
+    if isinstance(node, ast.Import):
+        for alias in node.names:
+            if alias.name.split(".")[0] in COUNTED and alias.name not in LEFT_OUT:
+                yield alias.name, None, alias.asname or alias.name
+    elif isinstance(node, ast.ImportFrom):
+        package = module.split(".")
+        if node.level:
+            is_package = _file(root, module).name == "__init__.py"
+            package = package[: len(package) - node.level + is_package]
+            source = ".".join([*package, *([node.module] if node.module else [])])
+        else:
+            source = node.module or ""
+        if source.split(".")[0] in COUNTED:
             for alias in node.names:
-                if alias.name.split(".")[0] in COUNTED and alias.name not in LEFT_OUT:
-                    yield alias.name, None, alias.asname or alias.name.split(".")[0]
-        elif isinstance(node, ast.ImportFrom):
-            package = module.split(".")
-            if node.level:
-                is_package = _file(root, module).name == "__init__.py"
-                package = package[: len(package) - node.level + is_package]
-                source = ".".join([*package, *([node.module] if node.module else [])])
-            else:
-                source = node.module or ""
-            if source.split(".")[0] in COUNTED:
-                for alias in node.names:
-                    target, name = _defined(source, alias.name, root)
-                    if target not in LEFT_OUT:
-                        yield target, name, alias.asname or alias.name
+                target, name = _defined(source, alias.name, root)
+                if target not in LEFT_OUT:
+                    yield target, name, alias.asname or alias.name
 
 
 def _defined(source: str, name: str, root: Path) -> tuple[str, str | None]:
@@ -130,7 +145,7 @@ def _defined(source: str, name: str, root: Path) -> tuple[str, str | None]:
     inner = f"{source}.{name}"
     if _file(root, inner).exists():
         return inner, None
-    return source, name if source.startswith("experiments") else None
+    return source, name
 
 
 class _Silent(ast.NodeTransformer):
@@ -153,7 +168,4 @@ class _Silent(ast.NodeTransformer):
 
 
 def _digest(statements: list[ast.stmt]) -> str:
-    skipped = ast.Import | ast.ImportFrom
-    kept = [_Silent().visit(s) for s in statements if not isinstance(s, skipped)]
-    text = "\n".join(ast.dump(s) for s in kept if s is not None)
-    return hashlib.sha256(text.encode()).hexdigest()[:12]
+    return hashlib.sha256("\n".join(map(ast.dump, statements)).encode()).hexdigest()[:12]

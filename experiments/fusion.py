@@ -53,7 +53,7 @@ SETTINGS: dict[str, Any] = {
     "real voices": "FSDD 1.0.10, official split",
 }
 MEMO = "memo on multimodal classification"
-WANG, PENG, OURS = "Wang 2020", "Peng 2022", "ours"
+WANG, WU, PENG, OURS = "Wang 2020", "Wu 2022", "Peng 2022", "ours"
 MODALITIES = ("street", "spoken", "shape")
 DIMS = [64, 64, 64]
 JOINT = ("late", "branch losses", "modality dropout", "modulated", "product, as a whole")  # trained as one network
@@ -77,7 +77,7 @@ CLAIMS = [
           "late", show=("hybrid",)),
     Claim("… and even the mean of probabilities, branches trained alone, beats late fusion trained as a whole", OURS,
           "mean of probabilities", "late"),
-    Claim("A branch that is trained with the others knows less than one that is trained alone", WANG,
+    Claim("A branch that is trained with the others knows less than one that is trained alone", WU,
           KNOWS.format("late"), KNOWS.format("alone"), "nats of cross-entropy of a linear probe",
           show=tuple(f"nats a probe lacks, {m}: {k}" for m in MODALITIES for k in ("alone", "late"))),
     Claim("… it is not overfitting: it knows less of its training examples, too", OURS, KNOWS.format("late" + SEEN),

@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from torch.distributions import Distribution, Independent, Normal, kl_divergence
 from torch.nn import functional
 
-from experiments import vae
+from experiments import vae, vae_world
 from experiments.results import Claim, measure
 from mmtutor.data import MultimodalDataset, digits, mnist, svhn
 from mmtutor.iterative import (
@@ -52,6 +52,7 @@ from mmtutor.iterative import (
     refine,
     reverse_kl,
 )
+from mmtutor.lineargaussian import LinearGaussian
 from mmtutor.metrics import coherence, correct, frechet_distance, linear_probe
 from mmtutor.training import fit, seed_everything
 from mmtutor.training.processes import own_accelerator
@@ -185,7 +186,8 @@ CLAIMS = [
 
 def in_world(seed: int) -> dict[str, float]:
     """Linear students of the exact posterior, in a world whose posteriors have independent numbers."""
-    s, world = SETTINGS, vae.make_world(seed)
+    s, weights = SETTINGS, vae_world.directions(seed, vae_world.SETTINGS["latent"])
+    world = LinearGaussian(weights, vae_world.SETTINGS["noise"])
     out = {"one": 1.0, "world: .02 nats": 0.02, "world: .05": 0.05}
     learned: dict[str, dict[str, Independent[Normal]]] = {}
     _, test = world.sample(5000, seed + 1)

@@ -378,7 +378,7 @@ print("windows of two seconds:", people)
 #   arXiv:2302.12247.
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998), Gradient-based learning applied to document recognition: MNIST.
 # - Y. Netzer and others (2011), Reading digits in natural images with unsupervised feature learning: SVHN.
-# - T. Sutter, I. Daunhawer, J. Vogt (2021), Generalized multimodal ELBO: the triple of MNIST, SVHN and text that
-#   this world follows.
+# - T. Sutter, I. Daunhawer, J. Vogt (2020), Multimodal generative learning utilizing Jensen-Shannon divergence,
+#   arXiv:2006.08242: the triple of MNIST, SVHN and text that this world follows.
 # - The library behind this chapter: `mmtutor.data.digits`, `mmtutor.data.smartwatch`, `mmtutor.encoders`,
 #   `mmtutor.metrics.information_parts`.

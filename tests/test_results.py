@@ -206,13 +206,33 @@ def test_a_change_that_changes_no_number_leaves_the_digest(house, name, old, new
 
 def test_relative_imports_and_modules_as_names(house):
     (house / "experiments/x.py").write_text("from mmtutor import data\ndef one_seed(s):\n    return data.digits(s)\n")
-    names = ["experiments.x", "mmtutor.data", "mmtutor.data.a", "mmtutor.data.b", "mmtutor.helper"]
+    names = ["experiments.x", "mmtutor.data.a", "mmtutor.helper"]
     assert sorted(code.digests("x", house)) == names
+    for text in (
+        "from mmtutor import data\ndef one_seed(s):\n    return getattr(data, s)\n",
+        "import mmtutor.data\ndef one_seed(s):\n    return mmtutor.data.digits(s)\n",
+        "def one_seed(s):\n    import mmtutor.data as d\n    return d.digits(s) + len(d.__dict__)\n",
+    ):
+        (house / "experiments/x.py").write_text(text)
+        assert sorted(code.digests("x", house)) == sorted([*names, "mmtutor.data.b"]), text
     (house / "experiments/x.py").write_text("from experiments import y\ndef one_seed(s):\n    return y.train(s)\n")
     before = code.digests("x", house)
     assert sorted(before) == ["experiments.x", "experiments.y"]
     (house / "experiments/y.py").write_text(HOUSE["experiments/y.py"].replace("return other()", "return 2"))
     assert code.changed(before, "x", house) == []
+
+
+def test_a_name_that_is_no_longer_there_is_found_before_an_experiment_runs(house):
+    (house / "experiments/x.py").write_text("from experiments import y\ndef one_seed(s):\n    return y.test(s)\n")
+    with pytest.raises(NameError, match=r"experiments\.y has no 'test'"):
+        code.digests("x", house)
+
+
+@pytest.mark.parametrize(
+    "name", sorted(p.stem for p in code.ROOT.glob("experiments/*.py") if "\ndef one_seed(" in p.read_text())
+)
+def test_all_that_an_experiment_uses_is_there(name):
+    assert f"experiments.{name}" in code.digests(name)
 
 
 @pytest.mark.parametrize(

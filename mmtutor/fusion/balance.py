@@ -14,10 +14,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_finite, check_label, number
+from .checks import check_label, number
 from .costs import Cost, cross_entropy
 from .merges import Merge
-from .models import LateFusion
+from .models import LateFusion, branch_losses, check_features
 from .rules import Rule, WeightedRule
 
 
@@ -48,6 +48,8 @@ class HybridFusion(LateFusion):
         (torch.Size([7, 3]), ['loss', 'fused', 'image', 'sound'])
     """
 
+    takes_positions = False
+
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
@@ -65,7 +67,7 @@ class HybridFusion(LateFusion):
     def decisions(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Log p(y | x), (B, 1 + M, C), of the fused classifier and of each branch, and which there are, (B, 1 + M)."""
         features, present = self.encode(batch)
-        _check_flat(self, features)
+        check_features(self, features)
         fused = self.head(self.merge(features, present))  # (B, C)
         branches = [head(x.relu()) for head, x in zip(self.heads.values(), features, strict=True)]
         log_p = torch.stack([fused, *branches], 1).log_softmax(2)  # (B, 1 + M, C)
@@ -81,8 +83,7 @@ class HybridFusion(LateFusion):
         """Cross-entropies in nats, of the fused classifier and of each branch, and their weighted sum."""
         log_p, there = self.decisions(batch)
         label = check_label("HybridFusion", batch, self.classes, len(log_p)).to(log_p.device)  # (B,)
-        nll = -log_p.gather(2, label[:, None, None].expand(-1, log_p.shape[1], 1)).squeeze(2)  # (B, 1 + M)
-        fused, *branches = nll.masked_fill(~there, 0).sum(0) / there.sum(0).clamp(min=1)
+        fused, *branches = branch_losses(log_p, there, label)
         loss = fused + self.branch_weight * torch.stack(branches).sum()
         return {"loss": loss, "fused": fused, **dict(zip(self.encoders, branches, strict=True))}
 
@@ -165,10 +166,3 @@ def _check_rule(rule: Rule | None) -> Rule | None:
     if rule is not None and (not isinstance(rule, Rule) or isinstance(rule, WeightedRule)):
         raise TypeError(f"HybridFusion: rule must be None or a rule without weights, such as MeanRule(), got {rule!r}")
     return rule
-
-
-def _check_flat(model: HybridFusion, features: Sequence[Tensor]) -> None:
-    for m, x in zip(model.encoders, features, strict=True):
-        if x.ndim != 2:
-            raise ValueError(f"HybridFusion: the encoder of {m!r} must give features (B, d), got {tuple(x.shape)}")
-        check_finite("HybridFusion", f"features of {m}", x)

@@ -58,6 +58,8 @@ class Classifier(nn.Module, ABC):
         ValueError: there is no modality, one has a name that it cannot have, or sizes do not fit.
     """
 
+    takes_positions = True  # whether an encoder may give (B, Tₘ, dₘ), where the merge takes it
+
     def __init__(
         self, encoders: Mapping[str, nn.Module], dims: Sequence[int], classes: int, cost: Cost = cross_entropy
     ) -> None:
@@ -283,6 +285,8 @@ class DecisionFusion(Classifier):
         (torch.Size([7, 3]), ['loss', 'image', 'sound', 'weights'])
     """
 
+    takes_positions = False
+
     def __init__(
         self,
         encoders: Mapping[str, nn.Module],
@@ -300,7 +304,7 @@ class DecisionFusion(Classifier):
     def branches(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """Each modality's own classifier: log p(y | xₘ), (B, M, C), and ``present``, bool (B, M)."""
         features, present = self.encode(batch)
-        _check_branches(self, features)
+        check_features(self, features)
         log_p = [head(x.relu()).log_softmax(1) for head, x in zip(self.heads.values(), features, strict=True)]
         return torch.stack(log_p, 1), present
 
@@ -317,14 +321,24 @@ class DecisionFusion(Classifier):
         """
         log_p, present = self.branches(batch)
         label = check_label("DecisionFusion", batch, self.classes, len(log_p)).to(log_p.device)  # (B,)
-        nll = -log_p.gather(2, label[:, None, None].expand(-1, len(self.dims), 1)).squeeze(2)  # (B, M)
-        means = nll.masked_fill(~present, 0).sum(0) / present.sum(0).clamp(min=1)  # (M,)
-        terms = {m: means[k] for k, m in enumerate(self.encoders)}
+        terms = dict(zip(self.encoders, branch_losses(log_p, present, label), strict=True))
         if self.joint:
             return {"loss": F.nll_loss(self.rule(log_p, present), label), **terms}
         if isinstance(self.rule, WeightedRule):
             terms["weights"] = F.nll_loss(self.rule(log_p.detach(), present), label)
         return {"loss": torch.stack(list(terms.values())).sum(), **terms}
+
+
+def branch_losses(log_p: Tensor, present: Tensor, label: Tensor) -> Tensor:
+    """The cross-entropy of each branch in nats, (M,), each a mean over the examples that have its modality.
+
+    Args:
+        log_p: log p(y | xₘ), (B, M, C).
+        present: bool (B, M).
+        label: int64 (B,).
+    """
+    nll = -log_p.gather(2, label[:, None, None].expand(-1, log_p.shape[1], 1)).squeeze(2)  # (B, M)
+    return nll.masked_fill(~present, 0).sum(0) / present.sum(0).clamp(min=1)
 
 
 # ---- messages
@@ -391,7 +405,7 @@ def _check_label(model: Classifier, batch: Mapping[str, Tensor], size: int) -> T
 
 def _check_encoded(model: Classifier, m: str, x: Tensor, features: Tensor) -> Tensor:
     who, merge, d = type(model).__name__, getattr(model, "merge", None), model.dims[list(model.encoders).index(m)]
-    flat = isinstance(model, DecisionFusion) or (isinstance(merge, Merge) and not merge.takes_positions)
+    flat = not model.takes_positions or (isinstance(merge, Merge) and not merge.takes_positions)
     fits = isinstance(features, Tensor) and features.is_floating_point() and features.ndim in ((2,) if flat else (2, 3))
     if fits and features.shape[0] == len(x) and features.shape[-1] == d:
         return features
@@ -432,6 +446,7 @@ def _dims_of(model: LateFusion, merge: Merge) -> tuple[int, ...]:
     return merge.dims
 
 
-def _check_branches(model: DecisionFusion, features: list[Tensor]) -> None:
+def check_features(model: Classifier, features: Sequence[Tensor]) -> None:
+    """Refuse features that are not finite."""
     for m, x in zip(model.encoders, features, strict=True):
-        check_finite("DecisionFusion", f"features of {m}", x)
+        check_finite(type(model).__name__, f"features of {m}", x)

@@ -7,8 +7,8 @@
 | ``captions.py`` | generated captions: what is true of them, where the attention was |
 | ``references.py`` | captions against references: BLEU, CIDEr-D |
 | ``information.py`` | what two modalities tell about a label: redundancy, unique information, synergy |
-| ``probes.py`` | how much of a label features hold |
-| ``generation.py`` | generated modalities: coherence, Fréchet distance, style; linear probe of latent codes |
+| ``probes.py`` | linear probes: how much of a label features or latent codes hold |
+| ``generation.py`` | generated modalities: coherence, Fréchet distance, style |
 """
 
 from mmtutor.metrics.captions import (
@@ -28,10 +28,9 @@ from mmtutor.metrics.generation import (
     frechet_distance,
     image_style,
     joint_coherence,
-    linear_probe,
 )
 from mmtutor.metrics.information import InformationParts, information_parts, mutual_information
-from mmtutor.metrics.probes import probe_loss
+from mmtutor.metrics.probes import linear_probe, probe_loss
 from mmtutor.metrics.reading import (
     Interval,
     confusion,

@@ -1,8 +1,7 @@
-"""Generated modalities: their coherence, their distance from data, their style; and how much a latent code holds."""
+"""Generated modalities: their coherence, their distance from data, their style."""
 
 from __future__ import annotations
 
-import reprlib
 from collections.abc import Callable, Mapping
 
 import numpy as np
@@ -10,7 +9,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-from mmtutor.data.arrays import to_array
+from mmtutor.metrics.arguments import matrix, whole_numbers
 from mmtutor.metrics.reading import predicted
 
 EvaluationClassifier = Callable[[dict[str, Tensor]], Tensor]
@@ -44,7 +43,7 @@ def coherence(
         [True, True, False]
     """
     scores = _scores("coherence", classifier, modality, generated)
-    truth = _whole("coherence", "labels", labels, len(scores))
+    truth = whole_numbers("coherence", "labels", labels, len(scores))
     if truth.min() < 0 or truth.max() >= scores.shape[1]:
         raise ValueError(
             f"coherence: labels must be from 0 to {scores.shape[1] - 1}, the classifier's classes, "
@@ -115,7 +114,7 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
         >>> round(frechet_distance(square, square + [3.0, 0.0]), 6)
         9.0
     """
-    x, y = (_matrix("frechet_distance", name, value, 2) for name, value in (("a", a), ("b", b)))
+    x, y = (matrix("frechet_distance", name, value, 2) for name, value in (("a", a), ("b", b)))
     if x.shape[1] != y.shape[1]:
         raise ValueError(f"frechet_distance: a and b must have the same features, got {x.shape} and {y.shape}")
     # The squared singular values of R_a R_bᵀ are the eigenvalues of Σ_a^½ Σ_b Σ_a^½, and these are those of Σ_a Σ_b. So
@@ -129,43 +128,6 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
 def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """R (at most d, d) with Σ = RᵀR, the covariance of the rows of x (n, d)."""
     return np.asarray(np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r"), float)
-
-
-def linear_probe(train_x: ArrayLike, train_y: ArrayLike, test_x: ArrayLike, test_y: ArrayLike) -> NDArray[np.bool_]:
-    """Which test examples a linear classifier of latent codes gets right: bool (m,).
-
-    Its mean is the accuracy of a linear probe: how much of the class a linear function can read from the latent code
-    (Alain and Bengio, 2016, arXiv:1610.01644). It is scikit-learn's logistic regression with C = 1, on latent codes
-    whose every coordinate has mean 0 and standard deviation 1 in the training set. Nothing is drawn at random.
-
-    Args:
-        train_x: latent codes (n, d), finite.
-        train_y: their classes, whole numbers (n,), at least two different ones.
-        test_x: latent codes (m, d) of other examples.
-        test_y: their classes (m,); one that is not in the training set is never right.
-
-    Raises:
-        ValueError: the shapes do not fit, there is nothing or NaN, or only one class.
-
-    Examples:
-        >>> linear_probe([[0.0], [1.0], [2.0], [3.0]], [0, 0, 1, 1], [[-1.0], [5.0]], [0, 0]).tolist()
-        [True, False]
-    """
-    from sklearn.linear_model import LogisticRegression  # imported late: half a second
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
-    x, other_x = (_matrix("linear_probe", k, v, 1) for k, v in (("train_x", train_x), ("test_x", test_x)))
-    if x.shape[1] != other_x.shape[1]:
-        raise ValueError(
-            f"linear_probe: train_x and test_x must have the same coordinates, got {x.shape} and {other_x.shape}"
-        )
-    y = _whole("linear_probe", "train_y", train_y, len(x))
-    other_y = _whole("linear_probe", "test_y", test_y, len(other_x))
-    if len(np.unique(y)) < 2:
-        raise ValueError(f"linear_probe: train_y must have at least two different classes, got only {y[0]}")
-    probe = make_pipeline(StandardScaler(), LogisticRegression(C=1.0, max_iter=10_000))
-    return np.asarray(probe.fit(x, y).predict(other_x) == other_y)
 
 
 def image_style(pictures: Tensor) -> Tensor:
@@ -228,29 +190,3 @@ def _scores(what: str, classifier: EvaluationClassifier, modality: str, generate
             f"got {tuple(scores.shape)}"
         )
     return scores
-
-
-def _whole(what: str, name: str, value: ArrayLike, n: int) -> NDArray[np.int64]:
-    """Whole numbers (n,), or an error that names them."""
-    try:
-        array = to_array(value)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: {name} must be {n} whole numbers, got {reprlib.repr(value)}") from error
-    array = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    if array.shape != (n,) or array.dtype.kind not in "iu":
-        hint = "; of one-hot labels take .argmax(1)" if array.ndim == 2 else ""
-        raise ValueError(f"{what}: {name} must be {n} whole numbers, ({n},), got {array.dtype} {array.shape}{hint}")
-    return array.astype(np.int64)
-
-
-def _matrix(what: str, name: str, value: ArrayLike, least: int) -> NDArray[np.float64]:
-    """Finite numbers (n, d) with n at least ``least``, or an error that names them."""
-    try:
-        array = to_array(value).astype(np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{what}: {name} must be numbers (n, d), got {reprlib.repr(value)}") from error
-    if array.ndim != 2 or len(array) < least or not array.shape[1]:
-        raise ValueError(f"{what}: {name} must be (n, d) with n at least {least} and d at least 1, got {array.shape}")
-    if not np.isfinite(array).all():
-        raise ValueError(f"{what}: {name} must be finite, got NaN or infinity among {array.shape}")
-    return array

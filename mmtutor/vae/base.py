@@ -53,6 +53,7 @@ class MultimodalVAE(nn.Module, ABC):
         encoders: for each modality a network to (B, 2 latent), the mean and log σ of qᵢ(z|xᵢ).
         decoders: for each modality a network from (N, latent) to what its likelihood reads.
         likelihoods: for each modality the distribution that the decoder's output stands for, see ``likelihoods.py``.
+            One that has parameters, such as a learned σ, must be a module.
         latent: d, the size of z.
         weights: wᵢ, of each modality's log-likelihood in training, 1 where none is given. Evaluation does not use them.
         beta: β, of the divergence from the prior in training.
@@ -79,6 +80,7 @@ class MultimodalVAE(nn.Module, ABC):
         self._check_arguments(encoders, decoders, likelihoods, latent, weights or {}, beta)
         self.encoders, self.decoders = nn.ModuleDict(encoders), nn.ModuleDict(decoders)
         self.likelihoods, self.latent, self.beta = self._fitted(likelihoods), int(latent), float(beta)
+        self.learned = nn.ModuleDict({m: p for m, p in self.likelihoods.items() if isinstance(p, nn.Module)})
         self.weights = {**dict.fromkeys(encoders, 1.0), **{m: float(w) for m, w in (weights or {}).items()}}
         self.output_size = 2 * self.latent  # of each encoder: mean and log σ
         self.input_size = self.latent  # of each decoder

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.distributions import Independent, Normal
 from vae_world import LATENT, MODELS, SIZES, make, masked, model_of, only, skew_world
 
 from mmtutor.decoders import ImageDecoder
@@ -152,6 +153,37 @@ def test_likelihoods_are_equal_if_they_say_the_same_and_say_what_they_are():
     made = [gaussian(0.5), gaussian(1.0), laplace(0.5), bernoulli(), bernoulli(True), categorical(), categorical(True)]
     assert len(set(made)) == len(set(map(repr, made))) == len(made)
     assert repr(gaussian(0.5)) == "GaussianLikelihood(scale=0.5)"
+
+
+# ------------------------------------------------------------------------------------------ a likelihood that learns
+
+
+class Learned(nn.Module):
+    """N(output, σ²) with a σ that is learned."""
+
+    def __init__(self):
+        super().__init__()
+        self.log_scale = nn.Parameter(torch.zeros((), dtype=torch.float64))
+
+    def forward(self, output):
+        return Independent(Normal(output, self.log_scale.exp(), validate_args=False), 1, validate_args=False)
+
+
+@every_model
+def test_a_learned_sigma_is_a_parameter_of_the_model(world, name):
+    model = model_of(name, world, likelihoods={m: Learned() for m in SIZES})
+    sigmas = {k: p for k, p in model.named_parameters() if "log_scale" in k}
+    assert len(sigmas) == len(SIZES)
+    assert sigmas.keys() <= model.state_dict().keys()
+    twin = copy.deepcopy(model)
+    with torch.no_grad():
+        for p in twin.learned.parameters():
+            p.fill_(0.3)
+    assert all(p.item() == 0 for p in sigmas.values())
+    assert all(twin.likelihoods[m].log_scale.item() == 0.3 for m in SIZES)
+    batch = world.sample(4, seed=7)[1]
+    model.loss(batch)["loss"].backward()
+    assert all(p.grad is not None and p.grad != 0 for p in sigmas.values())
 
 
 # ------------------------------------------------------------------------------------ what a decoder's output means

@@ -113,7 +113,7 @@ def random_linear(inputs, outputs, size=0.25):
     return layer
 
 
-def make(cls, world, encoders=None, joint=None, order=None, decoders=None, **options):
+def make(cls, world, encoders=None, joint=None, order=None, decoders=None, likelihoods=None, **options):
     """A model of a world: its decoders and likelihoods are the world's, its encoders random ones or given ones."""
     names, d = order or list(world.weights), world.latent
     private = options.pop("private", PRIVATE) if issubclass(cls, PrivateVAE) else 0
@@ -121,7 +121,7 @@ def make(cls, world, encoders=None, joint=None, order=None, decoders=None, **opt
     own = {s: random_linear(sizes[s], 2 * (d + private)) for s in sizes}
     style = {s: torch.randn(sizes[s], private).double() for s in sizes}
     plain = {s: linear(torch.cat([w, style[s]], 1), torch.zeros(sizes[s])) for s, w in world.weights.items()}
-    likelihoods = {s: gaussian(world.noise[s]) for s in names}
+    likelihoods = likelihoods or {s: gaussian(world.noise[s]) for s in names}
     chosen, made = {**own, **(encoders or {})}, {**plain, **(decoders or {})}
     args = [{s: chosen[s] for s in names}, {s: made[s] for s in names}, likelihoods, d]
     if issubclass(cls, PrivateVAE):
