@@ -69,6 +69,10 @@ show(
 #
 # This is *soft* attention. *Hard* attention samples one region $s_t$ with the probabilities $\alpha_t$ and sees only that.
 #
+# Why must attention depend on the words so far? Take the digit that follows a colour word, in a scene of two objects, and
+# the parts of information of [chapter 1](01_digit_world.ipynb). The image alone tells 2.3 of 3.3 bits, which two digits there are; the colour word
+# alone hardly anything; and the last bit is *synergy*: only both together tell which of the two it is.
+#
 # ## By hand: attention weights and the context vector
 #
 # One step of the library for one image, and the same from the equations:

@@ -37,6 +37,9 @@ show(
 # %% [markdown]
 # ## The idea
 #
+# In the parts of [chapter 1](01_digit_world.ipynb), all that the images tell about the digit is *redundant*, 3.32 bits: either image tells it. All
+# that they tell about a style is *unique* to the image that has it. So there should be two kinds of factors.
+#
 # The *Multimodal Factorization Model* (MFM; Tsai and others, 2019) infers latent codes $Z$, turns them into factors $F$,
 # and from the factors it predicts the label and reconstructs every modality:
 #

@@ -42,7 +42,8 @@ for names in (["language"], ["acoustic"], ["visual"], ["language", "acoustic"], 
 
 # %% [markdown]
 # Language and voice together have far more information than the sum of both: the creak tells whether to trust the words.
-# This is *synergy*. A model that adds up the scores of each modality cannot use all of it.
+# This is *synergy*: in the parts of [chapter 1](01_digit_world.ipynb), language and voice tell .60 bit together, of which .48 are synergy, .07
+# redundant, and .05 unique to language. A model that adds up the scores of each modality cannot use all of it.
 #
 # ## The Memory Fusion Network (MFN)
 #
