@@ -59,9 +59,11 @@ CLAIMS = [
       for v, what in (("M_D", "MFM"), ("M_E", "one style factor for each modality"))),
     Claim("The ratio r of MFM is largest for language, the modality that adds most", TSAI, "r, language",
           "r, largest of the others", "ratio", show=("r, acoustic", "r, visual")),
-    Claim("… also without the penalty", OURS, "r, language, no penalty", "r, largest of the others, no penalty",
+    Claim("Without the penalty, the ratio r of MFM is largest for language, too",
+          OURS, "r, language, no penalty", "r, largest of the others, no penalty",
           "ratio", show=("r, acoustic, no penalty", "r, visual, no penalty")),
-    Claim("… r ranks the modalities more like their information given the others than like what each knows alone",
+    Claim("The ratio r ranks the modalities more like their information given the others than like "
+          "what each knows alone",
           OURS, "rank agreement of r, given the others", "rank agreement of r, alone", "Spearman's ρ"),
 ]  # fmt: skip
 

@@ -23,7 +23,7 @@ from experiments.code import digests
 from mmtutor.metrics import Interval, mean_interval
 
 ROOT = Path(__file__).parents[1]
-RESULTS = ROOT / "docs" / "results"
+RESULTS = ROOT / "mmtutor" / "results"
 FALSE = 0.05  # the share of false ones that is accepted among the decided rows of an experiment
 
 
@@ -96,7 +96,7 @@ def measure(
     seeds: int,
     settings: dict[str, Any],
 ) -> Path:
-    """Run the seeds that are not yet in ``docs/results/NAME.json``, and write the file after each.
+    """Run the seeds that are not yet in ``mmtutor/results/NAME.json``, and write the file after each.
 
     Args:
         name: of the file, and of the module in this folder.

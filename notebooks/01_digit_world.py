@@ -5,6 +5,16 @@
 # that all chapters share: ten digits in six modalities. You will look at it and listen to it, measure how much each
 # modality alone tells about the digit and what two of them tell together, and see why a careless split of the data makes a
 # model look better than it is.
+#
+# > **You learn** to look at data of several modalities, to measure what each tells and what only two tell together, and
+# > to split data without leaking.
+# >
+# > **You need** PyTorch tensors, probability (conditional probability, entropy).
+# >
+# > **It takes** 20 minutes to read, half a minute to run on a CPU.
+# >
+# > **Papers** [Quantifying unique information](https://arxiv.org/abs/1311.2852), [Quantifying multimodal
+# > interactions](https://arxiv.org/abs/2302.12247), [MNIST, SVHN and text](https://arxiv.org/abs/2006.08242).
 
 # %% tags=["hide-input", "nbval-ignore-output"]
 from mmtutor.data import digits, smartwatch
@@ -372,13 +382,13 @@ print("windows of two seconds:", people)
 #
 # ## Where to read on
 #
-# - N. Bertschinger, J. Rauh, E. Olbrich, J. Jost, N. Ay (2014), Quantifying unique information, Entropy 16(4).
-# - P. Williams, R. Beer (2010), Nonnegative decomposition of multivariate information, arXiv:1004.2515.
+# - N. Bertschinger, J. Rauh, E. Olbrich, J. Jost, N. Ay (2014), Quantifying unique information, Entropy 16(4), [arXiv:1311.2852](https://arxiv.org/abs/1311.2852).
+# - P. Williams, R. Beer (2010), Nonnegative decomposition of multivariate information, [arXiv:1004.2515](https://arxiv.org/abs/1004.2515).
 # - P. P. Liang and others (2023), Quantifying & modeling multimodal interactions: an information decomposition framework,
-#   arXiv:2302.12247.
+#   [arXiv:2302.12247](https://arxiv.org/abs/2302.12247).
 # - Y. LeCun, L. Bottou, Y. Bengio, P. Haffner (1998), Gradient-based learning applied to document recognition: MNIST.
 # - Y. Netzer and others (2011), Reading digits in natural images with unsupervised feature learning: SVHN.
 # - T. Sutter, I. Daunhawer, J. Vogt (2020), Multimodal generative learning utilizing Jensen-Shannon divergence,
-#   arXiv:2006.08242: the triple of MNIST, SVHN and text that this world follows.
+#   [arXiv:2006.08242](https://arxiv.org/abs/2006.08242): the triple of MNIST, SVHN and text that this world follows.
 # - The library behind this chapter: `mmtutor.data.digits`, `mmtutor.data.smartwatch`, `mmtutor.encoders`,
 #   `mmtutor.metrics.information_parts`.

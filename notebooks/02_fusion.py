@@ -5,6 +5,17 @@
 # of measurements are combined to recognise one digit. You will see *where* modalities can be combined, *how* they can be
 # merged, when two of these merges are the same function, when one of them cannot work, and why a network that is trained on
 # several modalities at once can learn each of them worse than a network of its own.
+#
+# > **You learn** where and how modalities are merged, which merges are the same function, and why joint training can
+# > leave a modality behind.
+# >
+# > **You need** [chapter 1](01_digit_world.ipynb), training a classifier in PyTorch.
+# >
+# > **It takes** 30 minutes to read, 2 to run on a CPU.
+# >
+# > **Papers** [survey](https://arxiv.org/abs/1705.09406), [tensor fusion](https://arxiv.org/abs/1707.07250), [low-rank
+# > fusion](https://arxiv.org/abs/1806.00064), [cross-modal attention](https://arxiv.org/abs/1906.00295),
+# > [Gradient-Blending](https://arxiv.org/abs/1905.12681), [gradient modulation](https://arxiv.org/abs/2203.15332).
 
 # %% tags=["hide-input"]
 from mmtutor.plotting import bars, dots, fusion_map, show
@@ -413,7 +424,7 @@ claim(
 )
 
 # %% [markdown]
-# The product rule needs no such training: its branches are independent of each other, and a missing modality is simply left
+# The product rule needs no such training: its branches are independent, and a missing modality is simply left
 # out of the equation.
 #
 # ## Real recordings
@@ -451,21 +462,17 @@ widths = [
 claim("resampling whole recordings gives a wider interval", widths[1] > widths[0], str(widths))
 
 # %% [markdown]
-# Two people in one run are not enough for a conclusion. The experiment below holds out five pairs of people in turn.
+# Two people in one run prove little. The experiment below holds out five pairs of people in turn.
 #
 # ## Results with five seeds
 #
-# One run can be lucky. The table below was made by `python -m experiments.fusion`, which repeats every comparison with five
-# seeds and draws new examples each time. It is loaded here, not computed. A verdict is *holds* or *does not hold* only if
-# the whole 95 % confidence interval of the difference lies on one side of zero, also after a correction for the number of
-# rows.
+# One run can be lucky. `python -m experiments.fusion` repeats every comparison with five seeds, each with new examples; its
+# results are loaded here. The [page of claims](../docs/claims.md) says how a verdict is reached.
 
 # %%
-import json
-from pathlib import Path
+from mmtutor.results import measured
 
-here = Path.cwd() if Path("docs").exists() else Path.cwd().parent
-for row in json.loads((here / "docs/results/fusion.json").read_text())["rows"]:
+for row in measured("fusion")["rows"]:
     mean, low, high = row["difference"]
     print(f"{row['verdict']:14} {mean:+.3f} [{low:+.3f}, {high:+.3f}]  {row['claim']}")
 
@@ -487,14 +494,17 @@ for row in json.loads((here / "docs/results/fusion.json").read_text())["rows"]:
 #
 # ## Where to read on
 #
-# - T. Baltrušaitis, C. Ahuja, L.-P. Morency (2019), Multimodal machine learning: a survey and taxonomy.
-# - A. Zadeh and others (2017), Tensor fusion network for multimodal sentiment analysis.
-# - Z. Liu and others (2018), Efficient low-rank multimodal fusion with modality-specific factors.
-# - J. Arevalo and others (2017), Gated multimodal units for information fusion, arXiv:1702.01992.
-# - Y.-H. H. Tsai and others (2019), Multimodal transformer for unaligned multimodal language sequences, arXiv:1906.00295.
-# - W. Wang, D. Tran, M. Feiszli (2020), What makes training multi-modal classification networks hard?, arXiv:1905.12681.
-# - X. Peng and others (2022), Balanced multimodal learning via on-the-fly gradient modulation, arXiv:2203.15332.
+# - T. Baltrušaitis, C. Ahuja, L.-P. Morency (2019), Multimodal machine learning: a survey and taxonomy,
+#   [arXiv:1705.09406](https://arxiv.org/abs/1705.09406).
+# - A. Zadeh and others (2017), Tensor fusion network for multimodal sentiment analysis,
+#   [arXiv:1707.07250](https://arxiv.org/abs/1707.07250).
+# - Z. Liu and others (2018), Efficient low-rank multimodal fusion with modality-specific factors,
+#   [arXiv:1806.00064](https://arxiv.org/abs/1806.00064).
+# - J. Arevalo and others (2017), Gated multimodal units for information fusion, [arXiv:1702.01992](https://arxiv.org/abs/1702.01992).
+# - Y.-H. H. Tsai and others (2019), Multimodal transformer for unaligned multimodal language sequences, [arXiv:1906.00295](https://arxiv.org/abs/1906.00295).
+# - W. Wang, D. Tran, M. Feiszli (2020), What makes training multi-modal classification networks hard?, [arXiv:1905.12681](https://arxiv.org/abs/1905.12681).
+# - X. Peng and others (2022), Balanced multimodal learning via on-the-fly gradient modulation, [arXiv:2203.15332](https://arxiv.org/abs/2203.15332).
 # - N. Wu and others (2022), Characterizing and overcoming the greedy nature of learning in multi-modal deep neural networks,
-#   arXiv:2202.05306.
+#   [arXiv:2202.05306](https://arxiv.org/abs/2202.05306).
 # - The library behind this chapter: `mmtutor.fusion.LateFusion`, `mmtutor.fusion.CrossModalFusion`,
 #   `mmtutor.fusion.DecisionFusion`, `mmtutor.fusion.HybridFusion`, `mmtutor.fusion.ModulatedFusion`.

@@ -5,6 +5,15 @@
 # their *attention weights*: which regions of the image the network attends to for each word. Pictures of attention
 # weights look convincing, whether they are right or not. Here every object has a mask (which pixels belong to it), and it
 # is known which object a word refers to. So you can measure whether the network attends to the object that it names.
+#
+# > **You learn** to build a captioning network with attention, and to measure whether it attends to what it names.
+# >
+# > **You need** [chapter 1](01_digit_world.ipynb), convolutional networks, what an LSTM is.
+# >
+# > **It takes** 30 minutes to read, 2 to run on a CPU.
+# >
+# > **Papers** [Show and Tell](https://arxiv.org/abs/1411.4555), [Show, Attend and
+# > Tell](https://arxiv.org/abs/1502.03044), [adaptive attention](https://arxiv.org/abs/1612.01887).
 
 # %% tags=["hide-input"]
 import torch
@@ -369,7 +378,7 @@ for name, captions in (("greedy", soft_captions), ("beam search, 5 beams", beam_
 #
 # `fit` wrote the weights of the model with attention to a file, its `checkpoint`. In another program you make a model of the
 # same sizes and load them; the training data are not needed. Nothing in such a file is run, unlike a pickle. How to do
-# this with your own photographs: [Your own data](../own-data.md).
+# this with your own photographs: [Your own data](../docs/own-data.md).
 
 # %%
 from mmtutor.training import load_weights
@@ -422,13 +431,12 @@ claim("of four objects a smaller share is named than of three", recall[4] < reca
 # ## What five seeds say
 #
 # This table was made by `python -m experiments.captioning`, with 12,000 scenes and five seeds. It is loaded here, not
-# computed; the [page of claims](../claims.md) has all numbers. A line that begins with … continues the claim above it.
+# computed; the [page of claims](../docs/claims.md) has all numbers. A line that begins with … continues the claim above it.
 
 # %%
-import json
+from mmtutor.results import measured
 
-here = Path.cwd() if Path("docs").exists() else Path.cwd().parent
-for row in json.loads((here / "docs/results/captioning.json").read_text())["rows"]:
+for row in measured("captioning")["rows"]:
     mean, low, high = row["difference"]
     print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 
@@ -475,9 +483,10 @@ for row in json.loads((here / "docs/results/captioning.json").read_text())["rows
 #
 # ## Where to read on
 #
-# - O. Vinyals and others (2015), Show and tell: a neural image caption generator.
-# - K. Xu and others (2015), Show, attend and tell: neural image caption generation with visual attention.
-# - J. Lu and others (2017), Knowing when to look: adaptive attention via a visual sentinel.
-# - The recipe for photographs: [Captions for photographs](../photographs.md).
+# - O. Vinyals and others (2015), Show and tell: a neural image caption generator, [arXiv:1411.4555](https://arxiv.org/abs/1411.4555).
+# - K. Xu and others (2015), Show, attend and tell: neural image caption generation with visual attention,
+#   [arXiv:1502.03044](https://arxiv.org/abs/1502.03044).
+# - J. Lu and others (2017), Knowing when to look: adaptive attention via a visual sentinel, [arXiv:1612.01887](https://arxiv.org/abs/1612.01887).
+# - The recipe for photographs: [Captions for photographs](../docs/photographs.md).
 # - The library behind this chapter: `mmtutor.captioning.ShowAttendTell`, `mmtutor.captioning.ShowAndTell`,
 #   `mmtutor.captioning.beam_search`, `mmtutor.data.scenes`.

@@ -4,6 +4,14 @@
 # A handwritten seven and a seven on a house show the same digit in different styles. In this chapter one network learns to
 # separate the two: one factor for the *label*, shared by both images, and one factor for the *style* of each image. Then
 # you swap the factors, and other networks, the *evaluation classifiers*, test whether the swap worked.
+#
+# > **You learn** to separate what modalities share from what each has alone, and to test by a swap whether it worked.
+# >
+# > **You need** [chapter 2](02_fusion.ipynb), autoencoders.
+# >
+# > **It takes** 30 minutes to read, 2 to run on a CPU.
+# >
+# > **Papers** [MFM](https://arxiv.org/abs/1806.06176), [Wasserstein autoencoders](https://arxiv.org/abs/1711.01558).
 
 # %% tags=["hide-input"]
 import torch
@@ -447,14 +455,12 @@ show(
 #
 # This table was computed by `python -m experiments.mfm_images`, with 6,000 pairs and five seeds, each with test pairs of
 # its own. It is loaded here, not
-# computed; the [page of claims](../claims.md) has all numbers. A line that begins with … continues the one above it.
+# computed; the [page of claims](../docs/claims.md) has all numbers. A line that begins with … continues the one above it.
 
 # %%
-import json
-from pathlib import Path
+from mmtutor.results import measured
 
-here = Path.cwd() if Path("docs").exists() else Path.cwd().parent
-for row in json.loads((here / "docs/results/mfm_images.json").read_text())["rows"]:
+for row in measured("mfm_images")["rows"]:
     mean, low, high = row["difference"]
     print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
 
@@ -498,9 +504,9 @@ for row in json.loads((here / "docs/results/mfm_images.json").read_text())["rows
 #
 # ## Where to read on
 #
-# - Y.-H. H. Tsai and others (2019), Learning factorized multimodal representations, arXiv:1806.06176.
+# - Y.-H. H. Tsai and others (2019), Learning factorized multimodal representations, [arXiv:1806.06176](https://arxiv.org/abs/1806.06176).
 # - A. Gretton and others (2012), A kernel two-sample test.
-# - I. Tolstikhin and others (2018), Wasserstein auto-encoders, arXiv:1711.01558.
+# - I. Tolstikhin and others (2018), Wasserstein auto-encoders, [arXiv:1711.01558](https://arxiv.org/abs/1711.01558).
 # - The library behind this chapter: `mmtutor.mfm.MFM`, `mmtutor.mfm.Factor`, `mmtutor.mfm.VariationalFactor`,
 #   `mmtutor.mfm.Surrogate`, `mmtutor.mfm.mmd`.
 # - [Chapter 9](09_mfm_sequences.ipynb) does the same with sequences.

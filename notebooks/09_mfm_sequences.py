@@ -4,6 +4,15 @@
 # "The lunch menu felt simply painful." Is this meant seriously? The voice may tell, and the face. In this chapter a network
 # reads short monologues of three modalities: language, voice (acoustic) and face (visual). You compare it with the exact
 # truth: how much information each modality has about the label, and at which time step.
+#
+# > **You learn** to use what two modalities tell only together, to do without one, and to ask a trained model what
+# > mattered.
+# >
+# > **You need** [chapter 8](08_mfm_images.ipynb), what an LSTM is.
+# >
+# > **It takes** 25 minutes to read, 2 to run on a CPU.
+# >
+# > **Papers** [MFN](https://arxiv.org/abs/1802.00927), [MFM](https://arxiv.org/abs/1806.06176).
 
 # %% tags=["hide-input"]
 import torch
@@ -290,37 +299,49 @@ show(
 # of the input* has no information about any label, and finds events only by chance. If the events were simply the largest
 # inputs, it would find all of them, and no gradient would be needed.
 #
-# ## Results of several seeds
+# ## What several seeds say
 #
-# Two tables: the six ablations with twenty seeds, from `python -m experiments.mfm_ablations`, trained on 1,500 monologues,
-# about as many as CMU-MOSI has; and all else with five seeds and 4,000 monologues, from
-# `python -m experiments.mfm_sequences`. They are loaded here, not computed; the [page of claims](../claims.md) has all
-# numbers. A line that begins with … continues the one above it.
+# One run can be lucky. So `python -m experiments.mfm_ablations` trains the paper's ablations with twenty seeds, on 1,500
+# monologues, about as many as CMU-MOSI has. **M_A** has one factor for each modality and only predicts the label, **M_B**
+# does so with one multimodal factor. **M_D** is M_B that also reconstructs the modalities. **M_E** adds one factor for all
+# styles, MFM one for each modality.
 #
-# M_A has one factor for each modality and only predicts the label, M_B does so with one multimodal factor. M_C and M_D are
-# the same two, and also reconstruct the modalities. M_E adds one factor for all styles to M_D, MFM one for each modality.
-#
-# Runs fall into **two groups**. Some see little more than the face and end near 0.75. Others find out what the creak of the
-# voice is for, and end near 0.88. A mean over both is the accuracy of no run, so count instead: a run *found the irony* if
-# it is above 0.80, which adding up the scores of the modalities does not reach.
+# Runs fall into **two groups**. Some see little more than the face and end near 0.75. Others *find the irony*: they find out
+# what the creak of the voice is for, and end near 0.88. A mean over both is the accuracy of no run, so count them, too: a
+# run above 0.80, which adding up the scores of the modalities does not reach, has found it.
 
 # %%
-import json
-from pathlib import Path
+from mmtutor.plotting import verdicts
+from mmtutor.results import measured
 
-docs = next(folder for folder in (Path("docs"), Path("../docs")) if folder.exists())
-for name in ("mfm_ablations", "mfm_sequences"):
-    for row in json.loads((docs / f"results/{name}.json").read_text())["rows"]:
-        mean, low, high = row["difference"]
-        text = f"{row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]"
-        if row.get("found"):
-            pair = [row["values"][row[which]] for which in ("larger", "smaller")]
-            found = [sum(value > row["found"] for value in values) for values in pair]
-            text += f"; found it: {found[0]} and {found[1]} of {len(pair[0])} runs"
-        print(f"{row['claim']}:\n    {text}")
+ablations = measured("mfm_ablations")
+verdicts(ablations, ["M_B > M_A: ", "M_D > M_B: ", "M_E > M_D: ", "M_E > M_B: "])
+
+# %% [markdown]
+# One multimodal factor finds the irony more often than one for each modality. If it must reconstruct as well, it hardly ever
+# does. A factor for the styles gives this back. But why is M_E better than M_B, which reconstructs nothing? In the paper
+# M_B has no penalty. *With* the penalty M_B finds the irony in 18 of 20 runs, M_E in 15. So it is the penalty that helps
+# here, not the reconstruction.
+#
+# The other experiment, `python -m experiments.mfm_sequences`, has five seeds and 4,000 monologues:
 
 # %%
-numbers = list(json.loads((docs / "results/mfm_ablations.json").read_text())["numbers"].values())
+sequences = [
+    "The Memory Fusion Network predicts better than the exact optimum of additive",
+    "The Memory Fusion Network comes within .02 of the exact optimum",
+    "Without language: the surrogate predicts better than the model with zeros",
+    "The ratio r = HSIC(F_y, X̂)/HSIC(F_a, X̂) is largest for language",
+    "The step with the largest gradient × input is an event more often than by chance, acoustic",
+]
+verdicts(measured("mfm_sequences"), sequences)
+
+# %% [markdown]
+# Is $r$ an answer to the question which modality matters? With the penalty it is largest for language with every seed, as in
+# the paper: the modality that adds most, not the face, which has most alone. Did the model learn to use language, then? Count
+# runs that found the irony, and runs that did not:
+
+# %%
+numbers = list(ablations["numbers"].values())
 for penalty in ("", ", no penalty"):
     for name, found in (("found the irony", True), ("did not find it", False)):
         some = [seed for seed in numbers if (seed[f"accuracy, MFM{penalty}"] > 0.8) is found]
@@ -328,40 +349,19 @@ for penalty in ("", ", no penalty"):
         print(f"MFM{penalty}: of {len(some)} runs that {name}, r is largest for language in {first}")
 
 # %% [markdown]
-# **Ablations.** Of the paper's six orders three hold, M_B > M_A, M_E > M_B and M_E > M_D, and three are undecided. One
-# multimodal factor finds the irony more often than one for each modality. If it must do both jobs, reconstruction takes this
-# away: M_D hardly ever finds it. Factors for the styles give it back. But why is M_E better than M_B, which reconstructs
-# nothing? In the paper M_B has no penalty. With it M_B finds the irony in 18 of 20 runs, M_E in 15: it is the penalty that
-# helps here, not the reconstruction. (M_C does worse with it.) MFM reconstructs with less error than M_D and M_E.
+# So $r$ does not show what a run has learned: it puts language first also in runs that never found the irony. It shows how
+# the decoders use $F_y$, no more. All rows of both experiments, also those where the paper's claim does not hold, are on the
+# [page of claims](../docs/claims.md). The released code differs from this library: its decoders read the factors at the
+# first step only, then their own hidden state; the style of M_E comes from one LSTM over the joined inputs; and its penalty
+# has the wide kernel of [chapter 8](08_mfm_images.ipynb).
 #
-# **Fusion.** MFN comes within 0.02 of the exact optimum (0.90 of 0.91), and is better than every additive model (at best
-# 0.85, 0.77 as trained). One LSTM over the joined inputs (early fusion) finds the irony as well, and comes close.
+# ## What to remember
 #
-# **Missing modalities.** The surrogate predicts better than the model with zeros, and as well as a network trained only for
-# that (Φ_D), close to the exact limits. Its reconstructions are worse than those of a network trained only for that (Φ_G),
-# and for voice and face even worse than the mean. The absence of language or voice costs 0.16 of accuracy, exactly the same,
-# because neither is of use without the other; the absence of the face costs 0.01. If language is dominant, its absence
-# costs 0.20, and that of the others at most 0.05.
-#
-# **Which modality.** With the penalty $r$ is largest for language with every seed, as in the paper: the modality that adds
-# most, and not the face, which has most alone. It does not tell voice and face apart, though the voice adds six times as
-# much. Nor does it show what a run has learned: as counted above, $r$ puts language first also in runs that never found the
-# irony, and without the penalty not in all that did. It shows how the decoders use $F_y$, no more.
-#
-# **Interpretation.** The paper's gradient is about 5 % larger at the events of language than at the same step of other
-# sentences, which is too small to find an event; for voice and face five seeds do not decide. The largest input gradient ×
-# input is at an event of the voice in 63 of 100 sentences (39 by chance), and at the event of language in 15 (8 by chance);
-# for the face it is undecided. If padding is read, accuracy does not suffer here; with 20 more steps of it than in the data
-# one or two predictions in a hundred change.
-#
-# **The released code** differs from this library in more than its letters: its decoders read the factors at the first step
-# only, then their own hidden state; the style of M_E comes from one LSTM over the joined inputs; and its penalty has the
-# wide kernel of [chapter 8](08_mfm_images.ipynb).
-#
-# **What to remember.** A network that watches all modalities at each step can use synergy, which additive fusion cannot.
-# What a modality adds to the others is not what it knows alone. A surrogate infers the latent codes of a missing modality.
-# Where runs fall into two groups, count them. A gradient is an answer to a precise question; check it on data where the
-# true answer is known.
+# - A network that watches all modalities at each step can use synergy, which additive fusion cannot.
+# - What a modality adds to the others is not what it knows alone.
+# - A surrogate infers the latent codes of a missing modality, and comes close to the exact limits.
+# - Where runs fall into two groups, count them.
+# - A gradient is an answer to a precise question. Check it on data where the true answer is known.
 #
 # ## Exercises
 #
@@ -372,8 +372,8 @@ for penalty in ("", ", no penalty"):
 #
 # ## Where to read on
 #
-# - Y.-H. H. Tsai and others (2019), Learning factorized multimodal representations, arXiv:1806.06176.
-# - A. Zadeh and others (2018), Memory fusion network for multi-view sequential learning, arXiv:1802.00927.
+# - Y.-H. H. Tsai and others (2019), Learning factorized multimodal representations, [arXiv:1806.06176](https://arxiv.org/abs/1806.06176).
+# - A. Zadeh and others (2018), Memory fusion network for multi-view sequential learning, [arXiv:1802.00927](https://arxiv.org/abs/1802.00927).
 # - A. Gretton and others (2005), Measuring statistical dependence with Hilbert-Schmidt norms.
 # - The library behind this chapter: `mmtutor.mfm.MFN`, `mmtutor.mfm.sequence_mfm`, `mmtutor.mfm.Surrogate`,
 #   `mmtutor.mfm.sensitivity`, `mmtutor.mfm.saliency`, `mmtutor.data.monologues`.

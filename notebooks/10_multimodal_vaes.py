@@ -4,6 +4,17 @@
 # You read "seven" and can picture a seven. In this chapter models learn one latent code from which a handwritten digit, a
 # house number and the digit's word can all be generated, whichever of them is known. You see what goes wrong when a modality is
 # missing, why, and how the models of the field solve it: product of experts (PoE), mixture of experts (MoE), and others.
+#
+# > **You learn** to infer one latent code from whichever modalities there are, and to compare models by coherence and by
+# > sharpness.
+# >
+# > **You need** [chapter 8](08_mfm_images.ipynb), the Gaussian distribution, KL divergence.
+# >
+# > **It takes** 35 minutes to read, 2 to run on a CPU.
+# >
+# > **Papers** [JMVAE](https://arxiv.org/abs/1611.01891), [MVAE](https://arxiv.org/abs/1802.05335),
+# > [MMVAE](https://arxiv.org/abs/1911.03393), [MoPoE](https://arxiv.org/abs/2105.02470),
+# > [survey](https://arxiv.org/abs/2207.02127).
 
 # %% tags=["hide-input"]
 import torch
@@ -272,7 +283,7 @@ show(
 
 # %% [markdown]
 # *Surrogate* models have a joint encoder for all modalities, and a surrogate $q_i(z \mid x_i)$ for each modality alone.
-# *Aggregation* builds the posterior from the $q_i$ themselves. The page [Map](../map.md) has every model with its equation.
+# *Aggregation* builds the posterior from the $q_i$ themselves. The page [Map](../docs/map.md) has every model with its equation.
 #
 # ## Product of experts (PoE) or mixture of experts (MoE)?
 #
@@ -367,11 +378,9 @@ claim("a generated house number is light or dark as the one whose w it has", cor
 # labelled examples alone, for as many steps (stored numbers; the x axis is the logarithm of the share, to base 10):
 
 # %% tags=["nbval-ignore-output"]
-import json
-from pathlib import Path
+from mmtutor.results import measured
 
-here = Path.cwd() if Path("docs").exists() else Path.cwd().parent
-stored = json.loads((here / "docs/results/vae.json").read_text())
+stored = measured("vae")
 share_of_labels, seeds = stored["settings"]["label shares"], list(stored["numbers"].values())
 logs = torch.tensor(share_of_labels).log10()
 lines = {
@@ -407,7 +416,7 @@ show(
 # ## What five seeds say
 #
 # `python -m experiments.vae` made this table: first in the linear-Gaussian world, where the optimum of each objective is compared
-# with the exact posterior, then with 4,000 triples of digits. It is loaded here, not computed; the [page of claims](../claims.md)
+# with the exact posterior, then with 4,000 triples of digits. It is loaded here, not computed; the [page of claims](../docs/claims.md)
 # has all numbers. A line that begins with … continues the line above it.
 
 # %%
@@ -453,12 +462,12 @@ for row in stored["rows"]:
 #
 # ## Where to read on
 #
-# - M. Suzuki and Y. Matsuo (2022), A survey of multimodal deep generative models, arXiv:2207.02127.
-# - M. Suzuki, K. Nakayama and Y. Matsuo (2016), Joint multimodal learning with deep generative models, arXiv:1611.01891.
-# - M. Wu and N. Goodman (2018), Multimodal generative models for scalable weakly-supervised learning, arXiv:1802.05335.
-# - Y. Shi and others (2019), Variational mixture-of-experts autoencoders, arXiv:1911.03393.
-# - T. Sutter, I. Daunhawer and J. Vogt (2021), Generalized multimodal ELBO, arXiv:2105.02470.
-# - I. Daunhawer and others (2022), On the limitations of multimodal VAEs, arXiv:2110.04121.
+# - M. Suzuki and Y. Matsuo (2022), A survey of multimodal deep generative models, [arXiv:2207.02127](https://arxiv.org/abs/2207.02127).
+# - M. Suzuki, K. Nakayama and Y. Matsuo (2016), Joint multimodal learning with deep generative models, [arXiv:1611.01891](https://arxiv.org/abs/1611.01891).
+# - M. Wu and N. Goodman (2018), Multimodal generative models for scalable weakly-supervised learning, [arXiv:1802.05335](https://arxiv.org/abs/1802.05335).
+# - Y. Shi and others (2019), Variational mixture-of-experts autoencoders, [arXiv:1911.03393](https://arxiv.org/abs/1911.03393).
+# - T. Sutter, I. Daunhawer and J. Vogt (2021), Generalized multimodal ELBO, [arXiv:2105.02470](https://arxiv.org/abs/2105.02470).
+# - I. Daunhawer and others (2022), On the limitations of multimodal VAEs, [arXiv:2110.04121](https://arxiv.org/abs/2110.04121).
 # - E. Palumbo, I. Daunhawer and J. Vogt (2023), MMVAE+: Enhancing the generative quality of multimodal VAEs.
 # - The library behind this chapter: `mmtutor.vae`, `mmtutor.lineargaussian`, `mmtutor.metrics.coherence`,
 #   `mmtutor.metrics.frechet_distance`.

@@ -4,6 +4,17 @@
 # Asked what is in a picture, a network answers at once. You would look a second time. In this chapter an encoder's guess of
 # the latent code is only the start: a decoder shows what the guess would look like, and the error shows how to improve the
 # guess. What this slow inference finds can then be taught to networks that see one modality alone.
+#
+# > **You learn** to improve an encoder's guess by gradients of the ELBO, and to teach the result to networks that see one
+# > modality.
+# >
+# > **You need** [chapter 10](10_multimodal_vaes.ipynb).
+# >
+# > **It takes** 35 minutes to read, 2 to run on a CPU.
+# >
+# > **Papers** [iterative amortized inference](https://arxiv.org/abs/1807.09356), [inference
+# > suboptimality](https://arxiv.org/abs/1801.03558), [unimodal students](https://arxiv.org/abs/2410.11403),
+# > [JNF](https://arxiv.org/abs/2305.11832).
 
 # %% tags=["hide-input"]
 import torch
@@ -410,16 +421,14 @@ show(
 # and MoPoE, have three times the steps, which take as long as one training of the iterative VAE. *A third* has a third of
 # its steps. So three models were trained for two lengths each, and you can see what more training still gives. The distance is
 # the Fréchet distance between generated and real pictures, smaller is better, the mean of four directions
-# ([chapter 10](10_multimodal_vaes.ipynb)). Coherence is how often the right digit is shown. The [page of claims](../claims.md)
-# has all rows with intervals, corrected for their number, and the page [Slides](../slides.md) puts the authors' numbers beside
+# ([chapter 10](10_multimodal_vaes.ipynb)). Coherence is how often the right digit is shown. The [page of claims](../docs/claims.md)
+# has all rows with intervals, corrected for their number, and the page [Slides](../docs/slides.md) puts the authors' numbers beside
 # ours.
 
 # %%
-import json
-from pathlib import Path
+from mmtutor.results import measured
 
-here = Path.cwd() if Path("docs").exists() else Path.cwd().parent
-stored = json.loads((here / "docs/results/iterative.json").read_text())
+stored = measured("iterative")
 seeds, what = [*stored["numbers"].values()], "FD, mean of four directions: "
 for name in (number.removeprefix(what) for number in seeds[0] if number.startswith(what)):
     numbers = [what + name, f"coherence: {name}", f"gap: {name}"]
@@ -485,13 +494,13 @@ for row in stored["rows"]:
 #
 # ## Where to read on
 #
-# - J. Marino, Y. Yue and S. Mandt (2018), Iterative amortized inference, arXiv:1807.09356.
-# - C. Cremer, X. Li and D. Duvenaud (2018), Inference suboptimality in variational autoencoders, arXiv:1801.03558.
+# - J. Marino, Y. Yue and S. Mandt (2018), Iterative amortized inference, [arXiv:1807.09356](https://arxiv.org/abs/1807.09356).
+# - C. Cremer, X. Li and D. Duvenaud (2018), Inference suboptimality in variational autoencoders, [arXiv:1801.03558](https://arxiv.org/abs/1801.03558).
 # - Y. Oshima, M. Suzuki and Y. Matsuo (2023), Improving multimodal information integration by iterative amortised inference,
 #   slides in Japanese; and (2024), Enhancing unimodal latent representations in multimodal VAEs through iterative amortized
-#   inference, arXiv:2410.11403. Its abstract reports higher linear classification accuracy, competitive cosine similarity and
+#   inference, [arXiv:2410.11403](https://arxiv.org/abs/2410.11403). Its abstract reports higher linear classification accuracy, competitive cosine similarity and
 #   a lower FID in cross-modal generation.
 # - A. Senellart, C. Chadebec and S. Allassonnière (2023), Improving multimodal joint variational autoencoders through
-#   normalizing flows and correlation analysis, arXiv:2305.11832; A. Senellart and S. Allassonnière (2025), Bridging the
-#   inference gap in multimodal variational autoencoders, arXiv:2502.03952.
+#   normalizing flows and correlation analysis, [arXiv:2305.11832](https://arxiv.org/abs/2305.11832); A. Senellart and S. Allassonnière (2025), Bridging the
+#   inference gap in multimodal variational autoencoders, [arXiv:2502.03952](https://arxiv.org/abs/2502.03952).
 # - The library behind this chapter: `mmtutor.iterative`, `mmtutor.lineargaussian`, `mmtutor.vae`.

@@ -259,7 +259,7 @@ def test_a_chapter_shows_its_number_wherever_it_is_named(context: BrowserContext
             menu.click()
         sidebar = page.locator(".md-nav--primary .md-ellipsis").evaluate_all(WHOLE)  # or what comes out of the menu
         assert [title for title in titles if title not in sidebar] == []
-        for way, title in (("prev", ["Home", *titles][n]), ("next", [*titles, "Your own data"][n + 1])):
+        for way, title in (("prev", ["Home", *titles][n]), ("next", [*titles, "Do the papers’ claims hold?"][n + 1])):
             assert page.locator(f".md-footer__link--{way} .md-ellipsis").evaluate_all(WHOLE) == [title]
 
 
@@ -288,3 +288,31 @@ def test_readable_without_javascript(browser: Browser, built_site: Path, address
         for text in ("Short text with", "shown_code = 1", "red ```", "p(z \\mid x)"):
             expect(page.locator("article")).to_contain_text(text)
         expect(page.locator("article img")).to_be_visible()
+
+
+def test_claims_are_folded_filtered_and_found_by_their_address(context: BrowserContext, address: str):
+    page = context.new_page()
+    page.goto(address + "claims/")
+    wide = (page.viewport_size or {"width": 0})["width"] > 600
+    assert page.evaluate("document.documentElement.scrollHeight") <= (3 if wide else 5) * 800
+    rows = page.locator("tr[data-verdict]")
+    n, undecided = rows.count(), page.locator('tr[data-verdict="undecided"]').count()
+    assert 0 < undecided < n
+    page.get_by_label("are undecided").uncheck()
+    expect(page.locator("#filter output")).to_have_text(f"{n - undecided} of {n} claims")
+    assert page.locator('tr[data-verdict="undecided"]:not([hidden])').count() == 0
+    assert page.locator("tr[data-verdict]:not([hidden])").count() == n - undecided
+    last = page.locator("tr[data-verdict=holds]").last
+    expect(last).not_to_be_visible()
+    page.goto(address + f"claims/#{last.get_attribute('id')}")
+    expect(last).to_be_in_viewport()
+
+
+def test_without_javascript_every_claim_is_there(browser: Browser, address: str):
+    with browser.new_context(java_script_enabled=False) as context:
+        page = context.new_page()
+        page.goto(address + "claims/")
+        expect(page.locator("#filter")).to_be_hidden()
+        for k in range(page.locator("details.experiment").count()):
+            page.locator("details.experiment > summary").nth(k).click()
+        assert page.locator("tr[data-verdict]").count() == page.locator("tr[data-verdict]:visible").count() > 100

@@ -236,7 +236,7 @@ def test_all_that_an_experiment_uses_is_there(name):
 
 
 @pytest.mark.parametrize(
-    "path", sorted((Path(__file__).parents[1] / "docs/results").glob("*.json")), ids=lambda p: p.stem
+    "path", sorted((Path(__file__).parents[1] / "mmtutor/results").glob("*.json")), ids=lambda p: p.stem
 )
 def test_stored_verdicts_follow_from_the_stored_figures(path):
     stored = json.loads(path.read_text())

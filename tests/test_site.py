@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import Callable
 from html.parser import HTMLParser
+from importlib import import_module
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -18,6 +19,8 @@ from sample_site import build, sample_notebook, site_copy
 
 from experiments import code, vae
 from experiments.results import judged
+from mmtutor.plotting.claims import row_id
+from mmtutor.results import FOLDER
 from tools import pages, site, vae_map, verdicts
 
 LOADING = {"src", "srcset", "poster", "data", "action", "formaction", "background", "ping", "manifest"}
@@ -84,7 +87,7 @@ def test_page_has_everything_a_reader_needs():
     assert "%|" not in text
     assert "<table><tr><td>cell</td></tr></table>" in text
     assert "<audio controls" in text
-    assert "secret_code" not in text
+    assert '??? code "Code that the next cells need"\n\n    ``` { .python }\n    secret_code = 2\n    ```' in text
     assert "this output is hidden" not in text
     assert "plain = 3" in text
     assert "(99_sample.md#below)" in text
@@ -196,7 +199,7 @@ def test_objects_of_the_library_are_linked_and_others_are_not(built_site: Path):
 def result_file(**changes: object) -> str:
     values = {"late": [0.9, 0.92, 0.91], "early": [0.8, 0.83, 0.82]}
     row = {
-        "claim": "late | early", "source": "a paper", "unit": "accuracy", "values": values,
+        "claim": "late < early", "source": "a paper", "unit": "accuracy", "values": values,
         "larger": "late", "smaller": "early", "margin": 0.0,
         "found": 0.905,
     }  # fmt: skip
@@ -207,35 +210,55 @@ def result_file(**changes: object) -> str:
     return json.dumps(content | {"rows": [row | changes]})
 
 
-def test_claims_page(tmp_path: Path):
+def test_claims(tmp_path: Path):
     p_value = json.loads(result_file())["rows"][0]["p, corrected"]
-    assert "Nothing has been measured yet" in verdicts.claims_page(tmp_path)
+    assert "Nothing has been measured yet" in verdicts.claims(tmp_path)
     (tmp_path / "fusion.json").write_text(result_file())
-    text = verdicts.claims_page(tmp_path)
-    assert "## Fusion" in text
+    text = verdicts.claims(tmp_path)
+    assert "<summary>Chapter 2 · Fusion<small>1 hold, 0 are undecided, 0 do not hold</small>" in text
+    assert "1 claims were measured: 1 hold, 0 are undecided, 0 do not hold. Of these 1 are from papers: 1 hold" in text
+    assert 'href="../chapters/02_fusion/"' in text
     assert "epochs: 3; range: 1 to 2" in text
     assert "3 minutes" in text
     assert "late 0.910\u00a0±\u00a00.010" in text
     assert "+0.093" in text
-    assert "**holds**" in text
-    assert "late &#124; early" in text
-    assert f"| {p_value:.3f} |" in text
-    assert "above 0.905: 2 and 0 of 3 (McNemar’s exact test: p 0.500)" in text
+    assert "</b> holds</span>" in text
+    assert "late &lt; early <small>(a paper)</small>" in text
+    assert '<tr id="fusion-late-early" data-verdict="holds" data-from="paper">' in text
+    assert f"p {p_value:.3f}, corrected" in text
+    assert "found it: 2 and 0 of 3 runs" in text
+    assert "found: above 0.905; McNemar’s exact test: p 0.500" in text
     assert "older code" not in text
 
 
-def test_claims_page_says_which_code_has_changed_since_and_what_an_interval_alone_would_say(tmp_path: Path):
+def test_claims_say_which_code_has_changed_since_and_what_an_interval_alone_would_say(tmp_path: Path):
     content = json.loads(result_file())
     modules = [*content["code"]]
-    for names, said in ((modules[:1], f"`{modules[0]}` changed since"), (modules[:4], "4 modules changed since")):
+    for names, said in (
+        (modules[:1], f"<code>{modules[0]}</code> changed since"),
+        (modules[:4], "4 modules changed since"),
+    ):
         old = content | {"code": content["code"] | dict.fromkeys(names, "0")}
         (tmp_path / "fusion.json").write_text(json.dumps(old))
-        assert f"with older code ({said})" in verdicts.claims_page(tmp_path)
+        assert f"with older code ({said})" in verdicts.claims(tmp_path)
     [row] = content["rows"]
-    nothing = row | {"values": {"late": [1.0, 1.1, 0.9], "early": [1.1, 1.0, 0.9]}}
+    nothing = row | {"values": {"late": [1.0, 1.1, 0.9], "early": [1.1, 1.0, 0.9]}, "source": "ours"}
     rows = judged([row, *[nothing] * 99])  # one row in a hundred: its own interval is not enough
     (tmp_path / "fusion.json").write_text(json.dumps(content | {"rows": rows}))
-    assert "**undecided** <small>(its interval alone: holds)</small>" in verdicts.claims_page(tmp_path)
+    text = verdicts.claims(tmp_path)
+    assert "</b> undecided</span><br><small>its interval alone: holds</small>" in text
+    assert "100 claims were measured: 0 hold, 100 are undecided, 0 do not hold. Of these 1 are from papers" in text
+
+
+def test_every_experiment_has_its_chapter_and_every_claim_its_own_name():
+    root = Path(verdicts.__file__).parents[1]
+    names = {path.stem for path in root.glob("experiments/*.py") if "\nCLAIMS = [" in path.read_text()}
+    assert names == verdicts.CHAPTERS.keys()
+    assert all((root / f"notebooks/{chapter}.py").exists() for chapter in verdicts.CHAPTERS.values())
+    for name in names:
+        rows = [{"claim": claim.claim} for claim in import_module(f"experiments.{name}").CLAIMS]
+        assert len({row_id({"experiment": name}, row) for row in rows}) == len(rows)
+        assert not [row["claim"] for row in rows if row["claim"].startswith("…")]  # each must be clear alone
 
 
 @pytest.mark.parametrize(
@@ -254,7 +277,7 @@ def test_claims_page_says_which_code_has_changed_since_and_what_an_interval_alon
 def test_gate_verdict_that_its_numbers_do_not_give(tmp_path: Path, changes: dict[str, object], message: str):
     (tmp_path / "fusion.json").write_text(result_file(**changes))
     with pytest.raises(ValueError, match=message):
-        verdicts.claims_page(tmp_path)
+        verdicts.claims(tmp_path)
 
 
 # ---- the table on the map of multimodal VAEs
@@ -361,11 +384,11 @@ def test_the_table_of_the_worlds_has_shared_and_private_posteriors(tmp_path: Pat
 
 
 def test_a_page_asks_for_the_vae_table(tmp_path: Path):
-    (tmp_path / "results").mkdir()
-    config: Any = SimpleNamespace(docs_dir=str(tmp_path))
+    (tmp_path / "mmtutor/results").mkdir(parents=True)
+    config: Any = SimpleNamespace(config_file_path=str(tmp_path / "mkdocs.yml"))
     page = "before\n\n<!-- vae numbers -->\n\nafter"
     assert site.on_page_markdown(page, config=config) == "before\n\nNothing has been measured yet.\n\nafter"
-    path = vae_file(tmp_path / "results")
+    path = vae_file(tmp_path / "mmtutor/results")
     assert site.on_page_markdown(page, config=config) == f"before\n\n{vae_map.vae_table(path)}\n\nafter"
     path.write_text("{")
     assert site.on_page_markdown("another page", config=config) == "another page"
@@ -394,3 +417,29 @@ def test_the_map_is_on_the_site(built_site: Path):
     assert "vae numbers" not in text
     assert "Nothing has been measured yet." in text or "<th>world: one modality</th>" in text
     assert 'href="map/"' in (built_site / "index.html").read_text()
+
+
+NOTEBOOKS = sorted((Path(pages.__file__).parents[1] / "notebooks").glob("*.ipynb"))
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_all_code_of_a_chapter_is_on_its_page(path: Path):
+    """So no name on the page is undefined, and whoever copies from it can run it."""
+    notebook = nbformat.read(path, as_version=4)
+    lines = [line.strip() for line in pages.page(notebook, path.stem).markdown.split("\n")]
+    code = [line.strip() for cell in notebook.cells if cell.cell_type == "code" for line in cell.source.split("\n")]
+    left = iter(lines)
+    assert all(line in left for line in code)  # in this order
+    hidden = [cell for cell in notebook.cells if "hide-input" in cell.metadata.get("tags", ())]
+    assert 0 < sum(line.startswith('??? code "') for line in lines) <= len(hidden)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_links_of_a_chapter_lead_somewhere_in_a_clone_and_on_the_site(path: Path):
+    notebook = nbformat.read(path, as_version=4)
+    text = "\n".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
+    for link in re.findall(r"\]\(([^)#]+)", text):
+        assert link.startswith("https://") or (path.parent / link).is_file(), link
+    claims = verdicts.claims(FOLDER)
+    for row in re.findall(r"claims/#([\w-]+)", pages.page(notebook, path.stem).markdown):
+        assert f'<tr id="{row}"' in claims

@@ -51,6 +51,8 @@ def read_source(path: Path) -> NotebookNode:
         key = hashlib.sha256(f"{cell.cell_type}\n{cell.source}".encode()).hexdigest()[:12]
         cell.id = f"{key}-{seen[key]}" if seen[key] else key
         seen[key] += 1
+        if "hide-input" in cell.metadata.get("tags", ()):
+            cell.metadata["jupyter"] = {"source_hidden": True}  # JupyterLab folds it, as the site does
     return notebook
 
 
@@ -119,9 +121,10 @@ def check(source: Path) -> list[str]:
     return [f"{source.stem}: {fault}" for fault in faults]
 
 
-def content(cell: NotebookNode) -> tuple[str, str, tuple[str, ...]]:
-    """What the two files of a pair must agree on: type, source and tags of a cell."""
-    return cell.cell_type, cell.source.strip("\n"), tuple(cell.metadata.get("tags", ()))
+def content(cell: NotebookNode) -> tuple[str, str, tuple[str, ...], bool]:
+    """What the two files of a pair must agree on: type, source and tags of a cell, and whether its source is folded."""
+    hidden = cell.metadata.get("jupyter", {}).get("source_hidden", False)
+    return cell.cell_type, cell.source.strip("\n"), tuple(cell.metadata.get("tags", ())), hidden
 
 
 def sizes(notebook: NotebookNode) -> list[str]:

@@ -30,8 +30,8 @@ class Page:
 def page(notebook: NotebookNode, name: str) -> Page:
     """Turn a notebook into a page.
 
-    Text stays as it is. Code is fenced, what it printed follows it. A cell tagged ``hide-input`` shows only what it
-    printed, one tagged ``hide-output`` only its code. Figures become files.
+    Text stays as it is. Code is fenced, what it printed follows it. The code of a cell tagged ``hide-input`` is folded
+    and follows what it printed; of one tagged ``hide-output`` only the code is shown. Figures become files.
 
     Args:
         notebook: with stored outputs, nbformat 4.
@@ -42,16 +42,28 @@ def page(notebook: NotebookNode, name: str) -> Page:
     """
     title, summary = front(notebook, name)
     made = Page(name, title, summary)
-    parts = []
+    parts: list[str] = []
+    waiting: list[str] = []  # folded code that has printed nothing yet
     for number, cell in enumerate(notebook.cells, 1):
         tags = cell.metadata.get("tags", ())
+        if waiting and (cell.cell_type == "markdown" or "hide-input" not in tags):
+            parts.append(folded("Code that the next cells need", waiting))
+            waiting = []
         if cell.cell_type == "markdown":
-            parts.append(re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", cell.source))
+            chapters = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", cell.source)
+            parts.append(chapters.replace("](../docs/", "](../"))  # where a clone and JupyterLab have these pages
         elif cell.cell_type == "code":
+            outputs = [] if "hide-output" in tags else cell.outputs
+            printed = [shown(output, made, f"{name}, cell {number}") for output in outputs]
             if "hide-input" not in tags:
-                parts.append(fence(cell.source, "python"))
-            if "hide-output" not in tags:
-                parts += [shown(output, made, f"{name}, cell {number}") for output in cell.outputs]
+                parts += [fence(cell.source, "python"), *printed]
+                continue
+            waiting.append(cell.source)
+            if printed:
+                parts += [*printed, folded("The code of what you see above", waiting)]
+                waiting = []
+    if waiting:
+        parts.append(folded("More code", waiting))
     download = (
         f"Download this chapter: [notebook]({name}.ipynb) with what it printed, or [plain Python]({name}.py).\n"
         "{ .download }"
@@ -87,7 +99,8 @@ def shown(output: NotebookNode, made: Page, where: str) -> str:
     if kind == "text/html":
         if "<audio" in data and "aria-label" not in data:
             raise ValueError(f"{where}: a sound without alternative text; use mmtutor.plotting.sound")
-        return f'<div class="output" markdown="0">\n{data.strip()}\n</div>'
+        rows = re.sub(r'<span data-row="([\w-]+)">(.*?)</span>', r'<a href="../../claims/#\1">\2</a>', data.strip())
+        return f'<div class="output" markdown="0">\n{rows}\n</div>'
     return result(data) if kind == "text/plain" else data
 
 
@@ -101,6 +114,12 @@ def figure(data: str, alt: str, made: Page, where: str) -> str:
     width, height = struct.unpack(">II", png[16:24])
     wide = " .wide" if width > 2 * height and width > 800 else ""  # on a phone it scrolls instead of shrinking
     return f"![{escape(alt)}]({path}){{ width={width} height={height}{wide} }}"
+
+
+def folded(title: str, cells: list[str]) -> str:
+    """The code of some cells, shown on a click."""
+    code = fence("\n\n".join(cells), "python")
+    return f'??? code "{title}"\n\n' + "\n".join(f"    {line}".rstrip() for line in code.split("\n"))
 
 
 def escape(text: str) -> str:

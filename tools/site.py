@@ -61,10 +61,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         made |= {f"chapters/{path}": data for path, data in chapter.files.items()}
         for name in (f"{chapter.name}.ipynb", f"{chapter.name}.py"):
             made[f"chapters/{name}"] = root(config) / "notebooks" / name
-    try:
-        made["claims.md"] = verdicts.claims_page(Path(config.docs_dir) / "results")
-    except ValueError as error:
-        raise PluginError(str(error)) from error
+    made |= {f"results/{path.name}": path for path in results(config).glob("*.json")}
     library = dict(modules(root(config) / "mmtutor"))
     for name in library:
         made[f"api/{name}.md"] = library_page(root(config) / "mmtutor", name)
@@ -84,12 +81,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
     """Put chapters, their first figure and tables of numbers where a page asks; link objects to the library's pages."""
     markdown = markdown.replace("<!-- chapters -->", chapter_table()).replace("<!-- figure -->", first_figure())
-    results = Path(config.docs_dir) / "results"
+    folder = results(config)
     for mark, table, where in (
-        ("<!-- vae numbers -->", vae_map.vae_table, results / "vae.json"),
-        ("<!-- vae_long numbers -->", vae_map.vae_table, results / "vae_long.json"),
-        ("<!-- vae_world numbers -->", vae_map.vae_table, results / "vae_world.json"),
-        ("<!-- slides -->", slides.slides_table, results),
+        ("<!-- claims -->", verdicts.claims, folder),
+        ("<!-- vae numbers -->", vae_map.vae_table, folder / "vae.json"),
+        ("<!-- vae_long numbers -->", vae_map.vae_table, folder / "vae_long.json"),
+        ("<!-- vae_world numbers -->", vae_map.vae_table, folder / "vae_world.json"),
+        ("<!-- slides -->", slides.slides_table, folder),
     ):
         if mark in markdown:
             try:
@@ -155,6 +153,11 @@ def library_page(package: Path, name: str) -> str:
             lines += ["", f"::: mmtutor.{name}.{same}", "    options:", "      heading_level: 2"]
             lines += [f"      members: [{same}]"]
     return "\n".join([*lines, ""])
+
+
+def results(config: MkDocsConfig) -> Path:
+    """The folder of the stored results."""
+    return root(config) / "mmtutor" / "results"
 
 
 def root(config: MkDocsConfig) -> Path:

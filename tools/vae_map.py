@@ -8,7 +8,7 @@ from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
 
-from tools.verdicts import number
+from tools.verdicts import plain
 
 MODELS = ("JMVAE", "TELBO", "MVAE", "MMVAE", "MoPoE", "MVTCAE", "DMVAE", "MMVAE+", "Coordinated", "Coordinated, cross")
 COLUMNS = {  # head of the column to the number's name in the file
@@ -86,4 +86,4 @@ def cell(name: str, numbers: Mapping[str, Mapping[str, float]]) -> str:
         return "–"
     if len(values) != len(numbers) or not all(isfinite(value) for value in values):
         raise ValueError(f"'{name}' needs a finite number for each of {len(numbers)} seeds, got {values}")
-    return f"{number(fmean(values))}\u00a0±\u00a0{number(stdev(values))}"
+    return f"{plain(fmean(values))}\u00a0±\u00a0{plain(stdev(values))}"

@@ -1,8 +1,11 @@
-"""The page 'Do the papers' claims hold?' from the stored numbers of the experiments."""
+"""The rows of the page of claims, from the stored numbers of the experiments, by chapter."""
 
 from __future__ import annotations
 
+import base64
+import html
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean, stdev
@@ -10,126 +13,209 @@ from typing import Any
 
 from experiments.code import changed
 from experiments.results import found_by, judged
+from mmtutor.plotting.claims import HEIGHT, VERDICTS, WIDTH, extent, number, places, row_id, said, word
 
 TOLERANCE = 1e-9
-OPENING = """# Do the papers’ claims hold?
-
-Papers claim things. Some of the claims can be measured again, on small data and with several seeds. This page shows
-what came out, also where it came out differently.
-
-Each row compares two numbers. Their difference is taken seed by seed; the table gives its mean and, in brackets, the
-95 % interval of that mean. A claim **holds** if the whole interval is above what was claimed, and **does not hold** if
-the whole interval is below it. Else it is **undecided**: these seeds cannot tell. A number is a mean over seeds ± the
-standard deviation between them.
-
-Of many rows some would be decided by luck alone, about one in twenty of those in which there is nothing. So each row
-also has a p-value that is corrected for the number of rows of its experiment (Benjamini and Hochberg, 1995): among the
-decided rows at most 5 % are false, in expectation. A row whose corrected p-value is above 0.05 counts as undecided even
-where its own interval is on one side.
-
-Some runs fall into two groups, those that found something and those that did not, whatever the seeds of the others did.
-There a mean says little, and the row counts them.
-
-Small data and few steps are not the papers’ conditions, so a verdict speaks of the settings given here. On another
-machine a single run differs by up to about .02, since sums are computed in another order; means over seeds differ less.
-"""
+CHAPTERS = {
+    "fusion": "02_fusion",
+    "captioning": "04_image_captioning",
+    "mfm_images": "08_mfm_images",
+    "mfm_ablations": "09_mfm_sequences",
+    "mfm_sequences": "09_mfm_sequences",
+    "vae_world": "10_multimodal_vaes",
+    "vae": "10_multimodal_vaes",
+    "vae_long": "10_multimodal_vaes",
+    "iterative": "11_iterative_inference",
+    "iterative_scenes": "11_iterative_inference",
+}
+Content = Mapping[str, Any]  # of a file of results
 
 
-def claims_page(folder: Path) -> str:
-    """Markdown of the page.
-
-    Args:
-        folder: with the files that the experiments wrote.
+def stored(folder: Path) -> list[Content]:
+    """The results of all experiments, in the order of the chapters.
 
     Raises:
         ValueError: a file lacks something, or a stored difference, p-value or verdict is not what its numbers give.
     """
-    files = sorted(folder.glob("*.json"))
-    sections = [section(path) for path in files] or ["Nothing has been measured yet.\n"]
-    return "\n".join([OPENING, *sections])
+    order = list(CHAPTERS)
+    paths = sorted(
+        folder.glob("*.json"), key=lambda p: (order.index(p.stem) if p.stem in order else len(order), p.stem)
+    )
+    contents = []
+    for path in paths:
+        try:
+            content = {"experiment": path.stem, **json.loads(path.read_text(encoding="utf-8"))}
+            checked(content["rows"], len(content["seeds"]))
+            section(content)
+        except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
+            raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
+        contents.append(content)
+    return contents
 
 
-def section(path: Path) -> str:
-    """One experiment: how it was measured, then its rows."""
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        rows = [row(entry) for entry in checked(content["rows"], len(content["seeds"]))]
-        lines = [
-            f"## {content['what'].rstrip('.')}",
-            f"Measured on {content['date']} with {len(content['seeds'])} seeds on {content['device']}, in "
-            f"{duration(content['seconds'])}, with {pairs(content['versions'], ' ', ', ')}{since(content, path.stem)}. "
-            f"Settings: {pairs(content['settings'], ': ', '; ')}. "
-            f"[The numbers of every seed](results/{path.name}).",
-            "| Claim | Verdict | Difference | p, corrected | Numbers |\n| --- | --- | --- | --- | --- |\n"
-            + "\n".join(rows),
-        ]
-    except (AttributeError, KeyError, OSError, TypeError, ValueError) as error:
-        raise ValueError(f"{path.name}: {type(error).__name__} {error}") from error
-    return "\n\n".join(lines) + "\n"
+def claims(folder: Path) -> str:
+    """HTML of all results: how many claims hold, then the rows of each experiment, folded."""
+    contents = stored(folder)
+    return (
+        "\n".join([totals(contents), FILTER, *map(section, contents)]) if contents else "Nothing has been measured yet."
+    )
 
 
-def since(content: Mapping[str, Any], experiment: str) -> str:
+# ---- all experiments
+
+
+def totals(contents: Sequence[Content]) -> str:
+    """In words how many claims there are and hold."""
+    rows = [row for content in contents for row in content["rows"]]
+    papers = [row for row in rows if not ours(row)]
+    said = f"{len(rows)} claims were measured: {tally(rows)}. Of these {len(papers)} are from papers: {tally(papers)}."
+    return f"<p>{said}</p>"
+
+
+def tally(rows: Sequence[Mapping[str, Any]]) -> str:
+    """How many hold, are undecided, and do not hold, in words."""
+    count = Counter(row["verdict"] for row in rows)
+    return f"{count['holds']} hold, {count['undecided']} are undecided, {count['does not hold']} do not hold"
+
+
+def caterpillar(rows: Sequence[Mapping[str, Any]]) -> str:
+    """All intervals side by side, from the clearest that holds: each scaled to one length, the line what is claimed."""
+    step, height, reach = 4, 40, 4.0
+    bars = []
+    for row in rows:
+        mean, low, high = (x - row["margin"] for x in row["difference"])
+        half = (high - low) / 2
+        z = max(-reach, min(reach, mean / half)) if half else (0.0 if not mean else reach if mean > 0 else -reach)
+        bars.append((z, VERDICTS[row["verdict"]][0]))
+    middle, scale = height / 2, height / 2 / (reach + 1)
+    lines = "".join(
+        f'<path d="M{step * k + 2} {middle - scale * (z - 1):.1f}V{middle - scale * (z + 1):.1f}" stroke="{colour}"/>'
+        for k, (z, colour) in enumerate(sorted(bars, reverse=True))
+    )
+    width = step * len(bars)
+    svg = (
+        f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" stroke-width="3">'
+        f'<path d="M0 {middle}H{width}" stroke="#888" stroke-width="1"/>{lines}</svg>'
+    )
+    data = base64.b64encode(svg.encode()).decode()
+    return f'<img alt="{tally(rows)}" width="{width}" height="{height}" src="data:image/svg+xml;base64,{data}">'
+
+
+# Shown by assets/claims.js, which it needs; without it all rows are there.
+FILTER = (
+    '<fieldset id="filter" hidden><legend>Show claims that</legend>'
+    + "".join(
+        f'<label><input type="checkbox" name="verdict" value="{name}" checked> {said}</label> '
+        for name, said in (("holds", "hold"), ("undecided", "are undecided"), ("does not hold", "do not hold"))
+    )
+    + "".join(
+        f'<label><input type="checkbox" name="from" value="{name}" checked> {said}</label> '
+        for name, said in (("paper", "are a paper’s"), ("ours", "are ours"))
+    )
+    + '<output aria-live="polite"></output></fieldset>'
+)
+
+
+# ---- one experiment
+
+
+def section(content: Content) -> str:
+    """One experiment, folded: how it was measured, then its rows."""
+    name, chapter = content["experiment"], CHAPTERS.get(content["experiment"])
+    rows = "".join(table_row(content, row) for row in content["rows"])
+    made = (
+        f"<p>Measured by <code>python -m experiments.{name}</code> on {content['date']} with {len(content['seeds'])} "
+        f"seeds on {content['device']}, in {duration(content['seconds'])}, with "
+        f"{pairs(content['versions'], ' ', ', ')}{since(content)}. "
+        f'<a href="../results/{name}.json">The numbers of every seed</a>.'
+        + (
+            f' <a href="../chapters/{chapter}/">Chapter {int(chapter[:2])}</a> explains them.</p>'
+            if chapter
+            else "</p>"
+        )
+    )
+    settings = html.escape(pairs(content["settings"], ": ", "; "))
+    head = "".join(f"<th>{column}</th>" for column in ("Claim", "Interval", "Verdict", "Difference", "Numbers"))
+    title = f"Chapter {int(chapter[:2])} · " if chapter else ""
+    return (
+        f'<details class="experiment" id="{name}"><summary>{title}{html.escape(content["what"].rstrip("."))}'
+        f"<small>{tally(content['rows'])}</small>{caterpillar(content['rows'])}</summary>\n{made}\n"
+        f"<details><summary>Settings</summary><p>{settings}</p></details>\n"
+        f'<table class="verdicts"><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>\n</details>'
+    )
+
+
+def since(content: Content) -> str:
     """Which code has changed since the numbers were measured, in words; nothing where it is the same."""
-    modules = changed(content["code"], experiment)
-    named = ", ".join(f"`{m}`" for m in modules) if len(modules) <= 3 else f"{len(modules)} modules"
+    modules = changed(content["code"], content["experiment"])
+    named = ", ".join(f"<code>{m}</code>" for m in modules) if len(modules) <= 3 else f"{len(modules)} modules"
     return f", and with older code ({named} changed since)" if modules else ""
 
 
-def checked(entries: Sequence[Mapping[str, Any]], seeds: int) -> Sequence[Mapping[str, Any]]:
-    """The rows, which must say what the values of the seeds give, all rows being one family."""
+def checked(entries: Sequence[Mapping[str, Any]], seeds: int) -> None:
+    """Refuse rows that do not say what the values of the seeds give, all rows being one family."""
     for entry in entries:
         if any(len(series) != seeds for series in entry["values"].values()):
             raise ValueError(f"'{entry['claim']}': every number needs one value for each of {seeds} seeds")
     for entry, computed in zip(entries, judged(entries), strict=True):
         names = ("difference", "p", "p, corrected")
-        stored, there = ([*x["difference"], x["p"], x["p, corrected"]] for x in (entry, computed))
+        was, there = ([*x["difference"], x["p"], x["p, corrected"]] for x in (entry, computed))
         words = all(entry[name] == computed[name] for name in ("interval alone", "verdict"))
-        if not words or any(abs(a - b) > TOLERANCE for a, b in zip(stored, there, strict=True)):
+        if not words or any(abs(a - b) > TOLERANCE for a, b in zip(was, there, strict=True)):
             raise ValueError(
                 f"'{entry['claim']}': its numbers give {computed['verdict']}, {[computed[n] for n in names]}, "
                 f"the file says {entry['verdict']}, {[entry[n] for n in names]}"
             )
-    return entries
 
 
-def row(entry: Mapping[str, Any]) -> str:
+def drawing(row: Mapping[str, Any], extent: float) -> str:
+    """An interval as a drawing; its colours are in the style sheet, and its text stands beside it."""
+    (mean, low, high), y = places(row, extent), HEIGHT // 2
+    line, interval = f"M{WIDTH // 2} 0V{HEIGHT}", f"M{low} {y}H{high}"
+    shapes = f'<path d="{line}"/><path class="i" d="{interval}"/><circle cx="{mean}" cy="{y}" r="4"/>'
+    return f'<svg width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">{shapes}</svg>'
+
+
+def ours(row: Mapping[str, Any]) -> bool:
+    """Whether a claim is this project's own, and no paper's."""
+    return str(row["source"]).startswith("ours")
+
+
+def table_row(content: Content, row: Mapping[str, Any]) -> str:
     """One claim as a line of the table."""
-    values: Mapping[str, Sequence[float]] = entry["values"]
+    values: Mapping[str, Sequence[float]] = row["values"]
     numbers = "<br>".join(
-        f"{name} {number(fmean(series))}\u00a0±\u00a0{number(stdev(series))}" for name, series in values.items()
+        f"{html.escape(name)} {plain(fmean(series))}\u00a0±\u00a0{plain(stdev(series))}"
+        for name, series in values.items()
     )
-    mean, low, high = (number(value, "+") for value in entry["difference"])
-    margin = f", claimed: more than {number(entry['margin'])}" if entry["margin"] else ""
-    judged = f"**{entry['verdict']}**"
-    if entry["verdict"] != entry["interval alone"]:
-        judged += f" <small>(its interval alone: {entry['interval alone']})</small>"
-    cells = [
-        f"{entry['claim']} <small>({entry['source']})</small>",
-        judged,
-        f"{mean} [{low},\u00a0{high}]{margin}{counts(entry)}",
-        small(entry["p, corrected"]),
-        f"{numbers} <small>({entry['unit']})</small>",
-    ]
-    return "| " + " | ".join(cell.replace("|", "&#124;") for cell in cells) + " |"
+    alone = f"<br><small>its interval alone: {row['interval alone']}</small>"
+    cells = (
+        f"<td>{html.escape(row['claim'])} <small>({html.escape(row['source'])})</small></td>",
+        f"<td>{drawing(row, extent(content['rows'], row['unit']))}</td>",
+        f"<td>{word(row)}{alone if row['verdict'] != row['interval alone'] else ''}</td>",
+        f"<td>{said(row)}<br><small>p {small(row['p, corrected'])}, corrected</small>{chance(row)}</td>",
+        f"<td>{numbers} <small>({html.escape(row['unit'])})</small></td>",
+    )
+    about = f'data-verdict="{row["verdict"]}" data-from="{"ours" if ours(row) else "paper"}"'
+    return f'<tr id="{row_id(content, row)}" {about}>{"".join(cells)}</tr>'
 
 
-def counts(entry: Mapping[str, Any]) -> str:
-    """How many runs found it, where a row says what that is."""
-    if entry["found"] is None:
+def chance(row: Mapping[str, Any]) -> str:
+    """The test of the counts, where a row has them."""
+    if row["found"] is None:
         return ""
-    larger, smaller, p = found_by(entry["values"], entry)
-    n = len(entry["values"][entry["larger"]])
-    return f"<br>above {number(entry['found'])}: {larger} and {smaller} of {n} (McNemar’s exact test: p {small(p)})"
+    p = small(found_by(row["values"], row)[2])
+    return f"<br><small>found: above {plain(row['found'])}; McNemar’s exact test: p {p}</small>"
 
 
 def small(p: float) -> str:
     """A p-value with three decimals."""
-    return f"{p:.3f}" if p >= 0.001 else "<\u00a00.001".replace("<", "&lt;")
+    return f"{p:.3f}" if p >= 0.001 else "&lt;\u00a00.001"
 
 
-def number(value: float, sign: str = "-") -> str:
-    """Three decimals, fewer for large numbers, with a true minus sign."""
-    return f"{value:{sign}.{3 if abs(value) < 10 else 1}f}".replace("-", "−")
+def plain(value: float) -> str:
+    """As `number`, without a plus sign."""
+    return number(value).removeprefix("+")
 
 
 def duration(seconds: float) -> str:

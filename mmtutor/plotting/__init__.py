@@ -6,9 +6,11 @@
 | ``examples.py`` | examples of the data, and what a model made of them |
 | ``figures.py`` | numbers as lines, bars and points |
 | ``maps.py`` | boxes and arrows: how the models of a field differ |
+| ``claims.py`` | claims with their intervals and verdicts |
 | ``style.py`` | colours, markers and the look of all figures |
 """
 
+from mmtutor.plotting.claims import verdicts
 from mmtutor.plotting.examples import attention, captioned, grid, sentence_heatmap, world
 from mmtutor.plotting.figures import bars, curves, dots, gaussians, history, latents, moments, scatter, shares
 from mmtutor.plotting.maps import fusion_map, vae_map
@@ -36,5 +38,6 @@ __all__ = [
     "show",
     "sound",
     "vae_map",
+    "verdicts",
     "world",
 ]

@@ -31,14 +31,15 @@ def show(figure: Figure, alt: str) -> None:
     if not isinstance(figure, Figure):
         raise TypeError(f"show: figure must be a matplotlib figure, got {type(figure).__name__}")
     _check_alt("show", alt)
-    if _printed(alt):
+    if not in_notebook():
+        print(" ".join(alt.split()))
         plt.close(figure)
         return
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=110, facecolor="white", bbox_inches="tight")
     plt.close(figure)
     image = {"image/png": base64.b64encode(buffer.getvalue()).decode(), "text/plain": alt}
-    _display(image, metadata={"image/png": {"alt": alt}})
+    display(image, metadata={"image/png": {"alt": alt}})
 
 
 def sound(wave: ArrayLike, rate: int, alt: str) -> None:
@@ -63,7 +64,8 @@ def sound(wave: ArrayLike, rate: int, alt: str) -> None:
     if isinstance(rate, bool) or not hasattr(rate, "__index__") or not 1 <= rate < 2**31:
         raise ValueError(f"sound: rate must be a whole number of samples per second, got {rate!r}")
     _check_alt("sound", alt)
-    if _printed(alt):
+    if not in_notebook():
+        print(" ".join(alt.split()))
         return
     buffer = io.BytesIO()
     with wav.open(buffer, "wb") as file:
@@ -71,22 +73,20 @@ def sound(wave: ArrayLike, rate: int, alt: str) -> None:
         file.writeframes(np.rint(x * 32767).astype("<i2").tobytes())
     data, text = base64.b64encode(buffer.getvalue()).decode(), html.escape(alt)
     player = f'<audio controls aria-label="{text}" src="data:audio/wav;base64,{data}"></audio>'
-    _display({"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt})
+    display({"text/html": f"<figure>{player}<figcaption>{text}</figcaption></figure>", "text/plain": alt})
 
 
-def _printed(alt: str) -> bool:
-    """Print the text on one line where nothing can be displayed, outside of notebooks and IPython; whether it was."""
+def in_notebook() -> bool:
+    """Whether something can be displayed: in a notebook or in IPython."""
     ipython = sys.modules.get("IPython")  # it is imported wherever it runs, and need not be installed elsewhere
-    if ipython is not None and ipython.get_ipython() is not None:
-        return False
-    print(" ".join(alt.split()))
-    return True
+    return ipython is not None and ipython.get_ipython() is not None
 
 
-def _display(data: dict[str, str], **metadata: Any) -> None:
-    from IPython.display import display
+def display(data: dict[str, str], **metadata: Any) -> None:
+    """Display one thing in several formats, by MIME type."""
+    from IPython.display import display as shown
 
-    display(data, raw=True, **metadata)  # type: ignore[no-untyped-call]
+    shown(data, raw=True, **metadata)  # type: ignore[no-untyped-call]
 
 
 def _check_alt(who: str, alt: object) -> None:
