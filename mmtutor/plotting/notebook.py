@@ -82,11 +82,11 @@ def in_notebook() -> bool:
     return ipython is not None and ipython.get_ipython() is not None
 
 
-def display(data: dict[str, str], **metadata: Any) -> None:
+def display(data: dict[str, str], metadata: dict[str, Any] | None = None) -> None:
     """Display one thing in several formats, by MIME type."""
     from IPython.display import display as shown
 
-    shown(data, raw=True, **metadata)  # type: ignore[no-untyped-call]
+    shown(data, raw=True, metadata=metadata or {})  # type: ignore[no-untyped-call]
 
 
 def _check_alt(who: str, alt: object) -> None:
