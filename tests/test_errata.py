@@ -47,7 +47,7 @@ def test_block_runs_alone_and_prints_what_the_page_says(anchor: str, capsys: pyt
     assert NUMBER.sub("#", out).split() == NUMBER.sub("#", printed).split()
     numbers = [[float(number) for number in NUMBER.findall(text)] for text in (out, printed)]
     assert numbers[0] == pytest.approx(numbers[1], rel=0.05, abs=0.011)  # other processors round in other ways
-    assert seconds < 2
+    assert seconds < 10  # alone about one
 
 
 @pytest.mark.parametrize("anchor", ENTRIES)
