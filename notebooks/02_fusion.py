@@ -52,8 +52,8 @@ show(
 #
 # A semicolon stacks vectors, so $[1; x_m]$ is $x_m$ with a one in front: it keeps the products of fewer modalities.
 # $\otimes$ is the outer product (every element of one vector times every element of the other), and vec flattens the result
-# into one long vector. $W$, $W_m$, $W_m^{(r)}$, $w_r$, $b$ and $b_m$ are learned; $r$ runs from 1 to the rank $R$. $\prod$
-# and $\odot$ multiply vectors element by element. All merges in `mmtutor.fusion` have the same signature: a list of tensors
+# into one long vector. $W$, $W_m$, $W_m^{(r)}$, $w_r$, $b$ and $b_m$ are learned; $r$ runs from 1 to the rank $R$;
+# attention is a mean of vectors, weighted by how well they fit, and $K$ says how often. $\prod$ and $\odot$ multiply vectors element by element. All merges in `mmtutor.fusion` have the same signature: a list of tensors
 # $(B, d_m)$, with $d_m$ features of modality $m$, gives one tensor $(B, D)$.
 #
 # ## By hand: when concatenation equals a merge layer
@@ -233,8 +233,8 @@ print(f"{'product, branches alone':28} {1 - hits['late: product of probabilities
 # ## Why several modalities can learn worse
 #
 # How much does each branch know? Freeze its encoder. Train a linear classifier on its features, with examples that the
-# network has not seen; this is called a *linear probe*. Its cross-entropy on the test set, in nats, is what the branch
-# *lacks*: 0 is perfect, and $\log 10 = 2.30$ is a guess. Compare each encoder with the same encoder trained alone.
+# network has not seen; this is called a *linear probe*. Its cross-entropy on the test set is what the branch *lacks*:
+# 0 is perfect, $\log 10 = 2.30$ a guess. The unit, *nats*, is that of the natural logarithm; a bit is 0.69 nats. Compare each encoder with the same encoder trained alone.
 
 # %% tags=["nbval-ignore-output"]
 valid = digits(*modalities, split="valid", n=2000, street_difficulty=1.0)
@@ -254,8 +254,8 @@ for m in modalities:
 
 # %% [markdown]
 # The branch for house numbers, trained with the others, has learned much less than it can. Is it overfitting? Then it would
-# lack little on its *training* examples. Or did it stop learning? Then it lacks as much there. One reason to stop: let $z$ be the logits, $p$
-# their softmax and $e_y$ the vector with a one at the label. The gradient of the loss $-\log p_y$ that reaches branch $m$ is
+# lack little on its *training* examples. Or did it stop learning? Then it lacks as much there. One reason to stop: let $z$ be the
+# logits (the scores before the softmax), $p$ their softmax and $e_y$ the vector with a one at the label. The gradient of the loss $-\log p_y$ that reaches branch $m$ is
 #
 # $$\left(\frac{\partial z}{\partial x_m}\right)^{\!\top} (p - e_y).$$
 #
@@ -388,7 +388,7 @@ claim("fusion of features learns the relation", accuracy["low-rank fusion"] > 0.
 # %% [markdown]
 # Here a loss on each branch cannot help: a branch alone has nothing to learn. That is also why the start is hard. While one
 # branch cannot read its digit, the other branch's digit says nothing about the label, so at first the gradient hardly has a
-# direction. If each modality has 16 positions (`tokens=True`) and the fused classifier reads their mean, the network does not
+# direction. If each modality has 16 positions (`tokens=True`: features of 16 pieces) and the fused classifier reads their mean, the network does not
 # even start in this number of steps, with an exchange or without. With encoders that were first trained to read their own
 # digit, it does.
 
@@ -477,11 +477,10 @@ for row in measured("fusion")["rows"]:
     print(f"{row['verdict']:14} {mean:+.3f} [{low:+.3f}, {high:+.3f}]  {row['claim']}")
 
 # %% [markdown]
-# Read the table carefully. Two sensors beat one when five pairs of people are held out in turn, though the interval is wide:
-# ten people are few. Cross-modal fusion, with one exchange or three, shows no gain with five seeds. Modality dropout costs
-# no accuracy here; it even helps. And the last line is a warning: a network trained on synthetic voices recognises nine in
-# ten digits of new synthetic voices, but only four in ten of real voices. Trained on real voices, the same network
-# recognises more than eight in ten.
+# Two sensors beat one when five pairs of people are held out in turn; the interval is wide, as ten people are few. One
+# exchange or three show no gain. Modality dropout costs no accuracy, it even helps. And the last line is a warning: trained on
+# synthetic voices, a network recognises nine in ten new synthetic digits, but four in ten real ones; trained on real voices,
+# more than eight in ten.
 #
 # ## Exercises
 #

@@ -74,7 +74,7 @@ show(
 # to one. $z_t$ is the **context vector**: the mean of the regions, weighted by attention, times a gate
 # $\beta_t = \sigma(f(h_{t-1}))$ between 0 and 1, which says how much the image matters for this word ($f$ is a linear
 # layer). $E y$ is the vector of word $y$. The last line predicts the next word from all of these. The loss is
-# $-\sum_t \log p(y_t)$, plus a term that comes below. $w$, $f$, $E$, all $W$ and the matrices $L_o, L_h, L_z$ are learned.
+# $-\sum_t \log p(y_t)$ after the *true* words before $y_t$ (*teacher forcing*), plus a term that comes below. $w$, $f$, $E$, all $W$ and the matrices $L_o, L_h, L_z$ are learned.
 #
 # This is *soft* attention. *Hard* attention samples one region $s_t$ with the probabilities $\alpha_t$ and sees only that.
 #

@@ -86,14 +86,14 @@ show(
 #
 # The model generates by functions of $Z$. So to send an example to a generated point is to choose a latent code for it: a
 # coupling is an inference distribution $Q(Z \mid X, Y)$. Each generated point must be used as often as it is generated. So
-# the codes that $Q$ chooses, over all examples together, must have the distribution of the prior, $Q_Z = P_Z$:
+# the latent codes that $Q$ chooses, over all examples together, must have the distribution of the prior, $Q_Z = P_Z$:
 #
 # $$W = \inf_{Q:\, Q_Z = P_Z} \mathbb E\, [\textstyle\sum_i c(X_i, \hat X_i) + c(Y, \hat Y)].$$
 #
 # This is the paper's Proposition 1, as in Wasserstein autoencoders (Tolstikhin and others, 2018). The mean-field assumption
 # allows fewer $Q$, which can only make the infimum larger. The condition $Q_Z = P_Z$ becomes a penalty, $\lambda$ times a
-# discrepancy. In a world of four examples and four codes, one can try all $Q$, and compare with the cheapest coupling, which
-# *Sinkhorn's algorithm* finds without any code:
+# discrepancy. In a world of four examples and four latent codes, one can try all $Q$, and compare with the cheapest
+# coupling, which *Sinkhorn's algorithm* finds without any latent code:
 
 # %%
 from itertools import permutations
@@ -169,9 +169,10 @@ claim("the kernel of width d punishes a collapse", mmd(collapsed) > 0.1)
 claim("a kernel of width d²/2 punishes it a hundred times less", mmd(collapsed, 64**2 / 2) < 0.01 * mmd(collapsed))
 
 # %% [markdown]
-# The released code also estimates all means from samples, and counts the pair of a code and itself: with its 80 numbers of
-# the face, a collapse costs 0.00054 and perfect codes 0.00078. But a narrow kernel has a weakness too. For it, far codes have
-# no neighbours at all, and nothing pulls them back. The slope of the discrepancy, when codes of 8 numbers move outwards:
+# The released program also estimates all means from samples, and counts the pair of a latent code and itself: with its 80
+# numbers of the face, a collapse costs 0.00054 and perfect latent codes 0.00078. But a narrow kernel has a weakness too. For
+# it, far latent codes have no neighbours at all, and nothing pulls them back. The slope of the discrepancy, when latent codes
+# of 8 numbers move outwards:
 
 # %%
 slopes = {}
@@ -215,10 +216,11 @@ def factorised(StyleFactor, prior, joint=False):
 # What keeps the digit out of the style? In the equation it is the last term. If *all latent codes together* had the
 # distribution $\mathcal N(0, I)$, style and label would be independent. That is `joint=True` here. The released code adds up
 # one discrepancy *for each latent code*. This says nothing about how they depend on each other: a style that also
-# contains the digit improves the images at no cost. A third way is a *Kullback-Leibler* (KL) penalty on the styles, the
-# `VariationalFactor`. It makes each latent code noisy, so that every bit in it has a price, and the information that $F_y$
+# contains the digit improves the images at no cost. A third way is the `VariationalFactor`: a style is drawn from a normal
+# distribution, and its *Kullback-Leibler* (KL) divergence $\mathbb E_q [\log q(z) - \log p(z)]$ from the prior is penalised.
+# The style becomes noisy, so that every bit in it has a price, and the information that $F_y$
 # already has would be paid for twice. **Before you run it:** with which of the three will most swapped images show the
-# digit of the label's donor?
+# digit of the pair that the label was taken from, its *donor*?
 
 # %% tags=["nbval-ignore-output"]
 kinds = {"MMD": (Factor, 3.0), "joint MMD": (Factor, 3.0, True), "KL": (VariationalFactor, 0.01)}

@@ -204,12 +204,13 @@ for modality in features:
 # A voice keeps its pitch and a face its brightness: a few numbers of the latent code explain a part of *every* step. Each
 # *word* is new. A small LSTM cannot put a sentence of 14 words from a vocabulary of hundreds into 32 numbers, and the mean
 # of several word vectors is not a word. Language does not have more meaning; its steps are less predictable from each other.
-# The features in the paper are similar in this respect: spectra and facial muscles against GloVe vectors.
+# The features in the paper are similar in this respect: spectra and facial muscles against word vectors
+# (GloVe).
 #
 # ## Which modality does the label depend on?
 #
 # There are several answers to what a modality tells. *Alone* it has the information $I(Y; X_i)$. *Given the others* it adds
-# $I(Y; X_i \mid X_{\text{rest}})$. Between the two is its *Shapley value*: what it adds to the modalities before it, the mean
+# $I(Y; X_i \mid X_{\text{rest}})$, what all tell less what the others tell. Between the two is its *Shapley value*: what it adds to the modalities before it, the mean
 # over all orders in which they could come. Shapley values sum up to the information of all. All three are known exactly here:
 
 # %%
@@ -236,7 +237,8 @@ claim("Shapley values sum up to the information of all", abs(total - bits(list(f
 #
 # The paper computes a ratio of mutual informations (MI), $r_i = \mathrm{MI}(F_y, \hat X_i) / \mathrm{MI}(F_{ai}, \hat X_i)$:
 # does the label's factor or the style determine the reconstruction? The mutual information of such variables is hard to
-# estimate. We use another measure of dependence, the Hilbert-Schmidt independence criterion `hsic`:
+# estimate. We use another measure of dependence, the Hilbert-Schmidt independence criterion (HSIC). It asks whether examples
+# that are similar in one variable are similar in the other, and is 0 if the two are independent:
 
 # %% tags=["nbval-ignore-output"]
 with torch.no_grad():
@@ -302,7 +304,7 @@ show(
 # ## What several seeds say
 #
 # One run can be lucky. So `python -m experiments.mfm_ablations` trains the paper's ablations with twenty seeds, on 1,500
-# monologues, about as many as CMU-MOSI has. **M_A** has one factor for each modality and only predicts the label, **M_B**
+# monologues, about as many as CMU-MOSI has, videos of people who review films. **M_A** has one factor for each modality and only predicts the label, **M_B**
 # does so with one multimodal factor. **M_D** is M_B that also reconstructs the modalities. **M_E** adds one factor for all
 # styles, MFM one for each modality.
 #

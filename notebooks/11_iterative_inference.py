@@ -65,7 +65,7 @@ show(
 # & = \mathrm{KL}(q(z; \lambda) \,\Vert\, p(z \mid x)).
 # \end{aligned}$$
 #
-# This difference, the *inference gap*, has two parts (Cremer, Li and Duvenaud, 2018). The *approximation gap* is a floor: no $q$
+# This difference, the *inference gap* (in nats; a bit is 0.69 of them), has two parts (Cremer, Li and Duvenaud, 2018). The *approximation gap* is a floor: no $q$
 # of this kind fits the exact posterior. The rest is the *amortisation gap*: one encoder must serve all examples, and it misses
 # the best $\lambda$ of each. But the ELBO can be computed for *this* example, and its gradient with respect to $\lambda$ shows
 # how to improve $\lambda$:
@@ -86,7 +86,7 @@ show(
 #
 # $$\partial\,\mathrm{ELBO} / \partial \mu = P (m - \mu).$$
 #
-# It is the direction to the exact mean, $m - \mu$, but stretched by $P$, more in one direction than in another. So it does not
+# It is the direction to the exact mean, $m - \mu$, but stretched by the precision $P$, more in one direction than in another. So it does not
 # point exactly at $m$, and no single step size suits all directions. Check this, and that $\log p(x)$ minus the ELBO is the
 # divergence:
 
@@ -190,7 +190,8 @@ show(
 # mean of $\mathrm{KL}(p(z \mid X) \,\Vert\, p(z \mid x_i))$. This is the information $I(z; x_\mathrm{rest} \mid x_i)$ that
 # the other modalities have and the student's does not: in the parts of [chapter 1](01_digit_world.ipynb) it is what is unique to the others, and the
 # synergy, here .34 of 1.68 bits for the image and 1.06 for the sound. So *this loss is a poor measure of a student*: it depends more on the
-# modalities and on the teacher. With the reverse divergence, $\mathrm{KL}(q_i \,\Vert\, q)$, a student is as narrow as the
+# modalities and on the teacher. This is the *forward* divergence. With the
+# *reverse* one, $\mathrm{KL}(q_i \,\Vert\, q)$, a student is as narrow as the
 # teacher, without knowing what the teacher knows.
 #
 # How many steps the authors' tables have, how they weight the steps in the loss, and in which direction their divergence goes,
@@ -381,8 +382,8 @@ for name, share in accuracy.items():
 # ## A student that is no ellipse
 #
 # The best student of a word is the mean of the posteriors of all pictures with that word, one hill for each style of writing. A
-# normal student covers all hills and the valleys between them, where no decoder was trained. What would help? JNF's students
-# are *flows*: a normal distribution, bent by layers that can be inverted, so that its density is still known. They learn from
+# normal student covers all hills and the valleys between them, where no decoder was trained. What would help? The students
+# of JNF (joint normalizing flows) are *flows*: a normal distribution, bent by layers that can be inverted, so that its density is still known. They learn from
 # draws $z$ of the teacher's posterior, by $-\log q_i(z \mid x_i)$. Here is one for words; it learns from the iterative VAE.
 
 # %%
