@@ -2,9 +2,8 @@
 # # 2 · Multimodal fusion: early, late, cross-modal
 #
 # Three uncertain sources can give one certain answer. In this chapter a blurred house number, a voice in noise and a table
-# of measurements are combined to recognise one digit. You will see *where* modalities can be combined, *how* they can be
-# merged, when two of these merges are the same function, when one of them cannot work, and why a network that is trained on
-# several modalities at once can learn each of them worse than a network of its own.
+# of measurements are combined to recognise one digit. *Where* can they be merged, and *how*? And why can a network that is
+# trained on several modalities at once learn each of them worse than a network of its own?
 #
 # > **You learn** where and how modalities are merged, which merges are the same function, and why joint training can
 # > leave a modality behind.
