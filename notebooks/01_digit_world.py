@@ -372,13 +372,8 @@ print("windows of two seconds:", people)
 # %% [markdown]
 # ## Exercises
 #
-# 1. Which modality loses most accuracy with `typos=0.3`, `snr_db=(-10, -5)` and `street_difficulty=1.0`? Train each again.
-# 2. `relation="sum"` gives each modality its own digit; the label is the sum modulo 10. What can one modality alone tell
-#    about that label? Think first, then train. Chapter 2 has the answer.
-# 3. Split the smartwatch data by windows instead of people. By how much does the accuracy rise, and why is that misleading?
-#
-# 4. Compute the four parts for two readers who are right with probability 0.9 and 0.6, their errors equally likely. Why has
-#    the worse reader no unique information? When would it have some?
+# Four short exercises check your answers, say which usual mistake they see, and give hints: the
+# [exercises of chapter 1](exercises/01_digit_world.ipynb). At their end are things to try here, with the models of this chapter.
 #
 # ## Where to read on
 #

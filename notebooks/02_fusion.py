@@ -483,12 +483,8 @@ for row in measured("fusion")["rows"]:
 #
 # ## Exercises
 #
-# 1. Replace `Concat` by each other merge in the section on missing modalities. Which one loses the most accuracy, and why
-#    does a product lose more than a sum?
-# 2. Start late fusion with the encoders that were trained alone, `alone[m].encoders[m]`. How much do the branches forget?
-# 3. Train `LateFusion` on all three modalities for four times as many epochs. Does the branch for house numbers catch up?
-# 4. Train the sum of two digits with `Concat` and more epochs. When does it learn the relation, if at all?
-# 5. Copy the folder `mmtutor/fusion` into your own project and train `LateFusion` on two modalities of your own.
+# Five short exercises check your answers, say which usual mistake they see, and give hints: the
+# [exercises of chapter 2](exercises/02_fusion.ipynb). At their end are things to try here, with the models of this chapter.
 #
 # ## Where to read on
 #

@@ -106,6 +106,9 @@ def site_copy(target: Path, *, whole: bool) -> Path:
         (target / "mmtutor").symlink_to(ROOT / "mmtutor")
         for path in (ROOT / "notebooks").glob("*_*.*"):
             shutil.copy(path, target / "notebooks")
+        (target / "exercises").symlink_to(ROOT / "exercises")
+        for kind in ("exercises", "solutions"):
+            shutil.copytree(ROOT / "notebooks" / kind, target / "notebooks" / kind)
     else:
         (target / "mmtutor").mkdir()
         (target / "mmtutor" / "__init__.py").write_text('"""Nothing."""\n')

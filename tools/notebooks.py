@@ -62,10 +62,23 @@ def run(source: Path) -> Path:
     Raises:
         CellExecutionError: a cell failed; the stored notebook is left as it was.
     """
+    notebook = read_source(source)
+    execute(notebook, source.stem, source.parent)
+    notebook.metadata = nbformat.from_dict(METADATA)  # without the version of this Python
+    target = source.with_suffix(".ipynb")
+    write(notebook, target)
+    return target
+
+
+def execute(notebook: NotebookNode, name: str, folder: Path) -> None:
+    """Run a notebook from top to bottom, in place, in the small budget.
+
+    Raises:
+        CellExecutionError: a cell failed.
+    """
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("MMTUTOR_BUDGET", "quick")
-    notebook = read_source(source)
-    with tqdm(total=len(notebook.cells), desc=source.stem, unit="cell") as bar:
+    with tqdm(total=len(notebook.cells), desc=name, unit="cell") as bar:
         client = NotebookClient(
             notebook,
             timeout=CELL_TIMEOUT,
@@ -73,7 +86,7 @@ def run(source: Path) -> Path:
             record_timing=False,
             coalesce_streams=True,
             extra_arguments=["--IPKernelApp.log_level=ERROR"],
-            resources={"metadata": {"path": str(source.parent)}},
+            resources={"metadata": {"path": str(folder)}},
             on_cell_start=lambda cell, cell_index: bar.update(cell_index - bar.n),
         )
         client.execute()
@@ -81,10 +94,6 @@ def run(source: Path) -> Path:
     for cell in notebook.cells:
         if cell.cell_type == "code":  # a bar that was cleared leaves blanks
             cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr" or output.text.strip()]
-    notebook.metadata = nbformat.from_dict(METADATA)  # without the version of this Python
-    target = source.with_suffix(".ipynb")
-    write(notebook, target)
-    return target
 
 
 def write(notebook: NotebookNode, target: Path) -> None:

@@ -50,8 +50,7 @@ def page(notebook: NotebookNode, name: str) -> Page:
             parts.append(folded("Code that the next cells need", waiting))
             waiting = []
         if cell.cell_type == "markdown":
-            chapters = re.sub(r"\]\((\w+)\.ipynb", r"](\1.md", cell.source)
-            parts.append(chapters.replace("](../docs/", "](../"))  # where a clone and JupyterLab have these pages
+            parts.append(linked(cell.source))
         elif cell.cell_type == "code":
             outputs = [] if "hide-output" in tags else cell.outputs
             printed = [shown(output, made, f"{name}, cell {number}") for output in outputs]
@@ -71,6 +70,32 @@ def page(notebook: NotebookNode, name: str) -> Page:
     text = "\n\n".join(part for part in parts if part)
     made.markdown = TITLE.sub(lambda match: f"{match[0]}\n\n{download}", text, count=1) + "\n"
     return made
+
+
+def exercises(source: NotebookNode, name: str) -> Page:
+    """Turn the source of exercises into a page: tasks, the cells to begin with, and solutions that are folded.
+
+    Raises:
+        ValueError: it has no title or one without its number.
+    """
+    made = Page(name, *front(source, name))
+    parts = []
+    for cell in source.cells:
+        tags = cell.metadata.get("tags", ())
+        if cell.cell_type == "markdown":
+            parts.append(linked(cell.source))
+        elif "solution" in tags:
+            parts.append(folded("A solution", [cell.source]))
+        elif not {"right", "wrong"} & set(tags):
+            parts.append(fence(cell.source, "python"))
+    download = f"Download: [exercises]({name}.ipynb), [with solutions](../solutions/{name}.ipynb).\n{{ .download }}"
+    made.markdown = TITLE.sub(lambda match: f"{match[0]}\n\n{download}", "\n\n".join(parts), count=1) + "\n"
+    return made
+
+
+def linked(text: str) -> str:
+    """Markdown of a notebook with the links of a page."""
+    return re.sub(r"\]\(([\w/]+)\.ipynb", r"](\1.md", text).replace("](../docs/", "](../")
 
 
 def front(notebook: NotebookNode, name: str) -> tuple[str, str]:

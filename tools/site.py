@@ -21,26 +21,38 @@ from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # MkDocs loads this file by its path
 from tools import pages, slides, vae_map, verdicts
+from tools.notebooks import read_source
 
 MATHJAX = Path(mathjax.__file__).parent / "static" / "mathjax" / "es5"
 MATHJAX_PARTS = ("tex-mml-chtml.js", "output/chtml/fonts/woff-v2/*.woff")
 FENCE = re.compile(r"^(`{3,}).*?^\1`*[ \t]*$", re.MULTILINE | re.DOTALL)
 # How much a word counts in the search, by the page that has it: a chapter teaches a term, other pages mention it; what
 # all chapters speak of is explained in chapter 1, and what both chapters on the MFM speak of in chapter 8.
-WEIGHTS = {"chapters/01_": 3.0, "chapters/08_": 2.0, "chapters/": 1.0, "index.md": 1.0, "": 0.1}
+WEIGHTS = {
+    "chapters/exercises/": 0.1,
+    "chapters/01_": 3.0,
+    "chapters/08_": 2.0,
+    "chapters/": 1.0,
+    "index.md": 1.0,
+    "": 0.1,
+}
 OBJECT = re.compile(r"(?<![\[`])`(mmtutor(?:\.\w+)+)`(?![\]`])")
 
 _chapters: list[pages.Page] = []  # of the build that is going on
+_exercises: list[pages.Page] = []
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Read the notebooks; fill in the sections of the navigation that are made here."""
     try:
         _chapters[:] = chapters(root(config) / "notebooks")
+        sources = sorted((root(config) / "exercises").glob("[0-9]*.py"))
+        _exercises[:] = [pages.exercises(read_source(path), path.stem) for path in sources]
     except ValueError as error:
         raise PluginError(str(error)) from error
+    tasks = [f"chapters/exercises/{page.name}.md" for page in _exercises]
     made = {
-        "Chapters": [f"chapters/{chapter.name}.md" for chapter in _chapters],
+        "Chapters": [*(f"chapters/{c.name}.md" for c in _chapters), *([{"Exercises": tasks}] if tasks else [])],
         "Library": ["api/index.md", *(f"api/{name}.md" for name, _ in modules(root(config) / "mmtutor"))],
     }
     filled = []
@@ -62,6 +74,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         for name in (f"{chapter.name}.ipynb", f"{chapter.name}.py"):
             made[f"chapters/{name}"] = root(config) / "notebooks" / name
     made |= {f"results/{path.name}": path for path in results(config).glob("*.json")}
+    for page in _exercises:
+        made[f"chapters/exercises/{page.name}.md"] = page.markdown
+        for kind in ("exercises", "solutions"):
+            made[f"chapters/{kind}/{page.name}.ipynb"] = root(config) / "notebooks" / kind / f"{page.name}.ipynb"
     library = dict(modules(root(config) / "mmtutor"))
     for name in library:
         made[f"api/{name}.md"] = library_page(root(config) / "mmtutor", name)
