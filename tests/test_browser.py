@@ -10,10 +10,12 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from typing import Literal
 
 import matplotlib
 import nbformat
 import pytest
+from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
 
 from tools import pages
@@ -317,3 +319,17 @@ def test_without_javascript_every_claim_is_there(browser: Browser, address: str)
         for k in range(page.locator("details.experiment").count()):
             page.locator("details.experiment > summary").nth(k).click()
         assert page.locator("tr[data-verdict]").count() == page.locator("tr[data-verdict]:visible").count() > 100
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(
+    "path", ["", SAMPLE, "chapters/02_fusion/", "claims/", "glossary/", "errata/", "api/training/"]
+)
+def test_axe_finds_nothing_serious(browser: Browser, address: str, path: str, scheme: Literal["light", "dark"]):
+    with browser.new_context(color_scheme=scheme) as context:
+        page = context.new_page()
+        page.goto(address + path)
+        page.locator("details").evaluate_all("all => all.forEach(box => box.open = true)")
+        found = Axe().run(page).response["violations"]
+    serious = [v for v in found if v["impact"] in ("serious", "critical")]
+    assert [(v["id"], [node["html"][:90] for node in v["nodes"][:3]]) for v in serious] == []

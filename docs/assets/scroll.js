@@ -5,6 +5,7 @@ const BOXES = {
   figure: ".md-typeset p:has(> img.wide)",
   formula: ".md-typeset div.arithmatex, .md-typeset span.arithmatex > mjx-container",
 };
+document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
 new ResizeObserver(() => {  // the article's height changes with fonts, formulas and the window
   for (const [name, boxes] of Object.entries(BOXES)) {
     for (const box of document.querySelectorAll(boxes)) {

@@ -15,10 +15,10 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mmtutor.exercises import digit_world, fusion
+from mmtutor.exercises import digit_world, fusion, vaes
 from mmtutor.exercises.answers import Exercise, Mistake
 
-EXERCISES: Mapping[str, Exercise] = {**digit_world.EXERCISES, **fusion.EXERCISES}
+EXERCISES: Mapping[str, Exercise] = {**digit_world.EXERCISES, **fusion.EXERCISES, **vaes.EXERCISES}
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "check", "mistake"]
 
