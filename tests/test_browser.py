@@ -239,7 +239,7 @@ def test_search_finds_the_chapter(context: BrowserContext, address: str):
         ("variational autoencoder", "chapters/10_"),
         ("amortisation gap", "chapters/11_"),
         ("install", "$"),
-        ("GPU", "$"),
+        ("GPU", "devices/"),
     ],
 )
 def test_search_finds_the_page_that_teaches_it(browser: Browser, address: str, words: str, first: str):

@@ -5,6 +5,7 @@
 | ``notebook.py`` | a figure or a sound in a notebook, with its text |
 | ``examples.py`` | examples of the data, and what a model made of them |
 | ``figures.py`` | numbers as lines, bars and points |
+| ``frames.py`` | a figure to move: the reader chooses one of several |
 | ``maps.py`` | boxes and arrows: how the models of a field differ |
 | ``claims.py`` | claims with their intervals and verdicts |
 | ``style.py`` | colours, markers and the look of all figures |
@@ -13,6 +14,7 @@
 from mmtutor.plotting.claims import verdicts
 from mmtutor.plotting.examples import attention, captioned, grid, sentence_heatmap, world
 from mmtutor.plotting.figures import bars, curves, dots, gaussians, history, latents, moments, scatter, shares
+from mmtutor.plotting.frames import frames
 from mmtutor.plotting.maps import fusion_map, vae_map
 from mmtutor.plotting.notebook import show, sound
 from mmtutor.plotting.style import COLOURS, MARKERS, TEN_COLOURS
@@ -26,6 +28,7 @@ __all__ = [
     "captioned",
     "curves",
     "dots",
+    "frames",
     "fusion_map",
     "gaussians",
     "grid",
