@@ -130,15 +130,15 @@ def shown(output: NotebookNode, made: Page, where: str) -> str:
 
 
 def figure(data: str, alt: str, made: Page, where: str) -> str:
-    """Keep a PNG as a file of the page and return the Markdown that shows it at its size."""
+    """Keep a PNG as a file of the page and return the Markdown that shows it, with a link to it alone."""
     if not alt.strip():
         raise ValueError(f"{where}: a figure without alternative text; use mmtutor.plotting.show(figure, alt)")
     path = f"{made.name}/figure-{len(made.figures) + 1}.png"
     made.files[path] = png = base64.b64decode(data)
     made.figures.append((alt, path))
     width, height = struct.unpack(">II", png[16:24])
-    wide = " .wide" if width > 2 * height and width > 800 else ""  # on a phone it scrolls instead of shrinking
-    return f"![{escape(alt)}]({path}){{ width={width} height={height}{wide} }}"
+    image = f"![{escape(alt)}]({path}){{ width={width} height={height} }}"
+    return f'[{image}]({path}){{ .figure title="Enlarge" }}'  # on a phone its letters are small
 
 
 def folded(title: str, cells: list[str]) -> str:

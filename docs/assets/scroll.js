@@ -2,7 +2,6 @@
 const BOXES = {
   code: ".md-typeset pre > code",
   table: ".md-typeset__scrollwrap, .md-typeset div.output",
-  figure: ".md-typeset p:has(> img.wide)",
   formula: ".md-typeset div.arithmatex, .md-typeset span.arithmatex > mjx-container",
 };
 document.querySelector(".md-search")?.setAttribute("aria-label", "Search");
