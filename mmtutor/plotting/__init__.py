@@ -6,12 +6,14 @@
 | ``examples.py`` | examples of the data, and what a model made of them |
 | ``figures.py`` | numbers as lines, bars and points |
 | ``frames.py`` | a figure to move: the reader chooses one of several |
+| ``diagrams.py`` | what goes where in one model, with shapes |
 | ``maps.py`` | boxes and arrows: how the models of a field differ |
 | ``claims.py`` | claims with their intervals and verdicts |
 | ``style.py`` | colours, markers and the look of all figures |
 """
 
 from mmtutor.plotting.claims import verdicts
+from mmtutor.plotting.diagrams import captioning_diagram, mfm_diagram, mfn_diagram, students_diagram
 from mmtutor.plotting.examples import attention, captioned, grid, sentence_heatmap, world
 from mmtutor.plotting.figures import bars, curves, dots, gaussians, history, latents, moments, scatter, shares
 from mmtutor.plotting.frames import frames
@@ -26,6 +28,7 @@ __all__ = [
     "attention",
     "bars",
     "captioned",
+    "captioning_diagram",
     "curves",
     "dots",
     "frames",
@@ -34,12 +37,15 @@ __all__ = [
     "grid",
     "history",
     "latents",
+    "mfm_diagram",
+    "mfn_diagram",
     "moments",
     "scatter",
     "sentence_heatmap",
     "shares",
     "show",
     "sound",
+    "students_diagram",
     "vae_map",
     "verdicts",
     "world",
