@@ -472,14 +472,8 @@ for row in measured("captioning")["rows"]:
 #
 # ## Exercises
 #
-# 1. Train the model that reads first with `doubly_stochastic=1.0`. Does attention reach the objects more evenly
-#    (`mmtutor.metrics.evenness`)?
-# 2. Generate captions with `mmtutor.captioning.sample` at temperatures 0.5 and 2. What breaks first, grammar or truth?
-# 3. Let `beam_search` compare by mean per word, `normalise=1.0`. What happens to length and BLEU?
-# 4. Does the image encoder know a red seven? Take
-#    `crops = scenes("test", n=500, always=never, objects=(1, 1)).crops()[:]` and compare
-#    `classifier.digit(classifier.eval()(crops)[:, [5, 6, 9, 10]].mean(1)).argmax(1)` with the label. Then train all with
-#    `never[1:]`: what does the decoder do once it has read "red seven"?
+# Short exercises check your answers, say which usual mistake they see, and give hints: the
+# [exercises of chapter 4](exercises/04_image_captioning.ipynb). At their end are things to try here, with the models of this chapter.
 #
 # ## Where to read on
 #

@@ -497,12 +497,8 @@ for row in measured("mfm_images")["rows"]:
 #
 # ## Exercises
 #
-# 1. Give the styles 2 numbers, then 32. What happens to the swap, and to the reconstructions?
-# 2. Set the weight of the label to 0. Does $F_y$ still contain the digit? Train a classifier on `latents["label"]`.
-# 3. Move in a straight line from the latent code of one style to another, with the label fixed. What changes first?
-# 4. Train with `joint=True` in batches of 256. Does the discrepancy now keep the digit out of the style?
-# 5. Train with labels for 5 of 100 pairs, with and without repeating the labelled ones. What happens to the accuracy?
-# 6. Make a subclass of `Factor` whose `penalty` is the mean of `mmd` with `width=4`, 8, 16 and 32. Does it do both jobs?
+# Short exercises check your answers, say which usual mistake they see, and give hints: the
+# [exercises of chapter 8](exercises/08_mfm_images.ipynb). At their end are things to try here, with the models of this chapter.
 #
 # ## Where to read on
 #

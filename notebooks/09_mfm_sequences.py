@@ -67,7 +67,19 @@ for names in (["language"], ["acoustic"], ["visual"], ["language", "acoustic"], 
 #
 # Here $c_t$ contains the cell states of all modalities side by side, $\odot$ is the element-wise product, and the gates
 # $\gamma_1, \gamma_2$ between 0 and 1 are computed from $\hat c_t$ and $u_{t-1}$, as in the released code. The softmax is an
-# attention over the elements of $c^*_t$. One step by hand:
+# attention over the elements of $c^*_t$. One step of two modalities, with $h$ cells for each and a memory of $m$ numbers:
+
+# %% tags=["hide-input"]
+from mmtutor.plotting import mfn_diagram
+
+show(
+    mfn_diagram(),
+    "An LSTM for each modality; their cells before and after the step; attention over them; from it a proposal and two "
+    "gates, which also see the memory before; and the new memory, the old one and the proposal, each through its gate.",
+)
+
+# %% [markdown]
+# The same step by hand:
 
 # %%
 from mmtutor.mfm import MFN, hsic, saliency, sensitivity, sequence_mfm
@@ -367,10 +379,9 @@ for penalty in ("", ", no penalty"):
 #
 # ## Exercises
 #
-# 1. `monologues(..., dominant="language")` makes irony rarer. The absence of which modality costs most accuracy now?
-# 2. Train with `variant="M_E"`. Are the reconstructions better or worse?
-# 3. Give `sequence_mfm` the option `factor=VariationalFactor`. What happens to `r` of each modality?
-# 4. Read CMU-MOSI with `mmtutor.data.mosi`, and use `mmtutor.mfm.ORIGINAL` for the sizes of the released code.
+# Short exercises check your answers, say which usual mistake they see, and give hints: the
+# [exercises of chapter 9](exercises/09_mfm_sequences.ipynb). At their end are things to try here, with the models of this
+# chapter.
 #
 # ## Where to read on
 #

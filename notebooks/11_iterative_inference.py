@@ -483,15 +483,8 @@ for row in stored["rows"]:
 #
 # ## Exercises
 #
-# 1. Start from nothing: `FromPrior(latent)` in place of the joint encoder. How many steps does it need to reach the same ELBO?
-# 2. Let the refiner see $x$: `features=` a module from the batch to 32 numbers, and `Refiner(latent, inputs=("lam", "unit",
-#    "norms", "features"), features=32)`. Does the gap become smaller?
-# 3. Train with `over="last"`: only the last step's ELBO counts. Compare the curves of the ELBO.
-# 4. Reverse the divergence of the students: `Distillation(None, students, reverse_kl)`. What happens to the pictures generated
-#    from words?
-# 5. Do without a student: from λ = 0, take 100 steps of `GradientAscent(0.05, unit=True)` on the ELBO of `{"word": ...}` alone.
-#    What does the decoder generate?
-# 6. Train flow students of the joint VAE for all modalities. Which of the two changes pictures more, the teacher or the student?
+# Short exercises check your answers, say which usual mistake they see, and give hints: the
+# [exercises of chapter 11](exercises/11_iterative_inference.ipynb). At their end are things to try here, with the models of this chapter.
 #
 # ## Where to read on
 #

@@ -68,11 +68,12 @@ def mfn_diagram() -> Figure:
         "attention": (7.3, 2.4, "attention ĉ\n(B, 2 Σ h)", "new"),
         "propose": (9.3, 3.6, "proposal û\n(B, m)", "network"),
         "gates": (9.3, 1.2, "gates γ₁, γ₂\n(B, m)", "network"),
+        "before": (9.3, 2.4, "u before (B, m)", "data"),
         "memory": (11.4, 2.4, "memory\nγ₁ u + γ₂ û\n(B, m)", "new"),
     }  # fmt: skip
     arrows = [
         ("x1", "l1"), ("x2", "l2"), ("l1", "cells"), ("l2", "cells"), ("cells", "attention"), ("attention", "propose"),
-        ("attention", "gates"), ("propose", "memory"), ("gates", "memory"),
+        ("attention", "gates"), ("before", "gates"), ("before", "memory"), ("propose", "memory"), ("gates", "memory"),
     ]  # fmt: skip
     return _drawn("A memory watches what changes in all modalities at each step", boxes, arrows, (12.5, 4.4))
 
