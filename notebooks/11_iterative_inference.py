@@ -477,7 +477,7 @@ for row in stored["rows"]:
 # ## What to remember
 #
 # - An encoder's guess can be improved, example by example, by the gradient of the ELBO; a learned refiner needs few steps.
-# - Refinement needs all modalities. Students that see one are taught by it, and miss what their modality lacks.
+# - Refinement needs many steps where a modality is missing. Students that see one are taught by it, and miss what their modality lacks.
 # - Compare at equal time, too: a method that does more in a step is up against more steps.
 # - A student is limited by its own shape: by forward KL a normal one covers what lies between.
 #

@@ -15,10 +15,16 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mmtutor.exercises import digit_world, fusion, vaes
+from mmtutor.exercises import digit_world, fusion, iterative, mfm_sequences, vaes
 from mmtutor.exercises.answers import Exercise, Mistake
 
-EXERCISES: Mapping[str, Exercise] = {**digit_world.EXERCISES, **fusion.EXERCISES, **vaes.EXERCISES}
+EXERCISES: Mapping[str, Exercise] = {
+    **digit_world.EXERCISES,
+    **fusion.EXERCISES,
+    **mfm_sequences.EXERCISES,
+    **vaes.EXERCISES,
+    **iterative.EXERCISES,
+}
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "check", "mistake"]
 
