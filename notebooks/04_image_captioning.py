@@ -426,7 +426,7 @@ claim("of four objects a smaller share is named than of three", recall[4] < reca
 
 # %% [markdown]
 # Is it the image encoder, which never saw a red seven, or the decoder, which never read "red seven"? These numbers do not
-# tell; the fourth exercise helps.
+# tell; the last thing to try in the exercises helps.
 #
 # ## What five seeds say
 #
