@@ -408,7 +408,8 @@ claim("a generated house number is light or dark as the one whose w it has", cor
 #
 # ## How long must we train?
 #
-# Our models have seen few steps, so what they show says little about the papers. `experiments/vae.py` trains each for 8 epochs,
+# Our models have seen few steps, 564 in the quick budget, so what they show says little about the papers, the bars above
+# included. `experiments/vae.py` trains each for 8 epochs,
 # 1,000 steps, `experiments/vae_long.py` for 24, 3,000 steps, each with a learning-rate schedule of its own length. (The
 # job that MoPoE's authors released takes about 876,000.) **Before you look:** which model gains most from more steps? Here is
 # coherence on the way, on validation triples, a line for each model with the range of five seeds:
