@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.code import changed
 from experiments.results import found_by, judged
-from mmtutor.plotting.claims import HEIGHT, VERDICTS, WIDTH, extent, number, places, row_id, said, word
+from mmtutor.plotting.claims import HEIGHT, VERDICTS, WIDTH, extent, number, places, row_id, said
 
 TOLERANCE = 1e-9
 CHAPTERS = {
@@ -188,11 +188,12 @@ def table_row(content: Content, row: Mapping[str, Any]) -> str:
         f"{html.escape(name)} {plain(fmean(series))}\u00a0±\u00a0{plain(stdev(series))}"
         for name, series in values.items()
     )
-    alone = f"<br><small>its interval alone: {row['interval alone']}</small>"
+    differs = row["verdict"] != row["interval alone"]
+    alone = f"<br><small>its interval alone: {row['interval alone']}</small>" if differs else ""
     cells = (
         f"<td>{html.escape(row['claim'])} <small>({html.escape(row['source'])})</small></td>",
         f"<td>{drawing(row, extent(content['rows'], row['unit']))}</td>",
-        f"<td>{word(row)}{alone if row['verdict'] != row['interval alone'] else ''}</td>",
+        f"<td><b>{VERDICTS[row['verdict']][1]}</b> {row['verdict']}{alone}</td>",
         f"<td>{said(row)}<br><small>p {small(row['p, corrected'])}, corrected</small>{chance(row)}</td>",
         f"<td>{numbers} <small>({html.escape(row['unit'])})</small></td>",
     )

@@ -80,8 +80,7 @@ def picture(row: Mapping[str, Any], extent: float) -> str:
 
 def word(row: Mapping[str, Any]) -> str:
     """The verdict as HTML: a sign and the word, so that colour is not all that tells them apart."""
-    colour, sign = VERDICTS[row["verdict"]]
-    return f'<span style="white-space: nowrap"><b style="color: {colour}">{sign}</b> {row["verdict"]}</span>'
+    return f'<span style="white-space: nowrap"><b>{VERDICTS[row["verdict"]][1]}</b> {row["verdict"]}</span>'
 
 
 def said(row: Mapping[str, Any]) -> str:
