@@ -351,7 +351,8 @@ for name, accuracy in probes.items():
 # %% [markdown]
 # ## Private latents: what only one modality has
 #
-# No other modality has the colour of a house number. Models with *private* latents give each modality a $w_i$ of its own
+# In the parts of [chapter 1](01_digit_world.ipynb), any two of these modalities are wholly redundant about the digit, 3.32
+# bits, and a style is unique to its modality: no other has the colour of a house number. Models with *private* latents give each modality a $w_i$ of its own
 # beside the shared $z$: **DMVAE** with a product of experts for $z$, **MMVAE+** with a mixture; the factors of
 # [chapter 8](08_mfm_images.ipynb) are similar. What is the exact posterior of $z$ then? In a linear-Gaussian world,
 # $x = W z + V w + \varepsilon$, the private part is *noise* to $z$, of covariance $V V^\top + \sigma^2 I$:
