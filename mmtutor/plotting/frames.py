@@ -11,7 +11,7 @@ import matplotlib.pyplot as plt
 from matplotlib.figure import Figure
 from PIL import Image
 
-from mmtutor.plotting.notebook import display, in_notebook
+from mmtutor.plotting.notebook import anchor, display, in_notebook
 
 # A frame is shown while its button is chosen. Buttons are radio buttons, so arrow keys go from one to the next.
 _STYLE = (
@@ -45,7 +45,7 @@ def frames(figures: Mapping[str, Figure], alts: Mapping[str, str], what: str, fi
     if not in_notebook():
         print("\n".join(lines))
         return
-    group = "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in what).split())
+    group = anchor(what)
     ids = [f"{group}-{k}" for k in range(len(images))]
     shown = ",".join(f"#{i}:checked~.{i}" for i in ids)
     buttons = "".join(

@@ -89,6 +89,11 @@ def display(data: dict[str, str], metadata: dict[str, Any] | None = None) -> Non
     shown(data, raw=True, metadata=metadata or {})  # type: ignore[no-untyped-call]
 
 
+def anchor(text: str) -> str:
+    """A text as a name for a place on a page: its letters and digits of ASCII, other signs become hyphens."""
+    return "-".join("".join(c if c.isascii() and c.isalnum() else " " for c in text).split())
+
+
 def _check_alt(who: str, alt: object) -> None:
     if not isinstance(alt, str):
         raise TypeError(f"{who}: alt must be a string, got {alt!r}")
