@@ -12,8 +12,8 @@ export NO_MKDOCS_2_WARNING ?= 1
 
 .PHONY: lab test check unit notebooks-test site serve notebooks clean
 
-lab: .venv/ready  ## set up, then open the notebooks
-	$(BIN)/jupyter lab --LabApp.default_url=/lab/tree/notebooks $(LAB_ARGS)
+lab: .venv/ready  ## set up, then open copies of the notebooks
+	$(BIN)/python -m tools.lab $(LAB_ARGS)
 
 test: check unit notebooks-test site  ## set up, then pass everything
 

@@ -14,6 +14,7 @@ def pytest_configure(config: pytest.Config) -> None:
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     if getattr(config.option, "nbval", False):
         os.environ.setdefault("MMTUTOR_BUDGET", "quick")
+        os.environ.setdefault("TQDM_DISABLE", "1")
         config.option.nbval_current_env = True
         config.option.nbval_cell_timeout = 600
         config.option.nbval_sanitize_with = str(ROOT / "tools" / "nbval.cfg")

@@ -2,9 +2,9 @@
 # # 1 · The digit world: ten digits, many modalities
 #
 # A digit can be written by hand, painted on a house, spoken, spelled or measured. This chapter introduces the small world
-# that all chapters share: ten digits in six modalities. You will look at it and listen to it, measure how much each
-# modality alone tells about the digit and what two of them tell together, and see why a careless split of the data makes a
-# model look better than it is.
+# that all chapters share: ten digits in six modalities. You will look at it and listen to it. You will measure how much
+# each modality alone tells about the digit, and what two of them tell together. At the end you see why a careless split of
+# the data makes a model look better than it is.
 #
 # > **You learn** to look at data of several modalities, to measure what each tells and what only two tell together, and
 # > to split data without leaking.
@@ -34,11 +34,11 @@ show(
 #
 # A *modality*, or sense, is one way in which information reaches us. Modalities differ in form: an image is a grid of
 # pixels, a sound is a series of samples, a word is a sequence of letters. They also differ in what they tell. One modality
-# may be clear where another is not. And sometimes no modality has the answer alone, because it lies in the relation
+# may be clear where another is not. Sometimes no modality has the answer alone, because it lies in the relation
 # between them. These are two reasons to learn from several modalities at once, which is called *multimodal* learning.
 #
-# Everywhere in mmtutor a batch is a **dict of tensors**, from the name of a modality to a tensor of shape $(B, \dots)$, with
-# $B$ examples. The class is called `label`.
+# Everywhere in mmtutor a batch is a **dict of tensors**. Each key is the name of a modality, and its value is a tensor of
+# shape $(B, \dots)$ for $B$ examples. The class is called `label`.
 
 # %%
 batch = everything[:8]
@@ -48,7 +48,8 @@ for name, value in batch.items():
 # %% [markdown]
 # Which data are real, and which are synthetic?
 #
-# - `handwritten` is real: 5,000 digits of MNIST. `shape` is measured on them: how much ink, how many holes, how slanted.
+# - `handwritten` is real: 5,000 digits of MNIST. `shape` is measured on them, such as how much ink there is, how many
+#   holes, and how slanted the digit is.
 # - `street` is **synthetic**: rendered with some twenty fonts, then sheared, shaded and blurred like the house numbers of
 #   SVHN.
 # - `spoken` and `waveform` are **synthetic**: 64 voices of the speech synthesiser espeak-ng, in noise. Chapter 2 tests how
@@ -62,8 +63,8 @@ for name, value in batch.items():
 # ## Listen: the signal-to-noise ratio
 #
 # The modality `spoken` is a log-mel spectrogram: the energy of a sound in each frequency band over time. First listen to
-# the sound itself, clean and in noise. The signal-to-noise ratio (SNR) compares the two in decibels. With the mean squares
-# $P_s$ of the signal and $P_n$ of the noise,
+# the sound itself, clean and in noise. The signal-to-noise ratio (SNR) compares signal and noise in decibels (dB). With
+# $P_s$ and $P_n$ for their powers, which are their mean squares,
 #
 # $$\mathrm{SNR} = 10 \log_{10} \frac{P_s}{P_n}.$$
 #
@@ -100,9 +101,9 @@ claim("at 0 dB, noise and voice have equal power", max(map(abs, ratios)) < 0.5, 
 # ## What does each modality tell about the digit?
 #
 # Now train a small network on each modality alone (a *unimodal* classifier), with the same examples and the same number of
-# steps. The encoders are in `mmtutor.encoders`: a few convolutions for images and spectrograms, a perceptron for
-# measurements, a convolution along the letters for words. `LateFusion` with a single modality is just an encoder and a
-# classifier.
+# steps. An *encoder* turns a modality into a vector of features. Those of `mmtutor.encoders` are a few convolutions for
+# images and spectrograms, a multilayer perceptron for measurements, and a convolution along the letters for words.
+# `LateFusion` with a single modality is just an encoder and a classifier.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.encoders import AudioEncoder, ImageEncoder, TabularEncoder, TextEncoder
@@ -142,8 +143,8 @@ claim("a word without typing errors determines the digit", accuracy["word"] > 0.
 # %% [markdown]
 # The word is too easy: it *is* the label, spelled out. The argument `typos` makes it harder.
 #
-# It is more interesting to see *which* digits a modality confuses. The network for voices confuses other digits than the
-# network for measurements.
+# It is more interesting to see *which* digits a network confuses. The network for voices and the network for measurements
+# confuse different digits.
 
 # %% tags=["nbval-ignore-output"]
 label = test[:]["label"]
@@ -158,10 +159,11 @@ for modality in ("shape", "spoken"):
 #
 # Two modalities may tell the same, each may tell something of its own, or the answer may lie in both together. Here are
 # three small worlds as tables of probabilities $p(x_1, x_2, y)$, with modalities $x_1, x_2$ and label $y$. In the second,
-# an eye takes 7 for 1 and an ear hears “five” for “nine”.
+# an eye reads each 7 as a 1, and an ear hears each “nine” as “five”.
 #
-# **Before you run it:** the label has $\log_2 10 = 3.32$ bits. How many of them can you learn, in each world, from $x_1$
-# alone? How many of these does $x_2$ tell, too?
+# Information is measured in *bits*: one bit is the answer to a yes-or-no question with equal chances. Ten equally likely
+# digits have an entropy of $\log_2 10 = 3.32$ bits. **Before you run it:** how many of these bits does $x_1$ alone tell in
+# each world? How many of them does $x_2$ tell, too?
 
 # %%
 from itertools import product
@@ -186,8 +188,9 @@ worlds = {
 }
 
 # %% [markdown]
-# The trained networks are readers, too: a table of mistakes gives $p(\text{digit read} \mid \text{digit})$. Given the digit,
-# its drawing and its voice are drawn independently, so the probabilities multiply.
+# The trained networks read digits, too. Their confusion matrices, which count what is read as what, give
+# $p(\text{digit read} \mid \text{digit})$. Given the digit, shape and voice are drawn independently, so the probabilities
+# multiply.
 
 # %% tags=["nbval-ignore-output"]
 reads = []
@@ -197,9 +200,10 @@ for modality in ("shape", "spoken"):
 worlds["two networks: shape, spoken"] = torch.einsum("yi,yj->ijy", *reads) / 10
 
 # %% [markdown]
-# The last world is that of chapter 9: short monologues in words, voice and face. The label $y$ says whether the speaker is
-# for or against. Ironic words say the opposite. The voice tells $y$ with many errors, but its tone gives irony away. All of
-# this is a program with five random bits, so its table is a sum over 32 cases:
+# The last world is that of [chapter 9](09_mfm_sequences.ipynb): short monologues in words, voice and face. The label $y$
+# says whether the speaker is for or against something. Ironic words say the opposite. The voice tells $y$ with many errors,
+# but its tone shows whether the words are ironic. A program with five random bits makes these monologues, so the table is a
+# sum over 32 cases:
 
 # %%
 from mmtutor.data import information
@@ -230,28 +234,75 @@ show(
 )
 
 # %% [markdown]
-# The number behind a bar is the mutual information $I(x_1, x_2; y)$: how many bits both modalities together tell about the
-# label. It has four parts. **Redundancy** $R$ is what either modality tells. **Unique information** $U_1$ or $U_2$ is what
+# The number to the right of a bar is the *mutual information* $I(x_1, x_2; y)$: how many bits both modalities together tell
+# about the label. It has four parts. **Redundancy** $R$ is what either modality tells. **Unique information** $U_1$ or $U_2$ is what
 # one of them tells and the other does not. **Synergy** $S$ is what neither tells alone.
 #
 # $$I(x_1, x_2; y) = R + U_1 + U_2 + S, \qquad I(x_1; y) = R + U_1, \qquad I(x_2; y) = R + U_2.$$
 #
 # These are three equations for four unknowns, so one more is needed. We use that of Bertschinger, Rauh, Olbrich, Jost and Ay
-# (2014), as Liang and others (2023) do for multimodal learning. What is unique to $x_1$ should depend only on what each
-# modality *alone* has to do with the label. So take all distributions $q$ with
+# (2014), as Liang and others (2023) do for multimodal learning. Their idea is that what is unique to $x_1$ depends only on
+# how each modality *alone* is related to the label. So take all distributions $q$ with
 # $q(x_1, y) = p(x_1, y)$ and $q(x_2, y) = p(x_2, y)$, however $x_1$ and $x_2$ are related in them. Choose the one in which
 # $x_1$ adds least to $x_2$:
 #
 # $$U_1 = \min_q I_q(x_1; y \mid x_2), \qquad S = I(x_1, x_2; y) - \min_q I_q(x_1, x_2; y).$$
 #
 # There are other definitions, the first by Williams and Beer (2010), and they give other numbers. With this one, noise that
-# can be averaged away counts as synergy: two readers that are each right with probability 0.8, with errors of their own, have
-# no unique information and 0.71 bit of synergy.
+# can be averaged away counts as synergy. Take two readers with independent errors, each right with probability 0.8: they
+# have no unique information and 0.71 bit of synergy.
+#
+# Now mix two of the worlds. With probability $q$ the label is the sum of two digits modulo 10; otherwise both modalities
+# show the label itself. Each cell of the table is a pair $(x_1, x_2)$ with its likeliest label. The darker a cell, the more
+# often the pair occurs. **Before you move it:** which part of the information shrinks as $q$ grows, and which one takes its
+# place?
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+import matplotlib.pyplot as plt
+
+from mmtutor.plotting import frames
+from mmtutor.plotting.style import COLOURS
+
+
+def drawn(p, of):  # the table of a world, and its parts
+    figure, (left, right) = plt.subplots(1, 2, figsize=(7.6, 3.4), layout="constrained")
+    left.imshow(p.sum(2).sqrt(), cmap="Blues", vmin=0, vmax=0.5)
+    for a, b in pairs:
+        _ = p[a, b].sum() > 0 and left.text(b, a, int(p[a, b].argmax()), ha="center", va="center")
+    left.set(xticks=range(10), yticks=range(10), xlabel="$x_2$", ylabel="$x_1$", title="The likeliest label $y$")
+    right.bar_label(right.barh(names, of[:4], color=COLOURS[:4]), fmt="%.2f", padding=3)
+    right.set(xlim=(0, 4), ylim=(3.6, -0.6), xlabel="bit", title=f"Both together tell {sum(of[:4]):.2f} bit")
+    right.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+same, modulo = worlds["the same digit twice"], worlds["sum of two digits modulo 10"]
+mixed = {f"q = {q}": (1 - q) * same + q * modulo for q in (0, 0.2, 0.5, 1)}
+parts_of = {name: information_parts(p) for name, p in mixed.items()}
+seen = ("only the diagonal is used", "the diagonal is dark", "the diagonal is a little darker", "all are alike")
+text = "Ten by ten pairs: {}. Redundancy {:.2f} bit, synergy {:.2f} bit, nothing unique."
+alts = {name: text.format(s, of[0], of[3]) for s, (name, of) in zip(seen, parts_of.items(), strict=True)}
+frames({name: drawn(mixed[name], of) for name, of in parts_of.items()}, alts, "probability q that the label is the sum")
+
+# %%
+falls = [of.redundancy for of in parts_of.values()]
+claim("as q grows, redundancy falls", falls == sorted(falls, reverse=True), str(falls))
+least = min(sum(of[:4]) for of in parts_of.values())
+claim("both modalities together always tell more than 3 bits", least > 3, f"{least:.2f}")
+reader = torch.full((10, 10), 0.2 / 9, dtype=torch.float64).fill_diagonal_(0.8)
+of = information_parts(torch.einsum("yi,yj->ijy", reader, reader) / 10)
+claim("two readers with errors: 0.71 bit of synergy, nothing unique", abs(of.synergy - 0.71) < 0.005, str(of))
+
+# %% [markdown]
+# Synergy takes the place of redundancy. At $q = 1$ each row and each column has all ten labels, equally often, so that
+# neither modality alone tells anything.
 #
 # ### By hand: one number to choose
 #
 # Let $y = 1$ if both bits $x_1$ and $x_2$ are 1. Given $y = 1$ there is nothing to choose. Given $y = 0$, one can move a
-# mass $a$ from the cases (0, 1) and (1, 0) to (0, 0) and (1, 1): all pair marginals stay. So try every $a$.
+# mass $a$ from the cases (0, 1) and (1, 0) to (0, 0) and (1, 1). Then $q(x_1, y)$ and $q(x_2, y)$ stay as they are. So we
+# try every $a$ on a fine grid.
 
 # %%
 both = table([(a, b, a & b) for a, b in product((0, 1), repeat=2)], 2, 2, 2)
@@ -314,8 +365,8 @@ for modality in ("handwritten", "spoken"):
 # %% [markdown]
 # ## What breaks: data leakage
 #
-# Suppose we first compose examples and then split them at random. Then the same voice, even the same clip in different
-# noise, is in both the training set and the test set. This is *data leakage*. mmtutor splits the **source items** first:
+# Suppose we first compose examples and then split them at random. Then the same voice is in both the training set and the
+# test set, perhaps even the same clip in other noise. This is *data leakage*. mmtutor splits the **source items** first:
 # handwritten digits, families of voices, fonts, people.
 #
 # To see the difference, test the network for `spoken` on two sets that it has never seen. One has *the same clips in new
@@ -338,7 +389,7 @@ easy, hard = scores.values()
 claim("voices from the training set are recognised better than new ones", easy > hard + 0.02, f"{easy} {hard}")
 
 # %% [markdown]
-# The gap is not a bug of the model. New voices are harder than known ones, and only an honest split shows it.
+# The gap is not a fault of the model. New voices are harder than known ones, and only an honest split shows it.
 #
 # ## Two real modalities
 #
@@ -347,8 +398,6 @@ claim("voices from the training set are recognised better than new ones", easy >
 # others, 2018), cut into windows of two seconds. No person is in two splits.
 
 # %% tags=["hide-input"]
-import matplotlib.pyplot as plt
-
 from mmtutor.data import EXERCISES
 
 watch = smartwatch("test")

@@ -1,14 +1,15 @@
 # %% [markdown]
 # # 9 · Factorised representations, sequences: MFN and MFM
 #
-# "The lunch menu felt simply painful." Is this meant seriously? The voice may tell, and the face. In this chapter a network
-# reads short monologues of three modalities: language, voice (acoustic) and face (visual). You compare it with the exact
-# truth: how much information each modality has about the label, and at which time step.
+# "The lunch menu felt simply painful." Is this meant seriously? The voice may tell, and so may the face. In this chapter a
+# network reads short monologues of three modalities: language, voice (acoustic) and face (visual). You compare it with the
+# exact truth: how much information each modality has about the label, and at which time step.
 #
 # > **You learn** to use what two modalities tell only together, to do without one, and to ask a trained model what
 # > mattered.
 # >
-# > **You need** [chapter 8](08_mfm_images.ipynb), what an LSTM is.
+# > **You need** [chapter 8](08_mfm_images.ipynb), the parts of information of [chapter 1](01_digit_world.ipynb), what an
+# > LSTM is.
 # >
 # > **It takes** 25 minutes to read, 2 to run on a CPU.
 # >
@@ -38,11 +39,11 @@ show(
 
 # %% [markdown]
 # These monologues are synthetic, so that their truth is known. A speaker likes something ($y = 1$) or dislikes it, and is
-# ironic with probability 0.3. The **words** say the opposite if the speaker is ironic. The **voice** rises or falls with
-# $y$, wrongly with probability 0.35, and creaks if the speaker is ironic (wrong with probability 0.1). The **face** smiles
-# or frowns with $y$, wrongly with probability 0.25. Each of these *events* happens at a step of its own; all else is noise
-# and style. From these numbers one can compute the mutual information with $y$, and the accuracy of the best possible
-# classifier:
+# ironic with probability 0.3. The **words** say the opposite if the speaker is ironic. The **voice** rises for $y = 1$ and
+# falls for $y = 0$, but is wrong with probability 0.35. It also creaks if the speaker is ironic, and is wrong about this
+# with probability 0.1. The **face** smiles or frowns, and is wrong with probability 0.25. Each of these *events* has a time
+# of its own, one to three steps; all else is noise and style. These numbers determine the mutual information with $y$ and
+# the accuracy of the best possible classifier:
 
 # %%
 for names in (["language"], ["acoustic"], ["visual"], ["language", "acoustic"], list(features)):
@@ -51,8 +52,37 @@ for names in (["language"], ["acoustic"], ["visual"], ["language", "acoustic"], 
 
 # %% [markdown]
 # Language and voice together have far more information than the sum of both: the creak tells whether to trust the words.
-# This is *synergy*: in the parts of [chapter 1](01_digit_world.ipynb), language and voice tell .60 bit together, of which .48 are synergy, .07
-# redundant, and .05 unique to language. A model that adds up the scores of each modality cannot use all of it.
+# This is *synergy*. In the parts of [chapter 1](01_digit_world.ipynb), language and voice together tell 0.60 bit: 0.48 are
+# synergy, 0.07 redundancy, and 0.05 unique to language. *Additive* late fusion adds up one score for each modality, and so
+# cannot use all of it.
+#
+# The figure shows the best possible accuracies for other probabilities of irony, all exact. **Before you move it:** if half
+# of all speakers are ironic, what do the words alone tell, and what do words and voice tell together?
+
+# %% tags=["nbval-ignore-output", "hide-input"]
+from mmtutor.data.monologue import additive_accuracy
+from mmtutor.plotting import frames
+
+readers = {"language": ["language"], "acoustic": ["acoustic"], "visual": ["visual"]}
+readers |= {"language + acoustic": ["language", "acoustic"], "all three": [*features]}
+best_of = {
+    p: {name: information(of, irony=p).accuracy for name, of in readers.items()}
+    | {"all three, additive fusion": additive_accuracy(irony=p)}
+    for p in (0.0, 0.1, 0.3, 0.5)
+}
+drawn = {f"{p:.0%}": bars(best, "The best possible accuracy", "accuracy", chance=0.5) for p, best in best_of.items()}
+for figure in drawn.values():
+    figure.axes[0].set_xlim(0, 1.15)
+alts = {f"{p:.0%}": "Best: " + ", ".join(f"{k} {v:.3f}" for k, v in best.items()) + "." for p, best in best_of.items()}
+frames(drawn, alts, "probability that the speaker is ironic", "30%")
+
+# %%
+lost = [best["all three"] - best["all three, additive fusion"] for best in best_of.values()]
+claim("the more irony, the more additive fusion loses", lost == sorted(lost) and lost[-1] > 0.05, str(lost))
+
+# %% [markdown]
+# With half of the speakers ironic, the words alone tell nothing. Yet words and voice together reach 0.900, while additive
+# fusion of all three reaches 0.810 at best.
 #
 # ## The Memory Fusion Network (MFN)
 #
@@ -65,9 +95,10 @@ for names in (["language"], ["acoustic"], ["visual"], ["language", "acoustic"], 
 # u_t &= \gamma_1 \odot u_{t-1} + \gamma_2 \odot \tanh(\mathrm{NN}_u(\hat c_t)).
 # \end{aligned}$$
 #
-# Here $c_t$ contains the cell states of all modalities side by side, $\odot$ is the element-wise product, and the gates
-# $\gamma_1, \gamma_2$ between 0 and 1 are computed from $\hat c_t$ and $u_{t-1}$, as in the released code. The softmax is an
-# attention over the elements of $c^*_t$. One step of two modalities, with $h$ cells for each and a memory of $m$ numbers:
+# Here $c_t$ contains the cell states of all modalities side by side, $\mathrm{NN}_a$ and $\mathrm{NN}_u$ are small networks,
+# and $\odot$ is the element-wise product. The gates $\gamma_1, \gamma_2$ between 0 and 1 are computed from $\hat c_t$ and
+# $u_{t-1}$, as in the released code. The softmax is an attention over the elements of $c^*_t$. The figure shows one step of
+# two modalities, with $h$ cells for each and a memory of $m$ numbers:
 
 # %% tags=["hide-input"]
 from mmtutor.plotting import mfn_diagram
@@ -79,7 +110,7 @@ show(
 )
 
 # %% [markdown]
-# The same step by hand:
+# Here is the same step by hand:
 
 # %%
 from mmtutor.mfm import MFN, hsic, saliency, sensitivity, sequence_mfm
@@ -118,13 +149,14 @@ claim("padding that is read changes the output", change["padding read"] > 1e-3, 
 claim("padding that is skipped does not", change["padding skipped"] < 1e-5, str(change))
 
 # %% [markdown]
-# The change is small in this network, whose weights are still random. Its effect after training is in the table below.
+# The change is small in this network, whose weights are still random. After training (`experiments.mfm_sequences`, five
+# seeds) it changes 1.5 % of the predictions on average, and no difference in accuracy can be seen.
 #
 # ## Training
 #
 # The model is the MFM of [chapter 8](08_mfm_images.ipynb) with MFN as the encoder of $Z_y$, and with LSTMs as the other
-# encoders and as decoders. For comparison there is additive late fusion: one LSTM for each modality, whose scores are added
-# up. **Before you run it:** how close can additive fusion come to the best possible accuracy?
+# encoders and as decoders. For comparison we train additive late fusion: an LSTM for each modality, whose scores are added
+# up. **Before you run it:** does trained additive fusion reach the 0.851 that is possible for it?
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.metrics import correct
@@ -177,7 +209,7 @@ claim("and than additive late fusion", accuracy["MFM"] > accuracy["additive late
 # ## Missing modalities: the surrogate
 #
 # A *surrogate* network learns to infer the latent codes of the label and of the missing modality from the other modalities.
-# Without it, one would give zeros to a network that has never seen any in training:
+# Without it, one would put zeros in place of the missing modality, which the network has never seen in training:
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.mfm import Surrogate
@@ -200,8 +232,8 @@ claim("without language the surrogate predicts better than zeros", without["surr
 claim("and not better than the exact limit, except by chance", without["surrogate"] < best + 0.03, str(without))
 
 # %% [markdown]
-# **Why is language harder to reconstruct than voice and face?** Here is the reconstruction error of each modality, as a
-# fraction of its variance:
+# **Which modality is hardest to reconstruct, and why?** Here is the reconstruction error of each modality, as a fraction of
+# its variance:
 
 # %% tags=["nbval-ignore-output"]
 with torch.no_grad():
@@ -213,17 +245,18 @@ for modality in features:
     print(f"{modality:9} {left:.2f} of the variance is not reconstructed")
 
 # %% [markdown]
-# A voice keeps its pitch and a face its brightness: a few numbers of the latent code explain a part of *every* step. Each
-# *word* is new. A small LSTM cannot put a sentence of 14 words from a vocabulary of hundreds into 32 numbers, and the mean
-# of several word vectors is not a word. Language does not have more meaning; its steps are less predictable from each other.
-# The features in the paper are similar in this respect: spectra and facial muscles against word vectors
-# (GloVe).
+# It is language. A voice keeps its pitch and a face its brightness: a few numbers of the latent code explain a part of
+# *every* step. Each *word* is new. A small LSTM cannot put a sentence of 14 words from a vocabulary of hundreds into 32
+# numbers, and the mean of several word vectors is not a word. Language does not have more meaning; its steps are less
+# predictable from each other. The paper's features are similar in this respect: spectra and facial muscles for voice and
+# face, and word vectors (GloVe) for language.
 #
 # ## Which modality does the label depend on?
 #
 # There are several answers to what a modality tells. *Alone* it has the information $I(Y; X_i)$. *Given the others* it adds
-# $I(Y; X_i \mid X_{\text{rest}})$, what all tell less what the others tell. Between the two is its *Shapley value*: what it adds to the modalities before it, the mean
-# over all orders in which they could come. Shapley values sum up to the information of all. All three are known exactly here:
+# $I(Y; X_i \mid X_{\text{rest}})$, which is what all tell minus what the others tell. Between the two is its *Shapley
+# value*. Let the modalities come one after the other: the Shapley value is what a modality adds to those before it,
+# averaged over all orders. Shapley values sum up to the information of all. All three answers are known exactly here:
 
 # %%
 from itertools import permutations
@@ -244,13 +277,14 @@ total = sum(values[2] for values in exact.values())
 claim("Shapley values sum up to the information of all", abs(total - bits(list(features))) < 1e-9, str(total))
 
 # %% [markdown]
-# Alone the face has most. But language and voice add most to the others, since each makes the other readable. **Before you
-# run it:** which of these answers can a trained model show?
+# Alone, the face tells most. But language and voice add most to the others, since each is needed to interpret the other.
+# **Before you run it:** which of these answers can a trained model show?
 #
-# The paper computes a ratio of mutual informations (MI), $r_i = \mathrm{MI}(F_y, \hat X_i) / \mathrm{MI}(F_{ai}, \hat X_i)$:
-# does the label's factor or the style determine the reconstruction? The mutual information of such variables is hard to
-# estimate. We use another measure of dependence, the Hilbert-Schmidt independence criterion (HSIC). It asks whether examples
-# that are similar in one variable are similar in the other, and is 0 if the two are independent:
+# The paper computes a ratio of mutual informations (MI), $r_i = \mathrm{MI}(F_y, \hat X_i) / \mathrm{MI}(F_{ai}, \hat X_i)$.
+# It asks what determines the reconstruction $\hat X_i$: the factor of the label, $F_y$, or that of the style, $F_{ai}$. The
+# mutual information of such variables is hard to estimate. We use another measure of dependence, the Hilbert-Schmidt
+# independence criterion (HSIC). It asks whether examples that are similar in one variable are similar in the other, and
+# is 0 if the two are independent:
 
 # %% tags=["nbval-ignore-output"]
 with torch.no_grad():
@@ -269,8 +303,8 @@ claim("r is largest for language, which adds most", r["language"] > max(r["acous
 # The paper's second method is the gradient of the *output* at step $t$, $\hat x^t$, with respect to $F_y$ (`sensitivity`).
 # One can also multiply it by $F_y$, which asks how much of $\hat x^t$ depends on the value that $F_y$ has now. We add the
 # other direction: the gradient of the log-probability of the predicted label with respect to the *input* at step $t$
-# (`saliency`), alone and times the input. For each we print how much larger it is at the known events than elsewhere, and
-# how often its largest step is an event (a hit):
+# (`saliency`), alone and times the input. For each method we print two numbers: how many times larger it is at the known
+# events than elsewhere, and how often its largest step is an event (a *hit*):
 
 # %% tags=["nbval-ignore-output"]
 first, first_latents = test[:500], {name: z[:500] for name, z in latents.items()}
@@ -307,22 +341,23 @@ show(
 
 # %% [markdown]
 # The paper's gradient shows *how the decoder uses* $F_y$. A decoder that does not know at which step this speaker smiled
-# cannot show it there; it shows where smiles are on average. The other direction starts from this very sentence. Even there
-# the gradient alone shows where a change *would* matter most, and this is rarely an event: breath and gaze move as strongly
-# as voice and face, only at other steps. Gradient × input finds the events more often. The last lines are a check: the *size
-# of the input* has no information about any label, and finds events only by chance. If the events were simply the largest
-# inputs, it would find all of them, and no gradient would be needed.
+# cannot show it there; it shows where smiles are on average. The other direction starts from this very sentence. But the
+# gradient alone shows where a change *would* matter most, and this is rarely an event. Gradient × input finds the events
+# more often. The last lines that were printed are a check: the *size of the input* finds events only by chance, since
+# breath and gaze move as strongly at other steps. If the events were simply the largest inputs, it would find all of them,
+# and no gradient would be needed.
 #
 # ## What several seeds say
 #
 # One run can be lucky. So `python -m experiments.mfm_ablations` trains the paper's ablations with twenty seeds, on 1,500
-# monologues, about as many as CMU-MOSI has, videos of people who review films. **M_A** has one factor for each modality and only predicts the label, **M_B**
-# does so with one multimodal factor. **M_D** is M_B that also reconstructs the modalities. **M_E** adds one factor for all
-# styles, MFM one for each modality.
+# monologues. This is about as many as there are in CMU-MOSI, a data set of videos in which people review films. **M_A** has
+# one factor for each modality and only predicts the label; **M_B** does so with one multimodal factor. **M_D** is M_B that
+# also reconstructs the modalities. **M_E** adds one factor for all styles, MFM one for each modality.
 #
-# Runs fall into **two groups**. Some see little more than the face and end near 0.75. Others *find the irony*: they find out
-# what the creak of the voice is for, and end near 0.88. A mean over both is the accuracy of no run, so count them, too: a
-# run above 0.80 has found it. (Additive fusion does not get there as it is trained, 0.77; its exact optimum is 0.85.)
+# Runs fall into **two groups**. Some see little more than the face and end near 0.75. Others *find the irony*: they learn
+# what the creak of the voice means, and most end near 0.88. A mean over both groups describes no single run, so we count
+# the runs, too: one above 0.80 has found the irony. (Trained additive fusion does not get there, with 0.77; its exact
+# optimum is 0.85.)
 
 # %%
 from mmtutor.plotting import verdicts
@@ -332,11 +367,11 @@ ablations = measured("mfm_ablations")
 verdicts(ablations, ["M_B > M_A: ", "M_D > M_B: ", "M_E > M_D: ", "M_E > M_B: "])
 
 # %% [markdown]
-# One multimodal factor predicts better than one for each modality, and 8 runs find the irony instead of 2 (by these counts
-# alone the test has p = 0.07: the verdict rests on the means). If it must reconstruct as well, hardly any run does. A factor
-# for the styles gives this back. But why is M_E better than M_B, which reconstructs nothing? In the paper
-# M_B has no penalty. *With* the penalty M_B finds the irony in 18 of 20 runs, M_E in 15. So it is the penalty that helps
-# here, not the reconstruction.
+# One multimodal factor predicts better than one for each modality, and 8 runs find the irony instead of 2. (By these counts
+# alone the test has p = 0.07, so the verdict rests on the means.) If this factor must reconstruct as well, hardly any run
+# finds the irony. With a factor for the styles, most runs find it again. But why is M_E better than M_B, which reconstructs
+# nothing? In the paper M_B has no penalty on the latent codes (the MMD of [chapter 8](08_mfm_images.ipynb)). *With* the
+# penalty M_B finds the irony in 18 of 20 runs, M_E in 15. So it is the penalty that helps here, not the reconstruction.
 #
 # The other experiment, `python -m experiments.mfm_sequences`, has five seeds and 4,000 monologues:
 
@@ -351,9 +386,9 @@ sequences = [
 verdicts(measured("mfm_sequences"), sequences)
 
 # %% [markdown]
-# Is $r$ an answer to the question which modality matters? With the penalty it is largest for language with every seed, as in
-# the paper: the modality that adds most, not the face, which has most alone. Did the model learn to use language, then? Count
-# runs that found the irony, and runs that did not:
+# Does $r$ say which modality matters? With the penalty it is largest for language with every seed, as in the paper. That is
+# the modality that adds most, not the face, which tells most alone. Did the model learn to use language, then? Here are the
+# runs that found the irony, and those that did not:
 
 # %%
 numbers = list(ablations["numbers"].values())
@@ -364,16 +399,18 @@ for penalty in ("", ", no penalty"):
         print(f"MFM{penalty}: of {len(some)} runs that {name}, r is largest for language in {first}")
 
 # %% [markdown]
-# So $r$ does not show what a run has learned: it puts language first also in runs that never found the irony. It shows how
-# the decoders use $F_y$, no more. All rows of both experiments, also those where the paper's claim does not hold, are on the
-# [page of claims](../docs/claims.md). The released code differs from this library: its decoders read the factors at the
-# first step only, then their own hidden state; the style of M_E comes from one LSTM over the joined inputs; and its penalty
-# has the wide kernel of [chapter 8](08_mfm_images.ipynb).
+# So $r$ does not show what a run has learned: it puts language first also in runs that never found the irony. It only shows
+# how the decoders use $F_y$. All rows of both experiments, also those where the paper's claim does not hold, are on the
+# [page of claims](../docs/claims.md).
+#
+# The released code differs from this library in three ways. Its decoders read the factors at the first step only, then
+# their own hidden state. The style of M_E comes from one LSTM over the joined inputs. And its penalty has the wide kernel
+# of [chapter 8](08_mfm_images.ipynb).
 #
 # ## What to remember
 #
-# - A network that watches all modalities at each step can use synergy, which additive fusion cannot.
-# - What a modality adds to the others is not what it knows alone.
+# - A network that reads all modalities at each step can use synergy; additive fusion cannot use all of it.
+# - What a modality adds to the others is not what it tells alone.
 # - A surrogate infers the latent codes of a missing modality, and comes close to the exact limits.
 # - Where runs fall into two groups, count them.
 # - A gradient is an answer to a precise question. Check it on data where the true answer is known.

@@ -18,6 +18,7 @@ from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_outp
 
 ROOT = Path(__file__).resolve().parents[1]
 LONG = "Donaudampfschifffahrtselektrizitätenhauptbetriebswerkbauunterbeamtengesellschaft"
+BAR = "\r 50%|##  | 1/2 [00:01<00:01]\r" + " " * 30 + "\r"  # one that was cleared
 WIDE = " + ".join(f"{letter}_{{n}}" for letter in "abcdefghijklmnopqrstuvwxyz" * 2)
 # What would widen a page if nothing held it: in the text, and in each kind of box.
 WIDE_THINGS = f"""## {LONG} `{LONG}` $y = {WIDE}$
@@ -72,7 +73,7 @@ def sample_notebook() -> NotebookNode:
         "\n\n## Below"
     )
     outputs = [
-        new_output("stream", name="stdout", text="\x1b[31mred\x1b[0m ```\n"),
+        new_output("stream", name="stdout", text=f"\x1b[31mred\x1b[0m ```\n{BAR}after a bar\n"),
         new_output(
             "stream", name="stderr", text="fit:  50%|#####     | 1/2 [00:01<00:01]\rfit: 100%|#| 2/2 [00:02<00:00]\n"
         ),
@@ -115,12 +116,12 @@ def site_copy(target: Path, *, whole: bool) -> Path:
     return target
 
 
-def build(source: Path) -> subprocess.CompletedProcess[str]:
-    """Build the site as ``make site`` does."""
+def build(source: Path, repository: str = "", *, strict: bool = True) -> subprocess.CompletedProcess[str]:
+    """Build the site as ``make site`` does, with the address of the repository if it is known."""
     return subprocess.run(
-        [sys.executable, "-m", "mkdocs", "build", "--strict"],
+        [sys.executable, "-m", "mkdocs", "build", *["--strict"][:strict]],
         cwd=source,
-        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"NO_MKDOCS_2_WARNING": "1", "OMP_NUM_THREADS": "1", "REPO_URL": repository},
         capture_output=True,
         text=True,
         check=False,

@@ -12,11 +12,13 @@ from pathlib import Path
 import nbformat
 import pytest
 from nbclient.exceptions import CellExecutionError
+from nbformat import NotebookNode
 from nbval.plugin import get_sanitize_patterns
 
 from tools import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
+MAX_PRINTED = 25  # lines
 TINY = """# %% [markdown]
 # # Tiny
 
@@ -63,6 +65,28 @@ def pytest_in(folder: Path, *args: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.parametrize("source", notebooks.select([]), ids=lambda path: path.stem)
 def test_chapters_are_in_step_run_and_short(source: Path):
     assert notebooks.check(source) == []
+
+
+def printed(outputs: list[NotebookNode]) -> int:
+    """How many lines of plain text a cell shows; tables are HTML, figures are images, and bars are gone."""
+    texts = [output.get("text", "") for output in outputs]
+    texts += [o.data["text/plain"] for o in outputs if "data" in o and not {"text/html", "image/png"} & o.data.keys()]
+    return sum(not notebooks.BAR.search(line) for text in texts for line in text.splitlines())
+
+
+@pytest.mark.parametrize("source", notebooks.select([]), ids=lambda path: path.stem)
+def test_no_cell_of_a_chapter_prints_more_than_one_takes_in(source: Path):
+    cells = nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells
+    counts = {number: printed(cell.get("outputs", [])) for number, cell in enumerate(cells, 1)}
+    assert {number: count for number, count in counts.items() if count > MAX_PRINTED} == {}
+
+
+def test_lines_that_are_printed_are_counted():
+    new = nbformat.v4.new_output
+    table = new("display_data", {"text/html": "<table>", "text/plain": "a\n" * 30})
+    bar = new("stream", name="stderr", text="100%|##| 2/2 [00:02<00:00]\n")
+    assert printed([table, bar]) == 0
+    assert printed([new("stream", text="a\n\nb\n"), new("execute_result", {"text/plain": "c\nd"})]) == 5
 
 
 def test_run_is_repeatable(pair: Path):
@@ -232,7 +256,7 @@ def test_gate_half_a_pair(pair: Path, suffix: str):
     ("addition", "message"),
     [
         ("\n# %%\n" + "x = 1\n" * 16, "a cell has 16 lines"),
-        ("\n# %%\nx = 1\n" * 221, "lines of code, more than 220"),
+        ("\n# %%\nx = 1\n" * 221, "lines of code that are not folded, more than 220"),
         ("\n# %% [markdown]\n# " + "word " * 2200, "2201 words, more than 2200"),
     ],
 )

@@ -145,7 +145,8 @@ def test_runs_in_two_groups_are_counted():
 HOUSE = {
     "mmtutor/__init__.py": "",
     "mmtutor/data/__init__.py": "from .a import digits\nfrom .b import other\n",
-    "mmtutor/data/a.py": "from mmtutor.helper import double\ndef digits(n: int) -> int:\n    return double(n)\n",
+    "mmtutor/data/a.py": "from mmtutor.helper import double\ndef digits(n: int) -> int:\n"
+    "    from tqdm import tqdm\n    return double(n)\n",
     "mmtutor/data/b.py": "def other():\n    return 1\n",
     "mmtutor/helper.py": "def double(n):\n    if n < 0:\n        raise ValueError('below 0')\n    return 2 * n\n",
     "experiments/x.py": "from mmtutor.data import digits, other\nfrom experiments.y import train\nN = 3\n"
@@ -193,6 +194,7 @@ def test_a_change_that_may_change_numbers_changes_its_modules_digest_alone(house
         ("experiments/y.py", "return other()", "return 2"),
         ("mmtutor/data/a.py", "n: int) -> int", "n)"),
         ("mmtutor/data/a.py", "    return", "    # a comment\n\n    return"),
+        ("mmtutor/data/a.py", "from tqdm", "from mmtutor.data.progress"),
         ("mmtutor/data/b.py", "return 1", "return 2"),
         ("mmtutor/helper.py", "below 0", "less than 0"),
     ],

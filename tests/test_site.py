@@ -8,12 +8,14 @@ import re
 from collections.abc import Callable
 from html.parser import HTMLParser
 from importlib import import_module
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import nbformat
 import pytest
+import yaml
 from mkdocs.exceptions import PluginError
 from sample_site import build, sample_notebook, site_copy
 
@@ -83,7 +85,7 @@ def test_page_has_everything_a_reader_needs():
     assert (made.title, made.summary) == ("99 · A sample of everything", "Short text with $x_1$.")
     assert "````" in text
     assert "\x1b" not in text
-    assert "red ```" in text
+    assert "red ```\nafter a bar\n" in text
     assert "%|" not in text
     assert "<table><tr><td>cell</td></tr></table>" in text
     assert "<audio controls" in text
@@ -194,6 +196,88 @@ def test_objects_of_the_library_are_linked_and_others_are_not(built_site: Path):
     assert re.search(r'<a [^>]*href="../../api/training/#mmtutor\.training[^"]*fit"', text)
     assert "<code>mmtutor.nothing.here</code>" in text
     assert "nothing.here</code></a>" not in text
+
+
+# ---- the address of the repository
+
+
+def test_where_the_address_is_known_the_site_leads_to_the_code(tmp_path: Path):
+    source = site_copy(tmp_path, whole=False)
+    done = build(source, "https://github.com/owner/repo", strict=False)  # it lacks chapters that pages link to
+    assert done.returncode == 0, done.stderr
+    chapter = (source / "site/chapters/99_sample/index.html").read_text()
+    assert "https://colab.research.google.com/github/owner/repo/blob/main/notebooks/99_sample.ipynb" in chapter
+    assert "https://github.com/owner/repo/blob/main/notebooks/99_sample.py" in chapter
+    assert "mmtutor @ git+https://github.com/owner/repo" in html.unescape(
+        re.sub("<[^>]*>", "", (source / "site/devices/index.html").read_text())
+    )
+    assert len([*source.glob("site/**/*.html")]) > 10
+    for path in source.glob("site/**/*.html"):
+        text = path.read_text()
+        assert '<a href="https://github.com/owner/repo" title="Go to repository" class="md-source"' in text
+        assert 'data-md-component="source"' not in text, f"{path} would ask GitHub for a number of stars"
+        assert "/edit/" not in text  # most pages have no file of their own
+
+
+def test_where_it_is_not_the_site_has_the_code_itself(built_site: Path):
+    assert "colab.research" not in (built_site / "chapters/99_sample/index.html").read_text()
+    assert "md-source" not in (built_site / "index.html").read_text()
+    text = (built_site / "api/fusion/index.html").read_text()
+    link = r'id="mmtutor\.fusion\.LateFusion"(?:(?!<h\d).)*<p class="download" data-search-exclude><a href="([^"]+)"'
+    assert re.search(link, text, re.DOTALL)[1] == "../../source/fusion/models.py.txt"  # type: ignore[index]
+    for path in built_site.glob("api/*/index.html"):
+        links = re.findall(r'"(\.\./\.\./source/[^"]+)"', path.read_text())
+        assert [link for link in links if not (path.parent / link).is_file()] == []
+        assert links
+    index = json.loads((built_site / "search/search_index.json").read_text())
+    assert not [entry for entry in index["docs"] if "encoders/" in entry["location"] and "encoders.py" in entry["text"]]
+
+
+@pytest.mark.parametrize(
+    ("address", "found"),
+    [
+        ("https://github.com/owner/repo", "owner/repo"),
+        ("https://github.com/owner/repo.git", "owner/repo"),
+        ("https://github.com/owner/repo.js/", "owner/repo.js"),
+        ("https://gitlab.com/owner/repo", ""),
+        ("https://github.com/owner", ""),
+        ("", ""),
+        (None, ""),
+    ],
+)
+def test_only_github_has_links_to_files(address: str | None, found: str):
+    assert site.github(SimpleNamespace(repo_url=address)) == found  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("name", "path"),
+    [
+        ("fusion", "fusion/__init__.py"),
+        ("fusion.LateFusion", "fusion/models.py"),
+        ("fusion.LateFusion.loss", ""),
+        ("data.digits", "data/compose.py"),
+        ("encoders", "encoders.py"),
+        ("encoders.ImageEncoder", "encoders.py"),
+        ("exercises.check", "exercises/__init__.py"),
+    ],
+)
+def test_an_object_is_linked_to_the_file_that_defines_it(name: str, path: str):
+    package = Path(site.__file__).parents[1] / "mmtutor"
+    assert site.source(package, name) == path
+    heading = f'<h2 id="mmtutor.{name}" class="doc doc-heading">\n x\n</h2>'
+    link = f'<a href="https://github.com/owner/repo/blob/main/mmtutor/{path}">{path}</a>'
+    assert (link in site.with_sources(heading, package, "owner/repo")) == bool(path)
+
+
+def test_the_two_citations_agree():
+    root = Path(site.__file__).parents[1]
+    cff = yaml.safe_load((root / "CITATION.cff").read_text())
+    fields = re.findall(r"^  (\w+) = \{+(.+?)\}+,?$", (root / "docs/about.md").read_text(), re.MULTILINE)
+    [author] = cff["authors"]
+    assert dict(fields) == {
+        **{name: str(cff[name]) for name in ("title", "version", "license")}, "author": author["name"],
+    }  # fmt: skip
+    assert cff["version"] == version("mmtutor")
 
 
 def result_file(**changes: object) -> str:
@@ -385,7 +469,7 @@ def test_the_table_of_the_worlds_has_shared_and_private_posteriors(tmp_path: Pat
 
 def test_a_page_asks_for_the_vae_table(tmp_path: Path):
     (tmp_path / "mmtutor/results").mkdir(parents=True)
-    config: Any = SimpleNamespace(config_file_path=str(tmp_path / "mkdocs.yml"))
+    config: Any = SimpleNamespace(config_file_path=str(tmp_path / "mkdocs.yml"), repo_url="")
     page = "before\n\n<!-- vae numbers -->\n\nafter"
     assert site.on_page_markdown(page, config=config) == "before\n\nNothing has been measured yet.\n\nafter"
     path = vae_file(tmp_path / "mmtutor/results")
@@ -401,7 +485,7 @@ def test_a_page_says_how_much_it_counts_in_the_search(built_site: Path):
     boost = {entry["location"].partition("#")[0]: entry["boost"] for entry in index["docs"]}
     assert boost["chapters/01_digit_world/"] > boost["chapters/99_sample/"] == boost[""] > boost["api/training/"]
     page: Any = SimpleNamespace(file=SimpleNamespace(src_uri="about.md"), meta={"search": {"exclude": True}})
-    assert site.on_page_content("text", page) == "text"
+    assert site.on_page_content("text", page, SimpleNamespace()) == "text"  # type: ignore[arg-type]
     assert page.meta == {"search": {"exclude": True}}  # a page's own word stands
 
 

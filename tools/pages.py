@@ -27,7 +27,7 @@ class Page:
     figures: list[tuple[str, str]] = field(default_factory=list)  # alternative text, path
 
 
-def page(notebook: NotebookNode, name: str) -> Page:
+def page(notebook: NotebookNode, name: str, github: str = "") -> Page:
     """Turn a notebook into a page.
 
     Text stays as it is. Code is fenced, what it printed follows it. The code of a cell tagged ``hide-input`` is folded
@@ -36,6 +36,7 @@ def page(notebook: NotebookNode, name: str) -> Page:
     Args:
         notebook: with stored outputs, nbformat 4.
         name: of the file without its suffix; figures are named after it.
+        github: ``OWNER/REPOSITORY`` if the notebook is there.
 
     Raises:
         ValueError: the notebook has no title or one without its number, or a figure or a sound has no alternative text.
@@ -64,8 +65,8 @@ def page(notebook: NotebookNode, name: str) -> Page:
     if waiting:
         parts.append(folded("More code", waiting))
     download = (
-        f"Download this chapter: [notebook]({name}.ipynb) with what it printed, or [plain Python]({name}.py).\n"
-        "{ .download }"
+        f"Download this chapter: [notebook]({name}.ipynb) with what it printed, or [plain Python]({name}.py)."
+        f"{online(name, github) if github else ''}\n{{ .download }}"
     )
     text = "\n\n".join(part for part in parts if part)
     made.markdown = TITLE.sub(lambda match: f"{match[0]}\n\n{download}", text, count=1) + "\n"
@@ -91,6 +92,13 @@ def exercises(source: NotebookNode, name: str) -> Page:
     download = f"Download: [exercises]({name}.ipynb), [with solutions](../solutions/{name}.ipynb).\n{{ .download }}"
     made.markdown = TITLE.sub(lambda match: f"{match[0]}\n\n{download}", "\n\n".join(parts), count=1) + "\n"
     return made
+
+
+def online(name: str, github: str) -> str:
+    """Links to a notebook in Colab, which has to install the library first, and to its source on GitHub."""
+    path = f"{github}/blob/main/notebooks/{name}"
+    colab = f"[Open in Colab](https://colab.research.google.com/github/{path}.ipynb)"
+    return f" {colab} ([what to do there](../devices.md#colab)) · [Source](https://github.com/{path}.py)"
 
 
 def linked(text: str) -> str:
@@ -154,8 +162,8 @@ def escape(text: str) -> str:
 
 def result(text: str) -> str:
     """What a program printed, without colours and progress bars."""
-    lines = [line for line in ANSI.sub("", text).split("\n") if not PROGRESS.search(line)]
-    kept = "\n".join(line.rpartition("\r")[2] for line in lines).strip("\n")
+    lines = [line.rstrip("\r").rpartition("\r")[2] for line in ANSI.sub("", text).split("\n")]
+    kept = "\n".join(line for line in lines if not PROGRESS.search(line)).strip("\n")
     return fence(kept, "text", "no-copy", "output") if kept.strip() else ""
 
 

@@ -36,6 +36,7 @@ WEIGHTS = {
     "index.md": 1.0,
     "": 0.1,
 }
+HEADING = re.compile(r'<h\d id="mmtutor\.([\w.]+)" class="doc doc-heading">.*?</h\d>', re.DOTALL)
 OBJECT = re.compile(r"(?<![\[`])`(mmtutor(?:\.\w+)+)`(?![\]`])")
 
 _chapters: list[pages.Page] = []  # of the build that is going on
@@ -45,7 +46,7 @@ _exercises: list[pages.Page] = []
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Read the notebooks; fill in the sections of the navigation that are made here."""
     try:
-        _chapters[:] = chapters(root(config) / "notebooks")
+        _chapters[:] = chapters(root(config) / "notebooks", github(config))
         sources = sorted((root(config) / "exercises").glob("[0-9]*.py"))
         _exercises[:] = [pages.exercises(read_source(path), path.stem) for path in sources]
     except ValueError as error:
@@ -78,9 +79,11 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         made[f"chapters/exercises/{page.name}.md"] = page.markdown
         for kind in ("exercises", "solutions"):
             made[f"chapters/{kind}/{page.name}.ipynb"] = root(config) / "notebooks" / kind / f"{page.name}.ipynb"
-    library = dict(modules(root(config) / "mmtutor"))
+    package = root(config) / "mmtutor"
+    made |= {f"source/{path.relative_to(package).as_posix()}.txt": path for path in package.rglob("*.py")}
+    library = dict(modules(package))
     for name in library:
-        made[f"api/{name}.md"] = library_page(root(config) / "mmtutor", name)
+        made[f"api/{name}.md"] = library_page(package, name)
     lines = [f"| [`mmtutor.{name}`]({name}.md) | {line} |" for name, line in library.items()]
     made["api/index.md"] = "\n".join(["# Library", "", "| module | what it is for |", "| --- | --- |", *lines, ""])
     made["assets/mathjax/LICENSE"] = MATHJAX.parent / "LICENSE"
@@ -110,14 +113,26 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
                 markdown = markdown.replace(mark, table(where))
             except ValueError as error:
                 raise PluginError(str(error)) from error
+    if config.repo_url:
+        markdown = markdown.replace("ADDRESS", config.repo_url)
     return link(markdown)
 
 
-def on_page_content(html: str, page: Page, **_: object) -> str:
-    """Tell the search how much this page counts, unless its front matter does."""
+def on_page_content(html: str, page: Page, config: MkDocsConfig, **_: object) -> str:
+    """Tell the search how much this page counts, unless its front matter does; link objects to their files."""
     weight = next(w for start, w in WEIGHTS.items() if page.file.src_uri.startswith(start))
     page.meta.setdefault("search", {"boost": weight})
-    return html
+    return with_sources(html, root(config) / "mmtutor", github(config)) if page.file.src_uri[:4] == "api/" else html
+
+
+def on_post_page(output: str, **_: object) -> str:
+    """Keep Material from asking GitHub how many stars the repository has."""
+    return output.replace(' data-md-component="source"', "")
+
+
+def on_post_template(output_content: str, **_: object) -> str:
+    """The same for the page that says that there is no such page."""
+    return on_post_page(output_content)
 
 
 def link(markdown: str) -> str:
@@ -130,10 +145,36 @@ def link(markdown: str) -> str:
     return "".join([*done, OBJECT.sub(tag, markdown[end:])])
 
 
-def chapters(folder: Path) -> list[pages.Page]:
+def with_sources(html: str, package: Path, github: str) -> str:
+    """Put a link to its file below each module, class and function; on GitHub if it is there, else as plain text."""
+    base = f"https://github.com/{github}/blob/main/mmtutor/{{}}" if github else "../../source/{}.txt"
+
+    def linked(heading: re.Match[str]) -> str:
+        path = source(package, heading[1])
+        link = f'<p class="download" data-search-exclude><a href="{base.format(path)}">{path}</a></p>'
+        return f"{heading[0]}\n{link}" if path else heading[0]
+
+    return HEADING.sub(linked, html)
+
+
+def source(package: Path, name: str) -> str:
+    """The file of a public module, class or function, such as ``fusion.Concat``; nothing for the parts of a class."""
+    module, _, rest = name.partition(".")
+    if "." in rest:
+        return ""
+    init = package / module / "__init__.py"
+    if not init.exists():
+        return f"{module}.py"
+    for node in ast.parse(init.read_text(encoding="utf-8")).body:
+        if isinstance(node, ast.ImportFrom) and node.module and rest in {alias.name for alias in node.names}:
+            return f"{module}/{node.module.rpartition('.')[2]}.py"
+    return f"{module}/__init__.py"
+
+
+def chapters(folder: Path, github: str = "") -> list[pages.Page]:
     """The notebooks that have been run, in the order of their names."""
     paths = sorted(folder.glob("[0-9]*.ipynb"))
-    return [pages.page(nbformat.read(path, as_version=4), path.stem) for path in paths]
+    return [pages.page(nbformat.read(path, as_version=4), path.stem, github) for path in paths]
 
 
 def chapter_table() -> str:
@@ -174,6 +215,12 @@ def library_page(package: Path, name: str) -> str:
 def results(config: MkDocsConfig) -> Path:
     """The folder of the stored results."""
     return root(config) / "mmtutor" / "results"
+
+
+def github(config: MkDocsConfig) -> str:
+    """``OWNER/REPOSITORY`` if the repository is on github.com, else nothing."""
+    found = re.fullmatch(r"https://github\.com/([^/]+/[^/]+?)(?:\.git)?/?", config.repo_url or "")
+    return found[1] if found else ""
 
 
 def root(config: MkDocsConfig) -> Path:

@@ -172,7 +172,7 @@ def _compose(
     progress: bool,
 ) -> Tensor:
     """All examples of one modality, (n, ...); the digit of example k decides the class, its own seed the rest."""
-    from tqdm import tqdm
+    from mmtutor.data.progress import tqdm
 
     steps: Iterable[tuple[int, np.int64]] = enumerate(labels)
     bar = tqdm(steps, f"making {modality}", len(labels), leave=False, delay=2, disable=not progress)

@@ -38,7 +38,7 @@ def glove(path: str | os.PathLike[str], vocabulary: Vocabulary, *, seed: int = 0
         ValueError: a line has another count of numbers than the first, or something else than finite numbers; or
             no word of the vocabulary is in the file.
     """
-    from tqdm import tqdm
+    from mmtutor.data.progress import tqdm
 
     if not isinstance(vocabulary, Vocabulary):
         raise TypeError(f"glove: vocabulary must be a Vocabulary, got {type(vocabulary).__name__}")

@@ -131,7 +131,7 @@ def monologues(
         >>> " ".join(data.sentences[1]), data[1]["label"].item()
         ('now i have to say the main actor was shallow actually', 0)
     """
-    from tqdm import tqdm
+    from mmtutor.data.progress import tqdm
 
     check_split(split)
     n, seed = whole("monologues", "n", n, 1, MOST_EXAMPLES), whole("monologues", "seed", seed, 0)

@@ -99,7 +99,7 @@ class Photos(Dataset[dict[str, Tensor]]):
             self._skip_damaged()
 
     def _skip_damaged(self) -> None:
-        from tqdm import tqdm
+        from mmtutor.data.progress import tqdm
 
         damaged: dict[int, str] = {}
         for k, file in enumerate(tqdm(self.files, "checking photos", leave=False, delay=1)):

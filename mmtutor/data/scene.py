@@ -204,7 +204,7 @@ def scenes(
         >>> {name: tuple(train[:][name].shape) for name in train.modalities}
         {'scene': (4, 3, 64, 64), 'caption': (4, 3, 24)}
     """
-    from tqdm import tqdm
+    from mmtutor.data.progress import tqdm
 
     check_split(split)
     n, seed = whole("scenes", "n", n, 1, MOST_EXAMPLES), whole("scenes", "seed", seed, 0)

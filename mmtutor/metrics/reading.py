@@ -11,10 +11,10 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from mmtutor.data.arrays import to_array
 from mmtutor.data.items import whole
+from mmtutor.data.progress import tqdm
 from mmtutor.training.batches import Data, batches_of
 from mmtutor.training.modes import modes_restored
 
@@ -90,7 +90,7 @@ def predicted(
 
 
 def watched(data: Data, batch_size: int) -> Iterator[dict[str, Tensor]]:
-    """The batches of any data, in their order; once they take longer than two seconds a bar on stderr counts them."""
+    """The batches of any data, in their order; once they take longer than two seconds a bar counts them."""
     batch_size = whole("predict", "batch_size", batch_size, 1)
     with tqdm(unit="batch", delay=2.0, leave=False) as bar:
         for batch in batches_of(data, batch_size):

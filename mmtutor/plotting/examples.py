@@ -142,10 +142,12 @@ def attention(scene: ArrayLike, words: str | Sequence[str], alpha: ArrayLike, ti
     height, width = picture.shape[1:]
     rows_of, columns_of = np.arange(height) * side // height, np.arange(width) * side // width  # region of each pixel
     picture = picture.repeat(3 // len(picture), 0).transpose(1, 2, 0)
-    columns = 6
+    columns = min(6, len(words) + 1)
     rows = -(-(len(words) + 1) // columns)
+    side_in_inches = 1.5 if columns > 2 else 2.4
+    size = side_in_inches * columns, (side_in_inches + 0.25) * rows + 0.4
     with plt.rc_context(STYLE):
-        figure, axes = plt.subplots(rows, columns, figsize=(9, 1.75 * rows + 0.4), squeeze=False)
+        figure, axes = plt.subplots(rows, columns, figsize=size, squeeze=False)
         for axis in axes.flat:
             axis.axis("off")
         axes.flat[0].imshow(picture)

@@ -179,7 +179,7 @@ def curves(x: ArrayLike, values: Mapping[str, ArrayLike], title: str, xlabel: st
 
 
 def scatter(points: Mapping[str, tuple[float, float]], title: str, xlabel: str, ylabel: str) -> Figure:
-    """A point for each name, with the name beside it.
+    """A point for each name, in a colour and with a marker of its own.
 
     Args:
         points: x and y of each.
@@ -193,14 +193,12 @@ def scatter(points: Mapping[str, tuple[float, float]], title: str, xlabel: str, 
     if values.shape != (len(points), 2):
         raise ValueError(f"scatter: each point must be (x, y), got {dict(points)!r}")
     with plt.rc_context(STYLE):
-        figure, axis = plt.subplots(figsize=(6.4, 4.2))
-        axis.plot(*values.T, "o", color=COLOURS[0])
-        for k, row in enumerate(np.lexsort(values.T[::-1])):  # names of neighbours to either side
-            side = {"xytext": (5, 5), "ha": "left"} if k % 2 else {"xytext": (-5, -11), "ha": "right"}
-            axis.annotate([*points][row], values[row], textcoords="offset points", size=9, **side)
-        axis.margins(0.25, 0.15)
-        axis.set(xlabel=xlabel, ylabel=ylabel)
-        axis.set_title(title)
+        figure, axis = plt.subplots(figsize=(6.4, 3.6))
+        for k, (name, point) in enumerate(zip(points, values, strict=True)):
+            colour, marker = TEN_COLOURS[k % len(TEN_COLOURS)], MARKERS[k % len(MARKERS)]
+            axis.plot(*point, marker, color=colour, label=name, markersize=8)
+        axis.set(xlabel=xlabel, ylabel=ylabel, title=title)
+        axis.legend(frameon=False, loc="upper left", bbox_to_anchor=(1, 1))
     return figure
 
 

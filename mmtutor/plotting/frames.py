@@ -41,7 +41,7 @@ def frames(figures: Mapping[str, Figure], alts: Mapping[str, str], what: str, fi
     if chosen not in figures:
         raise ValueError(f"frames: first must be one of {[*figures]}, got {first!r}")
     lines = [f"{what}, {name}: {' '.join(alts[name].split())}" for name in figures]
-    images = [_png(figure) for figure in figures.values()]
+    images = [_webp(figure) for figure in figures.values()]
     if not in_notebook():
         print("\n".join(lines))
         return
@@ -54,8 +54,8 @@ def frames(figures: Mapping[str, Figure], alts: Mapping[str, str], what: str, fi
         for i, name in zip(ids, figures, strict=True)
     )
     pictures = "".join(
-        f'<figure class="{i}"><img alt="{html.escape(alts[name])}" src="data:image/png;base64,{png}"></figure>'
-        for i, name, png in zip(ids, figures, images, strict=True)
+        f'<figure class="{i}"><img alt="{html.escape(alts[name])}" src="data:image/webp;base64,{image}"></figure>'
+        for i, name, image in zip(ids, figures, images, strict=True)
     )
     legend = f"<legend>{html.escape(what)}</legend>"
     style = f"<style>{_STYLE.format(shown=shown)}</style>"
@@ -63,10 +63,14 @@ def frames(figures: Mapping[str, Figure], alts: Mapping[str, str], what: str, fi
     display({"text/html": text, "text/plain": "\n".join(lines)})
 
 
-def _png(figure: Figure) -> str:
-    """A figure as a small PNG of at most 64 colours, in base64; it is closed."""
-    buffer, small = io.BytesIO(), io.BytesIO()
+def _webp(figure: Figure) -> str:
+    """A figure as WebP in base64, as drawn or, where that is much smaller, as a photograph; it is closed."""
+    buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90, facecolor="white")
     plt.close(figure)
-    Image.open(buffer).convert("RGB").quantize(64).save(small, format="png", optimize=True)
+    picture = Image.open(buffer).convert("RGB")
+    drawn, photograph = io.BytesIO(), io.BytesIO()
+    picture.save(drawn, format="webp", lossless=True)
+    picture.save(photograph, format="webp", quality=85)
+    small = photograph if 2 * photograph.tell() < drawn.tell() else drawn
     return base64.b64encode(small.getvalue()).decode()

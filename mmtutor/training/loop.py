@@ -13,8 +13,8 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
+from mmtutor.data.progress import tqdm
 from mmtutor.training.arguments import (
     Optimizer,
     check_choice,
@@ -127,7 +127,7 @@ def fit(
         resume: ``"auto"`` carries on from the checkpoint if there is one, ``"never"`` starts anew, ``"must"``
             demands one. A run that has finished is loaded, not repeated, and a line on stderr says so; more
             ``epochs`` continue it.
-        progress: show a bar on stderr once the run has taken a second.
+        progress: show a bar once the run has taken a second.
 
     Returns:
         The history of the whole run, from before a resume too.

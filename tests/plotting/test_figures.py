@@ -303,8 +303,9 @@ def test_curves_refuses_what_does_not_fit(x, values, words):
 def test_scatter_puts_each_name_at_its_point():
     figure = plotting.scatter({"a": (0.5, 2.0), "b": (0.25, 8.0)}, "Two", "across", "up")
     (axis,) = figure.axes
-    assert axis.lines[0].get_xydata().tolist() == [[0.5, 2.0], [0.25, 8.0]]
-    assert {t.get_text(): tuple(t.xy) for t in axis.texts} == {"a": (0.5, 2.0), "b": (0.25, 8.0)}
+    assert {of.get_label(): of.get_xydata().tolist() for of in axis.lines} == {"a": [[0.5, 2.0]], "b": [[0.25, 8.0]]}
+    assert [text.get_text() for text in axis.get_legend().get_texts()] == ["a", "b"]
+    assert len({(of.get_color(), of.get_marker()) for of in axis.lines}) == 2
     assert (axis.get_title(loc="left"), axis.get_xlabel(), axis.get_ylabel()) == ("Two", "across", "up")
 
 

@@ -5,6 +5,7 @@ import io
 import re
 
 import matplotlib.pyplot as plt
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -50,6 +51,16 @@ def test_each_frame_has_a_button_a_picture_and_a_text(displayed):
     assert len(text) < 30_000
     assert shown["text/plain"].split("\n")[2] == "the width σ, σ = 4: A line that is steeper"
     assert not plt.get_fignums()
+
+
+def test_a_photograph_is_small_and_a_drawing_is_kept_exactly(displayed):
+    drawing, photograph = figures("a", "b").values()
+    photograph.axes[0].imshow(np.random.default_rng(0).random((80, 80, 3)))
+    drawing.savefig(exact := io.BytesIO(), dpi=90, facecolor="white")
+    frames({"a": drawing, "b": photograph}, {"a": "a line", "b": "noise"}, "x")
+    shown = [base64.b64decode(data) for data in re.findall(r"base64,([^\"]+)", displayed[0]["text/html"])]
+    assert len(shown[1]) < 20_000
+    assert Image.open(io.BytesIO(shown[0])).tobytes() == Image.open(exact).convert("RGB").tobytes()
 
 
 def test_a_script_prints_the_texts(capsys):
