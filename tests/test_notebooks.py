@@ -19,6 +19,7 @@ from tools import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 MAX_PRINTED = 25  # lines
+MAX_FRAMES = 150_000  # bytes of figures to move on a page
 TINY = """# %% [markdown]
 # # Tiny
 
@@ -79,6 +80,14 @@ def test_no_cell_of_a_chapter_prints_more_than_one_takes_in(source: Path):
     cells = nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells
     counts = {number: printed(cell.get("outputs", [])) for number, cell in enumerate(cells, 1)}
     assert {number: count for number, count in counts.items() if count > MAX_PRINTED} == {}
+
+
+@pytest.mark.parametrize("source", notebooks.select([]), ids=lambda path: path.stem)
+def test_each_chapter_has_a_figure_to_move_which_is_small(source: Path):
+    cells = nbformat.read(source.with_suffix(".ipynb"), as_version=4).cells
+    shown = [output.data for cell in cells for output in cell.get("outputs", []) if "data" in output]
+    sizes = [len(html) for data in shown if 'class="frames"' in (html := data.get("text/html", ""))]
+    assert 0 < sum(sizes) < MAX_FRAMES
 
 
 def test_lines_that_are_printed_are_counted():
