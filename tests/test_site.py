@@ -94,8 +94,20 @@ def test_page_has_everything_a_reader_needs():
     assert "plain = 3" in text
     assert "(99_sample.md#below)" in text
     assert "[notebook](99_sample.ipynb)" in text
-    assert list(made.files) == ["99_sample/figure-1.png"]
+    assert list(made.files) == ["99_sample/figure-1.png", "99_sample/part-2.wav"]
     assert made.files["99_sample/figure-1.png"].startswith(b"\x89PNG")
+    assert made.files["99_sample/part-2.wav"].startswith(b"RIFF")
+    assert (text.count('src="part-2.wav"'), text.count("base64")) == (1, 0)
+
+
+def test_a_frame_of_a_figure_to_move_is_a_file_that_a_tap_enlarges():
+    notebook = sample_notebook()
+    data = notebook.cells[1].outputs[4].data
+    picture = "A" * 1000
+    data["text/html"] = f'<img alt="one" src="data:image/webp;base64,{picture}"><img src="data:image/webp;base64,AAAA">'
+    made = pages.page(notebook, "99_sample")
+    assert '<a href="part-2.webp" title="Enlarge"><img alt="one" src="part-2.webp"></a><img src="data:' in made.markdown
+    assert len(made.files["99_sample/part-2.webp"]) == 750
 
 
 def test_page_shows_an_error_without_the_paths_of_the_machine():

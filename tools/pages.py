@@ -11,6 +11,7 @@ from nbformat import NotebookNode
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 PROGRESS = re.compile(r"\d+%\||\[\d\d:\d\d")  # a progress bar says nothing afterwards
+EMBEDDED = re.compile(r'src="data:(?:audio|image)/(\w+);base64,([\w+/=]{1000,})"')
 TITLE = re.compile(r"^# +(.+)$", re.MULTILINE)
 RICHEST_FIRST = ("text/html", "image/png", "text/markdown", "text/latex", "text/plain")
 
@@ -133,8 +134,19 @@ def shown(output: NotebookNode, made: Page, where: str) -> str:
         if "<audio" in data and "aria-label" not in data:
             raise ValueError(f"{where}: a sound without alternative text; use mmtutor.plotting.sound")
         rows = re.sub(r'<span data-row="([\w-]+)">(.*?)</span>', r'<a href="../../claims/#\1">\2</a>', data.strip())
-        return f'<div class="output" markdown="0">\n{rows}\n</div>'
+        return f'<div class="output" markdown="0">\n{apart(rows, made)}\n</div>'
     return result(data) if kind == "text/plain" else data
+
+
+def apart(html: str, made: Page) -> str:
+    """Keep the larger pictures and sounds of HTML as files of the page, which are fetched after its text."""
+
+    def kept(match: re.Match[str]) -> str:
+        name = f"part-{len(made.files) + 1}.{match[1]}"
+        made.files[f"{made.name}/{name}"] = base64.b64decode(match[2])
+        return f'src="{name}"'
+
+    return re.sub(r'(<img [^>]*src="(part-[\w.]+)">)', r'<a href="\2" title="Enlarge">\1</a>', EMBEDDED.sub(kept, html))
 
 
 def figure(data: str, alt: str, made: Page, where: str) -> str:
