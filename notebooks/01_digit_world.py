@@ -157,7 +157,8 @@ for modality in ("shape", "spoken"):
 # %% [markdown]
 # ## What do two modalities tell together?
 #
-# Two modalities may tell the same, each may tell something of its own, or the answer may lie in both together. Here are
+# Two modalities may tell the same (*redundancy*), each may tell something of its own (*unique information*), or the answer may lie
+# in both together (*synergy*). Here are
 # three small worlds as tables of probabilities $p(x_1, x_2, y)$, with modalities $x_1, x_2$ and label $y$. In the second,
 # an eye reads each 7 as a 1, and an ear hears each “nine” as “five”.
 #

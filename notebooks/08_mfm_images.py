@@ -7,7 +7,7 @@
 #
 # > **You learn** to separate what modalities share from what each has alone, and to test by a swap whether it worked.
 # >
-# > **You need** [chapter 2](02_fusion.ipynb), autoencoders.
+# > **You need** [chapter 1](01_digit_world.ipynb) for the parts of information, [chapter 2](02_fusion.ipynb), autoencoders.
 # >
 # > **It takes** 30 minutes to read, 2 to run on a CPU.
 # >
@@ -45,8 +45,9 @@ show(
 # %% [markdown]
 # ## The idea
 #
-# In the parts of [chapter 1](01_digit_world.ipynb), all that the images tell about the digit is *redundant*, 3.32 bits: either image tells it. All
-# that they tell about a style is *unique* to the image that has it. So there should be two kinds of factors.
+# Suppose that both images can be read without error. Then, in the terms of [chapter 1](01_digit_world.ipynb), all that they tell about the digit
+# is *redundant*: its 3.32 bits are in either image. All that they tell about a style is *unique* to the image that has it.
+# So there should be two kinds of factors.
 #
 # The *Multimodal Factorization Model* (MFM; Tsai and others, 2019) infers latent codes $Z$, turns them into factors $F$,
 # and from the factors it predicts the label and reconstructs every modality:
@@ -58,7 +59,8 @@ show(
 #
 # The latent code $Z_y$ is inferred from **all** modalities $X_1, \dots, X_M$, and the label $\hat Y$ is predicted from its
 # factor $F_y$ alone. The latent code $Z_{ai}$ is inferred from modality $i$ **only**, and is used to reconstruct modality
-# $i$ only. $G$, $D$ and $F$ are small networks. The loss is
+# $i$ only. $G$, $D$ and the decoders $F_i$ are small networks. (The paper writes $F$ for two things: $F_y$ and $F_{ai}$ are
+# factors, $F_i$ with one index is the decoder of modality $i$. The $a$ marks what a modality has alone.) The loss is
 #
 # $$\begin{aligned}
 # & \textstyle\sum_i \lambda_i\, c(X_i, \hat X_i) + c(Y, \hat Y) \\
@@ -80,8 +82,8 @@ show(
 # %% [markdown]
 # **Why is $Y$ not an input of the inference?** In general one would infer $Z$ from $X$ *and* $Y$. The paper makes a
 # *mean-field* assumption: given the modalities, $Q(Z \mid X, Y)$ is a product of $Q(Z_y \mid X_1, \dots, X_M)$ and all
-# $Q(Z_{ai} \mid X_i)$. None of these has $Y$ as an input. This is a choice, and a necessary one: the model has to *predict*
-# $Y$, so $Y$ is not known at test time. $Y$ still has an influence, through the cost $c(Y, \hat Y)$ in training.
+# $Q(Z_{ai} \mid X_i)$. None of these has $Y$ as an input. It is an assumption, but without it the model could not *predict*
+# $Y$, which is not known at test time. $Y$ still has an influence, through the cost $c(Y, \hat Y)$ in training.
 #
 # **Is this multi-task learning?** In part. One network is trained with several costs, and $F_y$ gets gradients from the
 # label and from each modality, as shared layers do. But the tasks of multi-task learning are outputs that we want to have.
@@ -102,8 +104,8 @@ show(
 #
 # This is the paper's Proposition 1, as in Wasserstein autoencoders (Tolstikhin and others, 2018). The mean-field assumption
 # allows fewer $Q$, which can only make the infimum larger. The condition $Q_Z = P_Z$ becomes a penalty, $\lambda$ times a
-# discrepancy. In a world of four examples and four latent codes, one can try all $Q$, and compare with the cheapest
-# coupling, which *Sinkhorn's algorithm* finds without any latent code:
+# discrepancy. In a world of four examples and four latent codes, one can try all $Q$ that give each example a code of
+# its own (the cheapest $Q$ is one of these), and compare with the cheapest coupling, which *Sinkhorn's algorithm* finds without any latent code:
 
 # %%
 from itertools import permutations
@@ -179,8 +181,8 @@ claim("the kernel of width d punishes a collapse", mmd(collapsed) > 0.1)
 claim("a kernel of width d²/2 punishes it a hundred times less", mmd(collapsed, 64**2 / 2) < 0.01 * mmd(collapsed))
 
 # %% [markdown]
-# The released program also estimates all means from samples, and counts the pair of a latent code and itself: with its 80
-# numbers of the face, a collapse costs 0.00054 and perfect latent codes 0.00078. But a narrow kernel has a weakness too. For
+# The released program also estimates all means from samples, and counts the pair of a latent code and itself. On the paper's
+# videos, where the latent code of the face has 80 numbers, a collapse costs 0.00054 and perfect latent codes 0.00078. But a narrow kernel has a weakness too. For
 # it, far latent codes have no neighbours at all, and nothing pulls them back. The slope of the discrepancy, when latent codes
 # of 8 numbers move outwards:
 
@@ -291,7 +293,7 @@ show(
 
 # %% [markdown]
 # These house numbers are so clear that handwriting adds hardly anything to them in this short run; to handwriting they add
-# much. The factorised model is *less* accurate than the same encoder trained only to classify; the end of this chapter says why.
+# a little. The factorised model is *less* accurate than the same encoder trained only to classify; the end of this chapter says why.
 
 # %%
 gain = paired_interval(right["both"], right["handwritten"])
@@ -350,8 +352,9 @@ frames(
 )
 
 # %% [markdown]
-# A few numbers change slant, width or ink, and the digit stays. Most change nothing: the model does not use them. By the KL
-# penalty each bit in a style has a price, and few are worth it.
+# Go through all eight. A few change slant, width and ink; the digit mostly stays, though at the ends some become hard to
+# read. The others change almost nothing: the model does not use them. By the KL penalty each bit in a style has a price, and
+# few are worth it.
 #
 # ## Evaluation classifiers
 #
@@ -404,7 +407,9 @@ claim("with an MMD for each latent code, fewer handwritten digits follow the lab
 
 # %% [markdown]
 # With an MMD for each latent code the styles contain the digit too. The joint MMD of all latent codes, as in the paper's
-# equation, keeps more of it out, and the noise of the KL penalty most; but noise also makes the images less sharp.
+# equation, keeps more of it out. The noise of the KL penalty keeps out still more of it for handwriting; for house numbers the
+# two are alike in this short run. KL has two prices: the images are less sharp, and handwritten style follows its donor less.
+# And a correlation does not see that all colours are paler: look at the swapped house numbers.
 #
 # ## Missing modalities: the surrogate
 #
@@ -466,8 +471,8 @@ claim("unknown labels are not read", torch.equal(terms["label"], same["label"]))
 claim("the cost is that of the labelled pairs", torch.isclose(terms["label"], labelled["label"], rtol=1e-3))
 
 # %% [markdown]
-# **Before you look at the table:** with labels for 5 of 100 pairs, which predicts better, MFM on all pairs or a classifier on
-# the labelled ones alone? Here it is the classifier. A network that reconstructs images well need not find the digit the
+# With labels for 5 of 100 pairs, which predicts better, MFM on all pairs or a classifier on the labelled ones alone? In the
+# runs that we made it is the classifier. A network that reconstructs images well need not find the digit the
 # most useful thing to keep. (Drawn at random, a batch would hold three labels only. In the experiment labelled pairs are
 # repeated until they are half of all.)
 #
@@ -509,7 +514,7 @@ verdicts(measured("mfm_images"), claims)
 
 # %% [markdown]
 # **Swap.** With noisy styles (KL), about nine in ten handwritten digits, and nearly all house numbers, are classified as the
-# digit of the label's donor, and ink, slant and colours are those of the style's donor. With one discrepancy for each latent
+# digit of the label's donor, and ink, slant and colours correlate with those of the style's donor. With one discrepancy for each latent
 # code, as in the released code, only four in ten handwritten digits are, and another third are classified as the style
 # donor's own digit: label and style were not separated. With one discrepancy of all latent codes, as in the paper's equation,
 # two in three handwritten digits follow the label. So the sum over latent codes leaves out a part that matters, and the

@@ -305,6 +305,15 @@ def test_claims_are_folded_filtered_and_found_by_their_address(context: BrowserC
     expect(page.locator("#filter output")).to_have_text(f"{n - undecided} of {n} claims")
     assert page.locator('tr[data-verdict="undecided"]:not([hidden])').count() == 0
     assert page.locator("tr[data-verdict]:not([hidden])").count() == n - undecided
+    page.get_by_label("hold", exact=True).uncheck()  # what does not hold is left, and is seen at once
+    expect(page.locator("tr[data-verdict]:visible")).to_have_count(
+        page.locator('tr[data-verdict="does not hold"]').count()
+    )
+    empty = page.locator("details.experiment:visible").filter(has_not=page.locator("tr[data-verdict]:not([hidden])"))
+    expect(empty).to_have_count(0)
+    expect(page.locator("summary small:visible").first).to_have_text(re.compile(r"^\d+ of \d+ shown$"))
+    for label in ("hold", "are undecided"):
+        page.get_by_label(label, exact=True).check()
     last = page.locator("tr[data-verdict=holds]").last
     expect(last).not_to_be_visible()
     page.goto(address + f"claims/#{last.get_attribute('id')}")

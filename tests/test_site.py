@@ -311,8 +311,8 @@ def test_claims(tmp_path: Path):
     assert "Nothing has been measured yet" in verdicts.claims(tmp_path)
     (tmp_path / "fusion.json").write_text(result_file())
     text = verdicts.claims(tmp_path)
-    assert "<summary>Chapter 2 · Fusion<small>1 hold, 0 are undecided, 0 do not hold</small>" in text
-    assert "1 claims were measured: 1 hold, 0 are undecided, 0 do not hold. Of these 1 are from papers: 1 hold" in text
+    assert "<summary>Chapter 2 · Fusion<small>1 holds, 0 are undecided, 0 do not hold</small>" in text
+    assert "1 claims are from papers: of these 1 holds, 0 are undecided, 0 do not hold. 0 are what we expected" in text
     assert 'href="../chapters/02_fusion/"' in text
     assert "epochs: 3; range: 1 to 2" in text
     assert "3 minutes" in text
@@ -343,7 +343,18 @@ def test_claims_say_which_code_has_changed_since_and_what_an_interval_alone_woul
     (tmp_path / "fusion.json").write_text(json.dumps(content | {"rows": rows}))
     text = verdicts.claims(tmp_path)
     assert "<b>–</b> undecided<br><small>its interval alone: holds</small>" in text
-    assert "100 claims were measured: 0 hold, 100 are undecided, 0 do not hold. Of these 1 are from papers" in text
+    assert "1 claims are from papers: of these 0 hold, 1 is undecided, 0 do not hold. 99 are what we expected" in text
+    assert "of these 0 hold, 99 are undecided, 0 do not hold" in text
+
+
+def test_a_row_leaves_out_what_is_the_same_in_all_seeds(tmp_path: Path):
+    content = json.loads(result_file())
+    [row] = content["rows"]
+    values = row["values"] | {"early": [0.5] * 3}
+    (tmp_path / "fusion.json").write_text(json.dumps(content | {"rows": judged([row | {"values": values}])}))
+    text = verdicts.claims(tmp_path)
+    assert "late 0.910" in text
+    assert "early 0.500" not in text
 
 
 def test_every_experiment_has_its_chapter_and_every_claim_its_own_name():

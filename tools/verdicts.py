@@ -68,14 +68,17 @@ def totals(contents: Sequence[Content]) -> str:
     """In words how many claims there are and hold."""
     rows = [row for content in contents for row in content["rows"]]
     papers = [row for row in rows if not ours(row)]
-    said = f"{len(rows)} claims were measured: {tally(rows)}. Of these {len(papers)} are from papers: {tally(papers)}."
-    return f"<p>{said}</p>"
+    expected = [row for row in rows if ours(row)]
+    said = f"{len(papers)} claims are from papers: of these {tally(papers)}."
+    return f"<p>{said} {len(expected)} are what we expected ourselves: of these {tally(expected)}.</p>"
 
 
 def tally(rows: Sequence[Mapping[str, Any]]) -> str:
     """How many hold, are undecided, and do not hold, in words."""
     count = Counter(row["verdict"] for row in rows)
-    return f"{count['holds']} hold, {count['undecided']} are undecided, {count['does not hold']} do not hold"
+    words = {"holds": ("holds", "hold"), "undecided": ("is undecided", "are undecided")}
+    words["does not hold"] = ("does not hold", "do not hold")
+    return ", ".join(f"{count[verdict]} {said[count[verdict] != 1]}" for verdict, said in words.items())
 
 
 def caterpillar(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -187,6 +190,7 @@ def table_row(content: Content, row: Mapping[str, Any]) -> str:
     numbers = "<br>".join(
         f"{html.escape(name)} {plain(fmean(series))}\u00a0±\u00a0{plain(stdev(series))}"
         for name, series in values.items()
+        if max(series) > min(series)  # a margin is the same number in all seeds, and stands beside the difference
     )
     differs = row["verdict"] != row["interval alone"]
     alone = f"<br><small>its interval alone: {row['interval alone']}</small>" if differs else ""

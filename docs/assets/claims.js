@@ -6,12 +6,18 @@ const unfold = () => {
   for (let box = target; box; box = box.parentElement) if (box.tagName === "DETAILS") box.open = true;
   if (target) target.scrollIntoView();
 };
-const apply = () => {
+const apply = (event) => {
   const asked = (name) => [...filter.querySelectorAll(`[name=${name}]:checked`)].map((box) => box.value);
   const verdicts = asked("verdict"), sources = asked("from");
   for (const row of rows) row.hidden = !(verdicts.includes(row.dataset.verdict) && sources.includes(row.dataset.from));
+  const all = !filter.querySelector("input:not(:checked)");
   for (const box of document.querySelectorAll("details.experiment")) {
-    box.hidden = !box.querySelector("tr[data-verdict]:not([hidden])");
+    const here = [...box.querySelectorAll("tr[data-verdict]")], shown = here.filter((row) => !row.hidden).length;
+    const said = box.querySelector("summary small");
+    said.dataset.all ??= said.textContent;
+    said.textContent = all ? said.dataset.all : `${shown} of ${here.length} shown`;
+    box.hidden = !shown;
+    if (event) box.open = !all && shown > 0;
   }
   filter.querySelector("output").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} claims`;
 };

