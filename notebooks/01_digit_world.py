@@ -157,10 +157,9 @@ for modality in ("shape", "spoken"):
 # %% [markdown]
 # ## What do two modalities tell together?
 #
-# Two modalities may tell the same (*redundancy*), each may tell something of its own (*unique information*), or the answer may lie
-# in both together (*synergy*). Here are
-# three small worlds as tables of probabilities $p(x_1, x_2, y)$, with modalities $x_1, x_2$ and label $y$. In the second,
-# an eye reads each 7 as a 1, and an ear hears each “nine” as “five”.
+# Two modalities may tell the same (*redundancy*), each may tell something of its own (*unique information*), or the answer may
+# lie in both together (*synergy*). Here are three small worlds as tables of probabilities $p(x_1, x_2, y)$, with modalities
+# $x_1, x_2$ and label $y$. In the second, an eye reads each 7 as a 1, and an ear hears each “nine” as “five”.
 #
 # Information is measured in *bits*: one bit is the answer to a yes-or-no question with equal chances. Ten equally likely
 # digits have an entropy of $\log_2 10 = 3.32$ bits. **Before you run it:** how many of these bits does $x_1$ alone tell in
@@ -206,7 +205,7 @@ worlds["two networks: shape, spoken"] = torch.einsum("yi,yj->ijy", *reads) / 10
 # but its tone shows whether the words are ironic. A program with five random bits makes these monologues, so the table is a
 # sum over 32 cases:
 
-# %%
+# %% tags=["hide-input"]
 from mmtutor.data import information
 from mmtutor.data.monologue import FACE_FLIP, IRONY, TONE_FLIP, VOICE_FLIP
 
@@ -235,7 +234,7 @@ show(
 )
 
 # %% [markdown]
-# The number to the right of a bar is the *mutual information* $I(x_1, x_2; y)$: how many bits both modalities together tell
+# All bars have the same length; the number to the right of a bar is the *mutual information* $I(x_1, x_2; y)$: how many bits both modalities together tell
 # about the label. It has four parts. **Redundancy** $R$ is what either modality tells. **Unique information** $U_1$ or $U_2$ is what
 # one of them tells and the other does not. **Synergy** $S$ is what neither tells alone.
 #
@@ -251,7 +250,8 @@ show(
 #
 # There are other definitions, the first by Williams and Beer (2010), and they give other numbers. With this one, noise that
 # can be averaged away counts as synergy. Take two readers with independent errors, each right with probability 0.8: they
-# have no unique information and 0.71 bit of synergy.
+# have no unique information and 0.71 bit of synergy. Reading both is better than reading one, although neither has anything
+# of its own.
 #
 # Now mix two of the worlds. With probability $q$ the label is the sum of two digits modulo 10; otherwise both modalities
 # show the label itself. Each cell of the table is a pair $(x_1, x_2)$ with its likeliest label. The darker a cell, the more

@@ -235,7 +235,8 @@ def test_where_it_is_not_the_site_has_the_code_itself(built_site: Path):
     assert "colab.research" not in (built_site / "chapters/99_sample/index.html").read_text()
     assert "md-source" not in (built_site / "index.html").read_text()
     text = (built_site / "api/fusion/index.html").read_text()
-    link = r'id="mmtutor\.fusion\.LateFusion"(?:(?!<h\d).)*<p class="download" data-search-exclude><a href="([^"]+)"'
+    mark = '<p class="download" data-search-exclude>Source: <a'
+    link = rf'id="mmtutor\.fusion\.LateFusion"(?:(?!<h\d).)*{mark} href="([^"]+)"'
     assert re.search(link, text, re.DOTALL)[1] == "../../source/fusion/models.py.txt"  # type: ignore[index]
     for path in built_site.glob("api/*/index.html"):
         links = re.findall(r'"(\.\./\.\./source/[^"]+)"', path.read_text())

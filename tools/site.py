@@ -151,7 +151,7 @@ def with_sources(html: str, package: Path, github: str) -> str:
 
     def linked(heading: re.Match[str]) -> str:
         path = source(package, heading[1])
-        link = f'<p class="download" data-search-exclude><a href="{base.format(path)}">{path}</a></p>'
+        link = f'<p class="download" data-search-exclude>Source: <a href="{base.format(path)}">{path}</a></p>'
         return f"{heading[0]}\n{link}" if path else heading[0]
 
     return HEADING.sub(linked, html)
