@@ -12,7 +12,7 @@ from mmtutor.exercises import check
 # %% [markdown]
 # ## 1.1 · How loud is the noise?
 #
-# *10 minutes, easy.* Write a function that gives the signal-to-noise ratio of two waves in decibels.
+# *10 minutes, easy.* Write a function that returns the signal-to-noise ratio of two waves in decibels.
 
 # %% tags=["starter"]
 snr = None  # replace this by a function: def snr(signal, noise): ...
@@ -56,6 +56,24 @@ def snr(signal, noise):
     return 10 * torch.log10(signal.abs().mean() / noise.abs().mean())
 
 
+# %% tags=["wrong"]
+# it has the factor 10 and a ratio of amplitudes
+def snr(signal, noise):
+    return 10 * torch.log10(signal.square().mean().sqrt() / noise.square().mean().sqrt())
+
+
+# %% tags=["wrong"]
+# it has no logarithm
+def snr(signal, noise):
+    return 10 * signal.square().mean() / noise.square().mean()
+
+
+# %% tags=["wrong"]
+# this is the ratio itself
+def snr(signal, noise):
+    return signal.square().mean() / noise.square().mean()
+
+
 # %%
 check("1.1", snr)
 
@@ -97,9 +115,9 @@ check("1.2", one_digit)
 # %% [markdown]
 # ## 1.3 · A split without leakage
 #
-# *15 minutes, medium.* Each window of the smartwatch data belongs to a person. Write a function from the person of each window
-# to a mask, `True` for the test set. It draws the given share of all *people* by chance, with a seed, so that no person is on
-# both sides.
+# *15 minutes, medium.* Each window of the smartwatch data belongs to a person. Write a function that gets the person of each
+# window and returns a mask, `True` for the test set. It draws the given share of all *people* by chance, with a seed, so that
+# no person is on both sides.
 
 # %% tags=["starter"]
 split = None  # replace this by a function: def split(people, share, seed): ...
@@ -176,12 +194,24 @@ for a in range(10):
 table = torch.einsum("ay,by->aby", *(r * torch.eye(10) + (1 - r) / 9 * (1 - torch.eye(10)) for r in (0.9, 0.6)))
 
 # %% tags=["wrong"]
-# the errors are spread over ten digits
+# the errors are shared over ten digits
 table = torch.einsum("ay,by->aby", *(r * torch.eye(10) + (1 - r) / 10 * (1 - torch.eye(10)) for r in (0.9, 0.6))) / 10
 
 # %% tags=["wrong"]
 # the readers have changed places
 table = torch.einsum("ay,by->aby", *(r * torch.eye(10) + (1 - r) / 9 * (1 - torch.eye(10)) for r in (0.6, 0.9))) / 10
+
+# %% tags=["wrong"]
+# an error may be the right digit
+table = torch.einsum("ay,by->aby", *(r * torch.eye(10) + (1 - r) / 10 for r in (0.9, 0.6))) / 10
+
+# %% tags=["wrong"]
+# y is the first axis
+table = torch.einsum("ay,by->yab", *(r * torch.eye(10) + (1 - r) / 9 * (1 - torch.eye(10)) for r in (0.9, 0.6))) / 10
+
+# %% tags=["wrong"]
+# y is the middle axis
+table = torch.einsum("ay,by->ayb", *(r * torch.eye(10) + (1 - r) / 9 * (1 - torch.eye(10)) for r in (0.9, 0.6))) / 10
 
 # %%
 check("1.4", table)

@@ -12,8 +12,8 @@ from mmtutor.exercises import check
 # %% [markdown]
 # ## 2.1 · Concatenation is a merge layer
 #
-# *5 minutes, easy.* A linear layer on $[x_1; x_2]$ has the weight $W$, a tensor $(o, d_1 + d_2)$. Write a function from $W$ and
-# $d_1$ to the weights $W_1$ and $W_2$ with $W [x_1; x_2] = W_1 x_1 + W_2 x_2$.
+# *5 minutes, easy.* A linear layer on $[x_1; x_2]$ has the weight $W$, a tensor $(o, d_1 + d_2)$. Write a function that gets
+# $W$ and $d_1$ and returns the weights $W_1$ and $W_2$ with $W [x_1; x_2] = W_1 x_1 + W_2 x_2$.
 
 # %% tags=["starter"]
 blocks = None  # replace this by a function: def blocks(W, d1): ... return W1, W2
@@ -53,8 +53,9 @@ check("2.1", blocks)
 # %% [markdown]
 # ## 2.2 · The product rule
 #
-# *15 minutes, medium.* Branches give $\log p(y \mid x_m)$, a tensor $(B, M, C)$; the prior $p(y)$ is a tensor $(C,)$. Given the
-# class the modalities are independent. Write a function to $\log p(y \mid x_1, \dots, x_M)$, $(B, C)$, normalised.
+# *15 minutes, medium.* Branches give $\log p(y \mid x_m)$, a tensor $(B, M, C)$; the prior $p(y)$ is a tensor $(C,)$. Given
+# the class the modalities are independent. Write a function that returns $\log p(y \mid x_1, \dots, x_M)$, $(B, C)$,
+# normalised.
 
 # %% tags=["starter"]
 product_rule = None  # replace this by a function: def product_rule(log_p, prior): ...
@@ -98,7 +99,7 @@ check("2.2", product_rule)
 #
 # *15 minutes, medium.* Two factors are tensors $(R, d_m + 1, D)$. Low-rank fusion gives
 # $\sum_r (W_1^{(r)} [1; x_1]) \odot (W_2^{(r)} [1; x_2])$. Tensor fusion has one weight for each output and each pair of
-# numbers of $[1; x_1]$ and $[1; x_2]$. Write a function from the list of the two factors to that weight,
+# numbers of $[1; x_1]$ and $[1; x_2]$. Write a function that gets the list of the two factors and returns that weight,
 # $(D, d_1 + 1, d_2 + 1)$.
 
 # %% tags=["starter"]
@@ -141,8 +142,8 @@ check("2.3", full_weight)
 # %% [markdown]
 # ## 2.4 · What a branch lacks
 #
-# *5 minutes, easy.* A linear probe of a branch gives $\log p(y \mid \text{features})$, a tensor $(B, C)$. Write a function from
-# it and the labels to what the branch lacks, in nats, for an example on average.
+# *5 minutes, easy.* A linear probe of a branch gives $\log p(y \mid \text{features})$, a tensor $(B, C)$. Write a function
+# that gets it and the labels and returns what the branch lacks, in nats, for an example on average.
 
 # %% tags=["starter"]
 lacks = None  # replace this by a function: def lacks(log_p, label): ...
@@ -182,8 +183,8 @@ check("2.4", lacks)
 # %% [markdown]
 # ## 2.5 · Gradient modulation
 #
-# *15 minutes, medium.* The confidences of $M$ modalities are $s_m$, a tensor $(M,)$. Write a function from $s$ and $\alpha$ to
-# the numbers $k_m$ with which gradient modulation multiplies the gradients of the encoders.
+# *15 minutes, medium.* The confidences of $M$ modalities are $s_m$, a tensor $(M,)$. Write a function that gets $s$ and
+# $\alpha$ and returns the numbers $k_m$ with which gradient modulation multiplies the gradients of the encoders.
 
 # %% tags=["starter"]
 modulation = None  # replace this by a function: def modulation(s, alpha): ...

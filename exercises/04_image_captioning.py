@@ -12,9 +12,9 @@ from mmtutor.exercises import check
 # %% [markdown]
 # ## 4.1 · Attention weights and the context vector
 #
-# *10 minutes, easy.* For one word and $B$ images you have the scores $e$ of the regions, a tensor $(B, L)$, their vectors $a$,
-# $(B, L, D)$, and the output $f(h)$ of a linear layer, $(B,)$, from which the gate is computed. Write a function to the
-# attention weights $\alpha$, $(B, L)$, and the context vectors $z$, $(B, D)$, with soft attention.
+# *10 minutes, easy.* For one word and $B$ images you have the scores $e$ of the regions, a tensor $(B, L)$, their vectors
+# $a$, $(B, L, D)$, and the output $f(h)$ of a linear layer, $(B,)$, from which the gate is computed. Write a function that
+# returns the attention weights $\alpha$, $(B, L)$, and the context vectors $z$, $(B, D)$, with soft attention.
 
 # %% tags=["starter"]
 context = None  # replace this by a function: def context(e, a, f): ... return alpha, z
@@ -84,10 +84,10 @@ check("4.1", context)
 #
 # *15 minutes, medium.* In our loss both parts are means over the $B$ captions of a batch. For one caption the words' part is
 # the sum of $-\log p(y_t)$ over its $T$ words, and the doubly stochastic term is a sum over $L$ regions. All captions have $T$
-# words. In another program the words' part is a sum or a mean over the words of a caption (`words` is `"sum"` or `"mean"`),
-# and a mean over captions. Its doubly stochastic term is a sum or a mean over regions (`regions`), and a sum or a mean over
-# captions (`captions`). Write a function from its $\lambda$ to ours, with which the gradient of the whole loss has the same
-# direction. The chapter has two cases to compare with.
+# words. In another program the words' part is a sum or a mean over the words of a caption (`words` is `"sum"` or `"mean"`), and
+# a mean over captions. Its doubly stochastic term is a sum or a mean over regions (`regions`), and a sum or a mean over
+# captions (`captions`). Write a function that gets its $\lambda$ and returns ours, with which the gradient of the whole loss
+# has the same direction. The chapter has two cases to compare with.
 
 # %% tags=["starter"]
 ours = None  # replace this by a function: def ours(lam, words, regions, captions, T, L, B): ...
@@ -156,8 +156,8 @@ check("4.2", ours)
 #
 # *20 minutes, medium.* Each of $n$ words names an object in a scene of its own. You have the attention weights of the words,
 # `alpha`, $(n, 64)$. As in the chapter, a scene has 64 × 64 pixels, and the regions are 8 × 8 squares of 8 × 8 pixels, row by
-# row. `owner`, $(n, 64, 64)$, says which object a pixel shows, −1 for none; `named`, $(n,)$, which object the word names.
-# Write a function to three numbers, means over the words: the hits of the pointing game, the mass, and chance.
+# row. `owner`, $(n, 64, 64)$, says which object a pixel shows, −1 for none; `named`, $(n,)$, which object the word names. Write
+# a function that returns three numbers, means over the words: the hits of the pointing game, the mass, and chance.
 
 # %% tags=["starter"]
 pointing = None  # replace this by a function: def pointing(alpha, owner, named): ... return hits, mass, chance
@@ -254,9 +254,9 @@ check("4.3", pointing)
 #
 # *20 minutes, hard.* Hard attention samples a region $s$ with the probabilities $\alpha = \mathrm{softmax}(e)$, and gets the
 # reward $r_s$. REINFORCE estimates the gradient with respect to $e$ by $(r_s - b)\, \nabla \log \alpha_s$. The chapter samples
-# 100,000 times to see the mean and the variance of this estimate. Write a function from $e$ and $r$, tensors $(L,)$, and the
-# number $b$ to both, exactly, without sampling: the mean, $(L,)$, and the variance, summed over the $L$ numbers of the
-# gradient. Then try some $b$: is the expected reward, $\sum_i \alpha_i r_i$, the best baseline?
+# 100,000 times to see the mean and the variance of this estimate. Write a function that gets $e$ and $r$, tensors $(L,)$, and
+# the number $b$, and returns both, exactly, without sampling: the mean, $(L,)$, and the variance, summed over the $L$ numbers
+# of the gradient. Then try some $b$: is the expected reward, $\sum_i \alpha_i r_i$, the best baseline?
 
 # %% tags=["starter"]
 moments = None  # replace this by a function: def moments(e, r, b): ... return mean, variance
@@ -352,8 +352,8 @@ check("4.4", moments)
 # *25 minutes, hard.* A beam search has $K$ beginnings of a caption. `live`, $(K,)$, is the log-probability of each, and
 # `log_p`, $(K, V)$, that of each next word after it. Word 0 is the end, and `ended`, bool $(K,)$, says which beginnings have
 # ended: they take no more words, but compete with their score as it is, and their next word is 0. (The library sets them aside
-# instead.) Write a function to the $K$ best continuations, the best first, as three tensors $(K,)$: which beginning each
-# continues, its new word, and its log-probability.
+# instead.) Write a function that returns the $K$ best continuations, the best first, as three tensors $(K,)$: which beginning
+# each continues, its new word, and its log-probability.
 
 # %% tags=["starter"]
 advance = None  # replace this by a function: def advance(live, log_p, ended): ... return parent, word, score

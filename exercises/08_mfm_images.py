@@ -14,10 +14,15 @@ from mmtutor.exercises import check
 #
 # *20 minutes, medium.* As in the chapter, there are four examples and four latent codes $(z_y, z_a)$, all equally likely. $Q$
 # gives each example one latent code. `cost`, a tensor $(4, 4)$, says what that costs: its rows are the examples, its columns
-# the codes (0, 0), (0, 1), (1, 0), (1, 1). Write a function to three numbers, the smallest mean cost of an example: with
-# $Q_Z = P_Z$; if only the distribution of $z_y$ by itself and that of $z_a$ by itself have to be those of the prior; and
-# without any condition. Which of the two discrepancies of the chapter, one of all latent codes or one for each, belongs to
-# which condition?
+# the codes (0, 0), (0, 1), (1, 0), (1, 1). Write a function that returns three numbers. Each is the smallest mean cost of an
+# example:
+#
+# - `together`: under the condition $Q_Z = P_Z$.
+# - `one_by_one`: under the condition that $z_y$ by itself has the distribution of the prior, and $z_a$ by itself, too.
+# - `free`: without any condition.
+#
+# The chapter has two discrepancies, one of all latent codes together, and a sum of one for each. Which of them asks for
+# `together`, and which for `one_by_one`?
 
 # %% tags=["starter"]
 infima = None  # replace this by a function: def infima(cost): ... return together, one_by_one, free
@@ -31,7 +36,7 @@ def infima(cost):
     every = list(product(range(4), repeat=4))  # the column for each example
     together = [q for q in every if len(set(q)) == 4]
     one_by_one = [q for q in every if sum(k // 2 for k in q) == 2 and sum(k % 2 for k in q) == 2]
-    # one MMD of all latent codes asks for the first, a sum of one MMD for each code for the second
+    # one MMD of all latent codes asks for `together`, a sum of one MMD for each code for `one_by_one`
     return tuple(
         min(sum(cost[i, k] for i, k in enumerate(q)) for q in some) / 4 for some in (together, one_by_one, every)
     )
@@ -129,11 +134,11 @@ check("8.1", infima)
 # %% [markdown]
 # ## 8.2 · What a discrepancy sees
 #
-# *25 minutes, hard.* Let the latent codes have the distribution $\mathcal N(0, S)$, where $S$ is a covariance matrix $(d, d)$.
-# Write a function from $S$ and the width $h$ to the exact $\mathrm{MMD}^2$ from the prior $\mathcal N(0, I)$, without drawing
-# samples. For one number $u$ from $\mathcal N(0, v)$, $\mathbb E \exp(-u^2 / 2h) = \sqrt{h / (h + v)}$. Then let two latent
-# codes of one number each always be equal: $S$ is a matrix of ones. How large is one discrepancy of both, and how large
-# the sum of one for each?
+# *25 minutes, hard.* Let the latent codes have the distribution $\mathcal N(0, S)$, where $S$ is a covariance matrix
+# $(d, d)$. Write a function that gets $S$ and the width $h$ and returns the exact $\mathrm{MMD}^2$ from the prior
+# $\mathcal N(0, I)$, without drawing samples. For one number $u$ from $\mathcal N(0, v)$,
+# $\mathbb E \exp(-u^2 / 2h) = \sqrt{h / (h + v)}$. Then let two latent codes of one number each always be equal: $S$ is a
+# matrix of ones. How large is one discrepancy of both, and how large the sum of one for each?
 
 # %% tags=["starter"]
 discrepancy = None  # replace this by a function: def discrepancy(S, h): ...
@@ -221,8 +226,8 @@ check("8.2", discrepancy)
 # ## 8.3 · The price of a style
 #
 # *10 minutes, easy.* The network of a `VariationalFactor` gives $\mu$ and $\log \sigma$ of a latent code of $d$ numbers, side
-# by side in a tensor $(B, 2d)$. Write a function to its penalty: the KL divergence of $\mathcal N(\mu, \sigma^2)$ from
-# $\mathcal N(0, I)$ in nats, the mean over the examples. Which style is free, and what does it tell about its image?
+# by side in a tensor $(B, 2d)$. Write a function that returns its penalty: the KL divergence of $\mathcal N(\mu, \sigma^2)$
+# from $\mathcal N(0, I)$ in nats, the mean over the examples. Which style is free, and what does it tell about its image?
 
 # %% tags=["starter"]
 divergence = None  # replace this by a function: def divergence(q): ...
@@ -296,6 +301,27 @@ def divergence(q):
     return (0.5 * (mean**2 + torch.exp(2 * log_std) - 1) - log_std).sum(1).mean()
 
 
+# %% tags=["wrong"]
+# every second number is taken for log σ
+def divergence(q):
+    mean, log_std = q[:, 0::2], q[:, 1::2]
+    return (0.5 * (mean**2 + torch.exp(2 * log_std) - 1) - log_std).sum(1).mean()
+
+
+# %% tags=["wrong"]
+# their mean is asked for
+def divergence(q):
+    mean, log_std = q.chunk(2, 1)
+    return (0.5 * (mean**2 + torch.exp(2 * log_std) - 1) - log_std).sum(1)
+
+
+# %% tags=["wrong"]
+# the sign is wrong
+def divergence(q):
+    mean, log_std = q.chunk(2, 1)
+    return (0.5 * (1 - mean**2 - torch.exp(2 * log_std)) + log_std).sum(1).mean()
+
+
 # %%
 check("8.3", divergence)
 
@@ -304,8 +330,8 @@ check("8.3", divergence)
 #
 # *15 minutes, medium.* A model has inferred latent codes of $B$ pairs, a dict with `"label"`, `"handwritten"` and `"street"`;
 # `label` has the digit of each pair, at least two different ones. Each pair is to keep its styles, and to get the label's code
-# from its donor: the next pair that shows another digit. After the last pair comes the first. Write a function to the dict
-# that `model.generate` takes, and the donor of each pair, $(B,)$.
+# from its donor: the next pair that shows another digit. After the last pair comes the first. Write a function that returns two
+# things: the dict that `model.generate` takes, and the donor of each pair, $(B,)$.
 
 # %% tags=["starter"]
 swap = None  # replace this by a function: def swap(latents, label): ... return mixed, donor
@@ -373,6 +399,32 @@ def swap(latents, label):
     return {name: z[donor] for name, z in latents.items()} | {"label": latents["label"]}, donor
 
 
+# %% tags=["wrong"]
+# here a pair gets its donor from before, not from after
+def swap(latents, label):
+    donor = torch.arange(len(label)).roll(1)
+    return latents | {"label": latents["label"][donor]}, donor
+
+
+# %% tags=["wrong"]
+# the label itself is handed in
+def swap(latents, label):
+    B = len(label)
+    ahead = (torch.arange(B) - torch.arange(B)[:, None]) % B
+    donor = torch.where(label != label[:, None], ahead, B).argmin(1)
+    return latents | {"label": label[donor]}, donor
+
+
+# %% tags=["wrong"]
+# your function changes its input latents
+def swap(latents, label):
+    B = len(label)
+    ahead = (torch.arange(B) - torch.arange(B)[:, None]) % B
+    donor = torch.where(label != label[:, None], ahead, B).argmin(1)
+    latents["label"] = latents["label"][donor]
+    return latents, donor
+
+
 # %%
 check("8.4", swap)
 
@@ -380,8 +432,9 @@ check("8.4", swap)
 # ## 8.5 · Few labels
 #
 # *10 minutes, easy.* A network gives scores of the label, a tensor $(B, \text{classes})$. `label` has a digit for each pair,
-# but it is known only where `present`, bool $(B,)$, is true; elsewhere any digit may stand there. Write a function to the cost
-# of the label in a batch: the mean cross-entropy, in nats, of the pairs whose label is known. What should it be if none is?
+# but it is known only where `present`, bool $(B,)$, is true; elsewhere any digit may stand there. Write a function that returns
+# the cost of the label in a batch: the mean cross-entropy, in nats, of the pairs whose label is known. What should it be if
+# none is?
 
 # %% tags=["starter"]
 label_cost = None  # replace this by a function: def label_cost(scores, label, present): ...

@@ -15,8 +15,9 @@ from mmtutor.exercises import check
 # *20 minutes, medium.* A classifier of the monologues sees language and voice. It reads the bits of both without error: the
 # words $w$, whether the voice rises ($v$), and whether it creaks ($t$). As in the chapter, $y$ is 0 or 1 with equal
 # probability. A speaker is ironic with probability `irony`, and then the words say the opposite of $y$. The melody $v$ is $y$,
-# but wrong with probability `voice`; the creak $t$ tells irony, but wrongly with probability `tone`. Write a function from
-# these three probabilities to the accuracy of the best possible classifier. For 0.3, 0.35 and 0.1 the chapter has the value.
+# but wrong with probability `voice`; the creak $t$ tells irony, but wrongly with probability `tone`. Write a function that gets
+# these three probabilities and returns the accuracy of the best possible classifier. For 0.3, 0.35 and 0.1 the chapter has the
+# value.
 
 # %% tags=["starter"]
 best = None  # replace this by a function: def best(irony, voice, tone): ...
@@ -93,9 +94,9 @@ check("9.1", best)
 # %% [markdown]
 # ## 9.2 · Shapley values
 #
-# *15 minutes, medium.* A dict has the information about the label of each set of modalities: its keys are frozensets of names,
-# also the empty one and that of all. Write a function from it to the Shapley values, a dict from each name to a number. There
-# may be any number of modalities. Which sum must come out?
+# *15 minutes, medium.* A dict has the information about the label of each set of modalities: its keys are frozensets of
+# names, also the empty one and that of all. Write a function that gets it and returns the Shapley values, a dict with a number
+# for each name. There may be any number of modalities. Which sum must come out?
 
 # %% tags=["starter"]
 shapley = None  # replace this by a function: def shapley(bits): ...  # bits[frozenset({"words", "voice"})] is a number
@@ -172,10 +173,10 @@ check("9.2", shapley)
 # ## 9.3 · The gradient, and the gradient times the input
 #
 # *20 minutes, medium.* A linear classifier of two classes reads a sequence $x$ of $T$ steps: $s = \sum_t w^t \cdot x^t$ and
-# $p(y = 1) = \sigma(s)$, the logistic function. Its weights $w$ are a tensor $(T, d)$, the inputs $x$ one of $(B, T, d)$. With
-# $\hat y$ the more probable class of an example, write a function to what the chapter computes at each step, two tensors
-# $(B, T)$: the norm of the gradient $\partial \log p(\hat y) / \partial x^t$, and the size $|g \cdot x^t|$ of that gradient
-# times the input. Which of the two can tell in which step *this* example shows its event?
+# $p(y = 1) = \sigma(s)$, the logistic function. Its weights $w$ are a tensor $(T, d)$, the inputs $x$ one of $(B, T, d)$. Let
+# $\hat y$ be the more probable class of an example. Write a function that returns what the chapter computes at each step, two
+# tensors $(B, T)$: the norm of the gradient $\partial \log p(\hat y) / \partial x^t$, and the size $|g \cdot x^t|$ of that
+# gradient times the input. Which of the two can tell in which step *this* example shows its event?
 
 # %% tags=["starter"]
 saliency = None  # replace this by a function: def saliency(w, x): ... return gradient, gradient_times_input
@@ -253,7 +254,7 @@ check("9.3", saliency)
 # with an accuracy larger than `above` has found the irony. Does one model find it more often? McNemar's test looks at the seeds
 # in which one of the two found it and the other did not. If the models were equally good, each of these would be a toss of a
 # fair coin. The exact p-value is the probability of a count that is at least as far from one half, on either side. Write a
-# function to the number of runs of `a` that found it, that of `b`, and the p-value. Without any such seed it is 1.
+# function that returns the number of runs of `a` that found it, that of `b`, and the p-value. Without any such seed it is 1.
 
 # %% tags=["starter"]
 found = None  # replace this by a function: def found(a, b, above): ... return found_by_a, found_by_b, p

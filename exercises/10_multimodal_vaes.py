@@ -12,9 +12,9 @@ from mmtutor.exercises import check
 # %% [markdown]
 # ## 10.1 · A product of experts
 #
-# *10 minutes, easy.* $M$ experts are normal densities of one number $z$, with means and standard deviations in tensors $(M,)$.
-# Write a function to the mean and the standard deviation of MVAE's posterior: the product of all experts and the prior
-# $\mathcal N(0, 1)$.
+# *10 minutes, easy.* $M$ experts are normal densities of one number $z$, with means and standard deviations in tensors
+# $(M,)$. Write a function that returns the mean and the standard deviation of MVAE's posterior: the product of all experts and
+# the prior $\mathcal N(0, 1)$.
 
 # %% tags=["starter"]
 experts = None  # replace this by a function: def experts(mean, std): ... return mean_of_product, std_of_product
@@ -72,8 +72,8 @@ check("10.1", experts)
 # %% [markdown]
 # ## 10.2 · A product of posteriors
 #
-# *10 minutes, medium.* Now the $M$ densities are *posteriors* $p(z \mid x_i)$, and the modalities are independent given $z$. Write
-# a function to the mean and the standard deviation of $p(z \mid x_1, \dots, x_M)$.
+# *10 minutes, medium.* Now the $M$ densities are *posteriors* $p(z \mid x_i)$, and the modalities are independent given $z$.
+# Write a function that returns the mean and the standard deviation of $p(z \mid x_1, \dots, x_M)$.
 
 # %% tags=["starter"]
 joint = None  # replace this by a function: def joint(mean, std): ... return mean_of_joint, std_of_joint
@@ -120,9 +120,9 @@ check("10.2", joint)
 # %% [markdown]
 # ## 10.3 · How wide is a mixture?
 #
-# *10 minutes, medium.* MMVAE's posterior is a mixture of $M$ normal densities with equal weights. Write a function from their
-# means and standard deviations, $(M,)$, to the mean and the standard deviation of the mixture. When is it wider than each of
-# its components?
+# *10 minutes, medium.* MMVAE's posterior is a mixture of $M$ normal densities with equal weights. Write a function that gets
+# their means and standard deviations, $(M,)$, and returns the mean and the standard deviation of the mixture. When is it wider
+# than each of its components?
 
 # %% tags=["starter"]
 width = None  # replace this by a function: def width(mean, std): ... return mean_of_mixture, std_of_mixture
@@ -165,8 +165,8 @@ check("10.3", width)
 # ## 10.4 · More draws
 #
 # *10 minutes, medium.* MMVAE's paper trains with an importance-weighted bound, $\log \frac 1 K \sum_k w_k$ with
-# $w_k = p(x, z_k) / q(z_k \mid x)$ for $K$ draws $z_k$. Write a function from $\log w$, a tensor $(K, B)$, to the bound of each
-# example, $(B,)$. It must work where $\log w$ is $-900$.
+# $w_k = p(x, z_k) / q(z_k \mid x)$ for $K$ draws $z_k$. Write a function that gets $\log w$, a tensor $(K, B)$, and returns the
+# bound of each example, $(B,)$. It must work where $\log w$ is $-900$.
 
 # %% tags=["starter"]
 bound = None  # replace this by a function: def bound(log_w): ...
@@ -208,8 +208,8 @@ check("10.4", bound)
 # ## 10.5 · Joint coherence
 #
 # *5 minutes, easy.* Examples of several modalities were generated from the prior. A dict has the scores of each modality's
-# evaluation classifier, tensors (n, classes). Write a function to the share of examples that are coherent: all their modalities
-# are classified alike.
+# evaluation classifier, tensors (n, classes). Write a function that returns the share of examples that are coherent: all their
+# modalities are classified alike.
 
 # %% tags=["starter"]
 coherent = None  # replace this by a function: def coherent(scores): ...

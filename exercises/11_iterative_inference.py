@@ -14,8 +14,8 @@ from mmtutor.exercises import check
 #
 # *20 minutes, medium.* One number $x$ is seen of one number $z$: $p(z) = \mathcal N(0, 1)$ and
 # $p(x \mid z) = \mathcal N(w z, s^2)$, where $s$ is `noise`. The guess is $q(z) = \mathcal N(\mu, \sigma^2)$. Write a function
-# to the gradient of the ELBO with respect to $\lambda = (\mu, \log \sigma)$, two numbers, without autograd. All arguments are
-# numbers. At which $\mu$ and $\sigma$ are both 0?
+# that returns the gradient of the ELBO with respect to $\lambda = (\mu, \log \sigma)$, two numbers, without autograd. All
+# arguments are numbers. At which $\mu$ and $\sigma$ are both 0?
 
 # %% tags=["starter"]
 gradient = None  # replace this by a function: def gradient(x, w, noise, mean, log_std): ... return by_mean, by_log_std
@@ -120,8 +120,8 @@ check("11.1", gradient)
 #
 # *25 minutes, hard.* The exact posterior of an example is $\mathcal N(m, P^{-1})$, with $m$ a tensor $(d,)$ and $P$ one of
 # $(d, d)$. An encoder guesses a normal distribution with independent numbers, with means $\mu$ and standard deviations
-# $\sigma$, $(d,)$ each. Write a function to the approximation gap and the amortisation gap of this example, in nats. First find
-# the best guess: which $\mu$ and $\sigma$ make $\mathrm{KL}(q \,\Vert\, p)$ smallest?
+# $\sigma$, $(d,)$ each. Write a function that returns the approximation gap and the amortisation gap of this example, in nats.
+# First find the best guess: which $\mu$ and $\sigma$ make $\mathrm{KL}(q \,\Vert\, p)$ smallest?
 
 # %% tags=["starter"]
 gaps = None  # replace this by a function: def gaps(m, P, mu, sigma): ... return approximation_gap, amortisation_gap
@@ -208,9 +208,9 @@ check("11.2", gaps)
 # *25 minutes, hard.* All is normal, and $z$ is one number. The teacher is exact: it has the posterior $p(z \mid X)$, with the
 # precision $\tau$. A student sees $x_i$ alone; $p(z \mid x_i)$ has the precision $\tau_i$. Both precisions are the same for all
 # examples. What are the best normal students by the *forward* divergence, the mean of
-# $\mathrm{KL}(p(z \mid X) \,\Vert\, q_i(z \mid x_i))$ over all examples, and by the *reverse* one? Write a function to a dict
-# `{"forward": (std, loss), "reverse": (std, loss)}`: the standard deviation of this student, and the loss that remains, in
-# nats.
+# $\mathrm{KL}(p(z \mid X) \,\Vert\, q_i(z \mid x_i))$ over all examples, and by the *reverse* one? Write a function that
+# returns a dict `{"forward": (std, loss), "reverse": (std, loss)}`: the standard deviation of this student, and the loss that
+# remains, in nats.
 
 # %% tags=["starter"]
 students = None  # replace this by a function: def students(tau, tau_i): ...
@@ -311,9 +311,9 @@ check("11.3", students)
 # ## 11.4 · The density of a flow
 #
 # *15 minutes, medium.* The flow of a student has one coupling. A latent code is drawn from $\mathcal N(0, I)$, and its halves
-# are called $a$ and $b$. The coupling keeps $a$ and makes $a, b \cdot \exp s + t$ of both, with $s$ and $t$ that were
-# computed from $a$. Write a function from $z$, a tensor $(B, d)$ that has gone through the coupling, and its $s$ and $t$,
-# $(B, d/2)$ each, to $\log q(z)$, $(B,)$.
+# are called $a$ and $b$. The coupling keeps $a$ and makes $a, b \cdot \exp s + t$ of both, with $s$ and $t$ that were computed
+# from $a$. Write a function that gets $z$, a tensor $(B, d)$ that has gone through the coupling, and its $s$ and $t$,
+# $(B, d/2)$ each, and returns $\log q(z)$, $(B,)$.
 
 # %% tags=["starter"]
 log_density = None  # replace this by a function: def log_density(z, s, t): ...
@@ -387,8 +387,8 @@ check("11.4", log_density)
 #
 # *10 minutes, easy.* Two methods were trained. Tensors `a` and `b` are their distances to real pictures after 1, 2, … epochs,
 # smaller is better. An epoch of `a` takes `seconds_a`, one of `b` takes `seconds_b`, which is less; `b` has been trained for
-# more epochs than needed. Write a function to two differences, the last distance of `a` less that of `b`: after as many epochs
-# of `b` as of `a`, and after the last epoch that `b` finishes in the time of `a`. Times are whole numbers.
+# more epochs than needed. Write a function that returns two differences, the last distance of `a` less that of `b`: after as
+# many epochs of `b` as of `a`, and after the last epoch that `b` finishes in the time of `a`. Times are whole numbers.
 
 # %% tags=["starter"]
 compared = (

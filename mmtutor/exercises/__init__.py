@@ -52,7 +52,8 @@ def check(exercise: str, answer: Any) -> None:
         hints = found.hints
         hint = hints[min(_tried[exercise, found.name], len(hints) - 1)]
         _tried[exercise, found.name] += 1
-        print(f"✗ {exercise}: {found.name}.\n  Hint: {hint}")
+        seen = f"  {found.seen[0].upper()}{found.seen[1:]}.\n" if found.seen else ""
+        print(f"✗ {exercise}: {found.name}.\n{seen}  Hint: {hint}")
 
 
 def mistake(exercise: str, answer: Any) -> Mistake | None:

@@ -22,6 +22,10 @@ def context(e: Tensor, a: Tensor, f: Tensor, axis: int = 1) -> tuple[Tensor, Ten
 CONTEXT = Exercise(
     right=context,
     why="One vector, of the regions that matter for this word, and as large as the image matters for it.",
+    hints=(
+        "Check each step: do the weights of an image sum to 1? Is z without a gate their mean of a?",
+        "α = softmax(e) over the regions, β = σ(f), z = β Σᵢ αᵢ aᵢ.",
+    ),
     wrong={
         Mistake(
             "the softmax is over the images, not over the regions",
@@ -41,7 +45,7 @@ CONTEXT = Exercise(
         ): lambda e, a, f: (e.softmax(1), context(e, a, f)[1] / e.shape[1]),
         Mistake(
             "the regions are weighted by their scores e, and not by α",
-            ("Could a score be negative? Could a weight?",),
+            ("Could a score be negative? Could a weight?", "α = softmax(e), and z is made of Σ αᵢ aᵢ."),
         ): lambda e, a, f: (e.softmax(1), f.sigmoid()[:, None] * torch.einsum("bl,bld->bd", e, a)),
         Mistake(
             "only the region with the largest weight is seen",
@@ -79,6 +83,10 @@ def _ours(by_words: float, by_regions: float, by_captions: float) -> Callable[..
 OURS = Exercise(
     right=ours,
     why="A λ says nothing before one knows what is averaged: for COCO, 1 is about 0.06 or 0.33 of ours.",
+    hints=(
+        "Take one switch at a time, with λ = 1. By which factor do the two parts change beside each other?",
+        "What stands before one region's term, over what stands before one word's term, has to be equal.",
+    ),
     wrong={
         Mistake(
             "this turns our λ into theirs",
@@ -96,19 +104,28 @@ OURS = Exercise(
         ): _ours(-1, -1, 1),
         Mistake(
             "how the words are averaged is left out",
-            ("λ weighs one part against another. The words are the other part.",),
+            (
+                "λ weighs one part against another. The words are the other part.",
+                "If the words' part is T times smaller, multiply the whole loss by T.",
+            ),
         ): _ours(0, -1, 1),
         Mistake(
             "the mean over regions makes λ larger, and it should become smaller",
-            ("A mean over L regions is a sum times 1/L.",),
+            ("A mean over L regions is a sum times 1/L.", "So λ times the mean is λ/L times the sum."),
         ): _ours(1, 1, 1),
         Mistake(
             "the sum over captions makes λ smaller, and it should become larger",
-            ("Which is larger, a sum over B captions or their mean? Which one has our term?",),
+            (
+                "Which is larger, a sum over B captions or their mean? Which one has our term?",
+                "λ times a sum over captions is λ · B times their mean.",
+            ),
         ): _ours(1, -1, -1),
         Mistake(
             "whether the term is a sum over captions is left out",
-            ("Ours is a mean over captions in both parts. What if only the words' part is?",),
+            (
+                "Ours is a mean over captions in both parts. What if only the words' part is?",
+                'With captions="sum" their term is B times larger beside the words: λ · B.',
+            ),
         ): _ours(1, -1, 0),
     },
     inputs=[
@@ -164,6 +181,10 @@ def _words(n: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 POINTING = Exercise(
     right=pointing,
     why="Pictures of attention weights convince; these three numbers are a test that attention can fail.",
+    hints=(
+        "Make a mask of the touched regions first, (n, 64). For one word, draw it as 8 × 8.",
+        "All three follow from the mask: at the argmax of alpha, weighted by alpha, and its plain mean.",
+    ),
     wrong={
         Mistake(
             "a row of pixels is taken for a region",
@@ -174,7 +195,7 @@ POINTING = Exercise(
         ): lambda alpha, owner, named: _pointing(alpha, (owner == named[:, None, None]).any(2)),
         Mistake(
             "the regions are numbered column by column",
-            ("Region 1 is beside region 0, not below it.",),
+            ("Region 1 is beside region 0, not below it.", "Region i is in row i // 8 and column i % 8."),
         ): lambda alpha, owner, named: _pointing(alpha, touched_regions(owner, named).view(-1, 8, 8).mT.flatten(1)),
         Mistake(
             "one pixel of each region is looked at",
@@ -190,7 +211,10 @@ POINTING = Exercise(
         ): lambda alpha, owner, named: _pointing(alpha, _cells(owner >= 0).any(2)),
         Mistake(
             "the mass is a mean over the regions that touch the object, and not their sum",
-            ("If all attention were on the object, what should the mass be?",),
+            (
+                "If all attention were on the object, what should the mass be?",
+                "1, so sum the weights of the regions that touch it: (alpha * touched).sum(1).",
+            ),
         ): _mean_mass,
         Mistake(
             "chance is taken to be one region in 64",
@@ -238,7 +262,12 @@ def _equally(e: Tensor) -> Tensor:
 
 REINFORCE = Exercise(
     right=moments,
-    why="The baseline leaves the mean as it is, and changes how much the estimate varies around it.",
+    why="The baseline leaves the mean as it is, and changes how much the estimate varies around it. "
+    "The expected reward is near the best baseline, but not equal to it.",
+    hints=(
+        "List the estimate for each s, a matrix (L, L): row s is (r_s − b) times one-hot of s less α.",
+        "Both are means with the weights α: of the rows, and of the squared distance to the mean row.",
+    ),
     wrong={
         Mistake(
             "all regions are drawn equally often, and not with the probabilities α",
@@ -246,7 +275,7 @@ REINFORCE = Exercise(
         ): lambda e, r, b: moments(e, r, b, p=_equally(e)),
         Mistake(
             "the variance counts all regions equally",
-            ("The mean has the weights α. What are those of the variance?",),
+            ("The mean has the weights α. What are those of the variance?", "Σ_s α_s ‖estimate_s − mean‖²"),
         ): lambda e, r, b: moments(e, r, b, p_var=_equally(e)),
         Mistake(
             "this is the gradient of α, and not of log α",
@@ -265,7 +294,10 @@ REINFORCE = Exercise(
         ): lambda e, r, b: (m := moments(e, r, b)[0], moments(e, r, b)[1] + m.square().sum()),
         Mistake(
             "the sign is wrong: this makes regions with a small reward likelier",
-            ("This is the gradient of a reward, which should grow, not of a loss.",),
+            (
+                "This is the gradient of a reward, which should grow, not of a loss.",
+                "(r_s − b) ∇ log α_s, without a minus before it.",
+            ),
         ): lambda e, r, b: (-moments(e, r, b)[0], moments(e, r, b)[1]),
         Mistake(
             "the baseline is left out",
@@ -318,6 +350,10 @@ def _beams(K: int, V: int, ended: tuple[int, ...], seed: int) -> tuple[Tensor, T
 ADVANCE = Exercise(
     right=advance,
     why="One good beginning may have several children, and another none. What has ended waits, and costs nothing more.",
+    hints=(
+        "How many candidates are there, and what is the score of each?",
+        "K · V sums live + log_p; what has ended has one, word 0 at no cost. Take the K best of all.",
+    ),
     wrong={
         Mistake(
             "each beginning keeps one child",
@@ -329,7 +365,10 @@ ADVANCE = Exercise(
         ): lambda live, log_p, ended: _best(_frozen(log_p, ended)),
         Mistake(
             "log-probabilities are multiplied, and they should be added",
-            ("Probabilities are multiplied. What does the logarithm make of a product?",),
+            (
+                "Probabilities are multiplied. What does the logarithm make of a product?",
+                "A sum: live[:, None] + log_p.",
+            ),
         ): lambda live, log_p, ended: _best(
             torch.where(ended[:, None], _frozen(log_p, ended) + live[:, None], live[:, None] * log_p)
         ),

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mmtutor.exercises.answers import Exercise, Mistake, uniform
+from mmtutor.exercises.answers import Exercise, Mistake, called, uniform
+from mmtutor.exercises.comparing import kind
 
 # ---- 1.1: a ratio of powers in decibels
 
@@ -20,6 +21,10 @@ def _ratio(signal: Tensor, noise: Tensor) -> float:
 LOUD = Exercise(
     right=lambda s, n: 10 * math.log10(_ratio(s, n)),
     why="Ten times the logarithm of a ratio of powers: 3 dB is twice the power, 10 dB ten times.",
+    hints=(
+        "What is the power of a wave, and what is a ratio of powers in decibels?",
+        "10 · log₁₀ of the signal's mean square over that of the noise.",
+    ),
     wrong={
         Mistake(
             "it has the factor 20 and a ratio of powers",
@@ -37,6 +42,21 @@ LOUD = Exercise(
             "it compares mean sizes and not mean squares",
             ("What is the power of a wave?", "Square first, then take the mean."),
         ): lambda s, n: 10 * math.log10(float(s.abs().mean() / n.abs().mean())),
+        Mistake(
+            "it has the factor 10 and a ratio of amplitudes",
+            ("10 belongs to a ratio of powers.", "Leave out the square root, or take the factor 20."),
+        ): lambda s, n: 5 * math.log10(_ratio(s, n)),
+        Mistake(
+            "it has no logarithm: this is ten times the ratio",
+            (
+                "How many decibels should two equally loud waves have?",
+                "10 · log₁₀ of the ratio: equal waves have 0 dB.",
+            ),
+        ): lambda s, n: 10 * _ratio(s, n),
+        Mistake(
+            "this is the ratio itself, and not in decibels",
+            ("A decibel is defined by a logarithm.", "10 · log₁₀ of the ratio."),
+        ): _ratio,
     },
     inputs=[(uniform(50, seed=k) - 0.5, (k + 0.5) * (uniform(50, seed=9 + k).square() - 0.4)) for k in range(3)],
 )
@@ -46,6 +66,10 @@ LOUD = Exercise(
 SUM = Exercise(
     right=lambda: {"accuracy": 0.1, "bits": 0.0},
     why="Whatever one digit is, the other makes each sum equally likely.",
+    hints=(
+        "Fix the digit that is seen, say 3. Which labels can there be, and how likely is each?",
+        "The accuracy is the largest p(label | digit). The bits are H(label) − H(label | digit).",
+    ),
     wrong={
         Mistake(
             "half of the sum is taken for half of the answer",
@@ -56,7 +80,10 @@ SUM = Exercise(
         ): lambda: {"accuracy": 0.5, "bits": 0.0},
         Mistake(
             "half of the bits are counted",
-            ("Information needs a distribution that changes. Does p(sum) change when one digit is known?",),
+            (
+                "Information needs a distribution that changes. Does p(sum) change when one digit is known?",
+                "Ten sums, equally likely before and after: H(y) − H(y | digit) = log₂ 10 − log₂ 10.",
+            ),
         ): lambda: {"accuracy": 0.1, "bits": math.log2(10) / 2},
         Mistake(
             "the accuracy is that of guessing, but knowing nothing is 0 bits, not log₂ 10",
@@ -73,10 +100,12 @@ PEOPLE = torch.randint(20, (400,), generator=torch.Generator().manual_seed(0))
 
 
 def _look_at_split(split: Any) -> Mistake | None:
-    masks = [torch.as_tensor(split(PEOPLE, share, seed)) for share in (0.25, 0.5) for seed in range(4)]
-    if any(mask.shape != PEOPLE.shape or mask.dtype != torch.bool for mask in masks):
+    given = [called(split, (PEOPLE, share, seed)) for share in (0.25, 0.5) for seed in range(4)]
+    masks = [mask for mask in map(_mask, given) if mask is not None]
+    if len(masks) < len(given):
         return Mistake(
-            "it does not give one bool for each window", ("Its shape is that of people, its type torch.bool.",)
+            "it does not give one bool for each window",
+            (f"It gives {kind(given[0])}.", "A mask has the shape of people and the type torch.bool."),
         )
     if any(set(PEOPLE[mask].tolist()) & set(PEOPLE[~mask].tolist()) for mask in masks):
         return Mistake(
@@ -94,9 +123,21 @@ def _look_at_split(split: Any) -> Mistake | None:
             "it takes the same people whatever the seed",
             ("Shuffle people with a generator of that seed.", "torch.randperm(n, generator=torch.Generator()…)"),
         )
-    if not torch.equal(masks[0], torch.as_tensor(split(PEOPLE, 0.25, 0))):
-        return Mistake("it takes other people each time, for the same seed", ("Use a generator of its own.",))
+    if not torch.equal(masks[0], torch.as_tensor(split(PEOPLE.clone(), 0.25, 0))):
+        return Mistake(
+            "it takes other people each time, for the same seed",
+            ("The seed should decide everything.", "torch.Generator().manual_seed(seed), made anew in each call."),
+        )
     return None
+
+
+def _mask(value: Any) -> Tensor | None:
+    """One bool for each window; None if the value is something else."""
+    try:
+        mask = torch.as_tensor(value)
+    except (TypeError, ValueError, RuntimeError):
+        return None
+    return mask if mask.shape == PEOPLE.shape and mask.dtype == torch.bool else None
 
 
 SPLIT = Exercise(why="No person is on both sides, so the test asks about new people.", look=_look_at_split)
@@ -113,19 +154,38 @@ def readers(first: float = 0.9, second: float = 0.6, wrong: float = 9.0, prior: 
 
 READERS = Exercise(
     right=readers,
-    why="Now information_parts(table) has unique information of the better reader, and none of the other.",
+    why="The worse reader is like the better one with more noise added: what it knows, the better one knows, too.",
+    hints=(
+        "Sum over x₁ and x₂: is it p(y), ten times 0.1?",
+        "p(y) p(x₁ | y) p(x₂ | y). A reader has 0.9 or 0.6 for x = y, and the rest is shared by nine digits.",
+    ),
     wrong={
         Mistake(
             "the table sums to 10 and not to 1: p(y) is missing",
             ("These are probabilities given the digit.", "p(x₁, x₂, y) = p(y) p(x₁ | y) p(x₂ | y)"),
         ): lambda: readers(prior=1.0),
         Mistake(
-            "the errors are spread over ten digits, the right one among them",
-            ("How many wrong digits are there?", "Each wrong digit has (1 − accuracy) / 9."),
+            "the errors are shared over ten digits, and only nine are wrong",
+            ("Sum over x₁ and x₂: is it p(y)?", "Each wrong digit has (1 − accuracy) / 9."),
         ): lambda: readers(wrong=10.0),
         Mistake(
+            "an error may be the right digit: it is shared over all ten",
+            ("How often is the first reader right in your table?", "Only the nine other digits share an error."),
+        ): lambda: readers(0.91, 0.64),
+        Mistake(
+            "y is the first axis, and it should be the last",
+            ("The order is x₁, x₂, y.", "einsum: “ay,by->aby”, or table.permute(1, 2, 0) of yours."),
+        ): lambda: readers().permute(2, 0, 1),
+        Mistake(
+            "y is the middle axis, and it should be the last",
+            ("The order is x₁, x₂, y.", "einsum: “ay,by->aby”, or table.permute(0, 2, 1) of yours."),
+        ): lambda: readers().permute(0, 2, 1),
+        Mistake(
             "the readers have changed places",
-            ("The first axis is that of the first reader, who is right with probability 0.9.",),
+            (
+                "The first axis is that of the first reader, who is right with probability 0.9.",
+                "The trace of table.sum(1) is how often the first reader is right: 0.9.",
+            ),
         ): lambda: readers(0.6, 0.9),
     },
     other="it is not the table (10, 10, 10) of p(x₁, x₂, y)",

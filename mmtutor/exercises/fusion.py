@@ -15,12 +15,18 @@ from mmtutor.exercises.answers import Exercise, Mistake, uniform
 BLOCKS = Exercise(
     right=lambda W, d: (W[:, :d], W[:, d:]),
     why="So concatenation and a linear layer is a merge layer, x₁ ↦ W₁x₁ plus x₂ ↦ W₂x₂.",
+    hints=(
+        "Which columns of W meet x₁, and which x₂?",
+        "Cut W between column d₁ − 1 and column d₁; all rows stay.",
+    ),
     wrong={
         Mistake(
             "the rows are split, not the columns",
             ("W has a column for each number of [x₁; x₂].", "The first d columns meet x₁."),
         ): lambda W, d: (W[:d], W[d:]),
-        Mistake("W₁ and W₂ have changed places", ("x₁ comes first in [x₁; x₂].",)): lambda W, d: (W[:, d:], W[:, :d]),
+        Mistake(
+            "W₁ and W₂ have changed places", ("x₁ comes first in [x₁; x₂].", "So the first d₁ columns of W are W₁.")
+        ): lambda W, d: (W[:, d:], W[:, :d]),
         Mistake(
             "the layer is cut in the middle, wherever x₁ ends",
             ("Are x₁ and x₂ equally long?", "Cut after d columns."),
@@ -46,6 +52,10 @@ def _cases(classes: int, seed: int) -> tuple[Tensor, Tensor]:
 RULE = Exercise(
     right=product_rule,
     why="Each p(y | xₘ) contains the prior, so M of them contain it M times, and it should count once.",
+    hints=(
+        "Write p(x | y) for each modality by Bayes' rule. How often does p(y) come in the product?",
+        "log_p.sum(1) − (M − 1) log p(y), and then log_softmax over the classes.",
+    ),
     wrong={
         Mistake(
             "the prior counts M times",
@@ -53,7 +63,10 @@ RULE = Exercise(
         ): lambda log_p, prior: product_rule(log_p, prior, log_p.shape[1]),
         Mistake(
             "the prior does not count at all",
-            ("Divide by p(y)^(M − 1), not by p(y)^M: one p(y) should be left.",),
+            (
+                "Divide by p(y)^(M − 1), not by p(y)^M: one p(y) should be left.",
+                "In logarithms: subtract (M − 1) log p(y).",
+            ),
         ): lambda log_p, prior: product_rule(log_p, prior, 0),
         Mistake(
             "it is not normalised",
@@ -61,11 +74,11 @@ RULE = Exercise(
         ): lambda log_p, prior: log_p.sum(1) - (log_p.shape[1] - 1) * prior.log(),
         Mistake(
             "probabilities are averaged, and not multiplied",
-            ("The rule is a product; in logarithms a sum.",),
+            ("The rule is a product; in logarithms a sum.", "log_p.sum(1), then take off the prior, then normalise."),
         ): lambda log_p, prior: log_p.exp().mean(1).log(),
         Mistake(
             "these are probabilities, and logarithms are asked for",
-            ("Leave out the exponential at the end.",),
+            ("Leave out the exponential at the end.", "log_softmax gives logarithms, softmax probabilities."),
         ): lambda log_p, prior: product_rule(log_p, prior).exp(),
     },
     inputs=[_cases(4, 0), _cases(3, 1)],
@@ -82,6 +95,10 @@ def full_weight(factors: Sequence[Tensor]) -> Tensor:
 FULL = Exercise(
     right=full_weight,
     why="A sum of R outer products: the full weight, of rank R at most, without ever being stored.",
+    hints=(
+        "Write out one output d, for one r: which number stands before x₁ᵢ x₂ⱼ?",
+        "Σ_r W₁[r, i, d] W₂[r, j, d]",
+    ),
     wrong={
         Mistake(
             "the factors are summed over r before they are multiplied",
@@ -89,11 +106,14 @@ FULL = Exercise(
         ): lambda factors: torch.einsum("rid,sjd->dij", *factors),
         Mistake(
             "the outputs come last",
-            ("The shape asked for is (D, d₁ + 1, d₂ + 1).",),
+            (
+                "The shape asked for is (D, d₁ + 1, d₂ + 1).",
+                "Move the last axis to the front, or end the einsum with “->dij”.",
+            ),
         ): lambda factors: full_weight(factors).permute(1, 2, 0),
         Mistake(
             "it is the mean over r, not the sum",
-            ("The equation has Σ_r.",),
+            ("The equation has Σ_r.", "Leave out the division by R."),
         ): lambda factors: full_weight(factors) / len(factors[0]),
     },
     inputs=[
@@ -113,22 +133,33 @@ def lacks(log_p: Tensor, label: Tensor) -> float:
 LACKS = Exercise(
     right=lacks,
     why="H(Y) less this is how much of the label the probe reads from the features: a bound from below.",
+    hints=(
+        "How much probability does the probe give to the right label?",
+        "−log p(label), the mean over the examples.",
+    ),
     wrong={
         Mistake(
-            "this is in bits, and nats are asked for", ("log₂ gives bits, the natural logarithm nats.",)
+            "this is in bits, and nats are asked for",
+            ("log₂ gives bits, the natural logarithm nats.", "log_p is in nats already: use it as it is."),
         ): lambda log_p, label: lacks(log_p, label) / math.log(2),
         Mistake(
-            "it is a sum over the examples, and not a mean", ("Would it grow with the size of the test set?",)
+            "it is a sum over the examples, and not a mean",
+            ("Would it grow with the size of the test set?", "Divide by the number of examples."),
         ): lambda log_p, label: lacks(log_p, label) * len(label),
         Mistake(
             "this is the entropy of the predictions, which does not ask whether they are right",
             ("Where does the label come in?", "Take log p of the label alone."),
         ): lambda log_p, label: float(-(log_p.exp() * log_p).sum(1).mean()),
-        Mistake("the sign is wrong: a better probe would lack more", ("log p is negative.",)): (
-            lambda log_p, label: -lacks(log_p, label)
-        ),
         Mistake(
-            "this is the share of wrong answers", ("A probe that is unsure and right lacks something, too.",)
+            "the sign is wrong: a better probe would lack more",
+            ("log p is negative.", "What is lacking is −log p(label), 0 at best."),
+        ): (lambda log_p, label: -lacks(log_p, label)),
+        Mistake(
+            "this is the share of wrong answers",
+            (
+                "A probe that is unsure and right lacks something, too.",
+                "Take −log p of the label, not whether the largest p is that of the label.",
+            ),
         ): lambda log_p, label: float((log_p.argmax(1) != label).double().mean()),
     },
     inputs=[((3 * uniform(40, 5, seed=k)).log_softmax(1), torch.arange(40) % 5) for k in range(2)],
@@ -146,10 +177,14 @@ def modulation(s: Tensor, alpha: float) -> Tensor:
 MODULATION = Exercise(
     right=modulation,
     why="Who is ahead learns more slowly; who is behind keeps all of its gradient.",
+    hints=(
+        "First compute ρₘ: sₘ over the mean of the others. Try it with two modalities.",
+        "kₘ = 1 − tanh(α ρₘ) where ρₘ > 1, else 1.",
+    ),
     wrong={
         Mistake(
             "all modalities are slowed down, also those that are behind",
-            ("kₘ = 1 where ρₘ ≤ 1.",),
+            ("kₘ = 1 where ρₘ ≤ 1.", "torch.where(rho > 1, …, 1.0)"),
         ): lambda s, a: 1 - (a * s / ((s.sum() - s) / (len(s) - 1))).tanh(),
         Mistake(
             "each is compared with the mean of all, itself among them",
@@ -157,7 +192,7 @@ MODULATION = Exercise(
         ): lambda s, a: torch.where(s > s.mean(), 1 - (a * s / s.mean()).tanh(), torch.ones_like(s)),
         Mistake(
             "the modalities that are behind are slowed down",
-            ("Which one should learn more slowly, to let the others catch up?",),
+            ("Which one should learn more slowly, to let the others catch up?", "The one with ρₘ > 1: it is ahead."),
         ): lambda s, a: torch.where(
             (r := s / ((s.sum() - s) / (len(s) - 1))) < 1, 1 - (a * r).tanh(), torch.ones_like(s)
         ),

@@ -22,6 +22,10 @@ def gradient(x: float, w: float, noise: float, mean: float, log_std: float, prio
 GRADIENT = Exercise(
     right=gradient,
     why="Both are 0 at the posterior: σ² = 1/P, and μ = m. P = 1 + w²/noise² stretches the way to it.",
+    hints=(
+        "Write the ELBO with μ and σ² only, and derive. Check it with torch.autograd.",
+        "With P = 1 + w²/noise²: w x/noise² − P μ, and 1 − P σ².",
+    ),
     wrong={
         Mistake(
             "the second is the gradient with respect to σ, not to log σ",
@@ -67,7 +71,7 @@ GRADIENT = Exercise(
         ),
         Mistake(
             "w is forgotten in the chain rule: the error (x − wμ)/noise² is one of x, not of z",
-            ("How much does wμ change if μ rises by 1?",),
+            ("How much does wμ change if μ rises by 1?", "By w: multiply (x − wμ)/noise² by w."),
         ): lambda x, w, noise, mean, log_std: (
             (x - w * mean) / noise**2 - mean,
             gradient(x, w, noise, mean, log_std)[1],
@@ -106,6 +110,10 @@ def _world(d: int, seed: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 GAPS = Exercise(
     right=gaps,
     why="A better encoder can close the second. The first needs a q that can be tilted.",
+    hints=(
+        "Which μ and σ make KL(q ‖ p) smallest? Set its gradient to 0.",
+        "μ = m and σⱼ² = 1/Pⱼⱼ: this KL is the first gap. The KL of the guess, less it, is the second.",
+    ),
     wrong={
         Mistake(
             "the two gaps are exchanged",
@@ -132,11 +140,14 @@ GAPS = Exercise(
         ): lambda m, P, mu, sigma: (gaps(m, P, mu, sigma)[0], float((m - mu) @ P @ (m - mu) / 2)),
         Mistake(
             "these are bits, and nats are asked for",
-            ("Natural logarithms give nats.",),
+            ("Natural logarithms give nats.", "Leave out the division by log 2."),
         ): lambda *world: tuple(gap / math.log(2) for gap in gaps(*world)),
         Mistake(
             "the signs are wrong: a gap is what the ELBO lacks, and not below 0",
-            ("log p(x) is the largest of the three numbers.",),
+            (
+                "log p(x) is the largest of the three numbers.",
+                "Subtract the smaller number from the larger one: a KL divergence is at least 0.",
+            ),
         ): lambda *world: tuple(-gap for gap in gaps(*world)),
     },
     inputs=[_world(2, 0), _world(2, 1), _world(3, 2)],
@@ -171,6 +182,10 @@ STUDENTS = Exercise(
     right=students,
     why="Neither loss is 0, though no student can do better: they measure what the modality lacks. And only the "
     "forward student knows that it lacks something.",
+    hints=(
+        "Given xᵢ, how far does the teacher's mean vary? Take the mean of the KL over that.",
+        "Forward: σ² = 1/τᵢ. Reverse: σ² = 1/τ. The teacher's mean has the variance 1/τᵢ − 1/τ.",
+    ),
     wrong={
         Mistake(
             "forward and reverse are exchanged",
@@ -195,11 +210,11 @@ STUDENTS = Exercise(
         ): _same_means,
         Mistake(
             "these are variances, and standard deviations are asked for",
-            ("Take the square root.",),
+            ("Take the square root.", "A precision τ gives the variance 1/τ and the standard deviation 1/√τ."),
         ): lambda tau, tau_i: _changed(students(tau, tau_i), std=2),
         Mistake(
             "a standard deviation is one over the square root of a precision",
-            ("Should a larger precision give a wider or a narrower q?",),
+            ("Should a larger precision give a wider or a narrower q?", "tau ** -0.5, with the minus."),
         ): lambda tau, tau_i: _changed(students(tau, tau_i), std=-1),
         Mistake(
             "the factor ½ is missing in the losses",
@@ -207,7 +222,7 @@ STUDENTS = Exercise(
         ): lambda tau, tau_i: _changed(students(tau, tau_i), loss=2),
         Mistake(
             "the losses are in bits, and nats are asked for",
-            ("Natural logarithms give nats.",),
+            ("Natural logarithms give nats.", "Leave out the division by log 2."),
         ): lambda tau, tau_i: _changed(students(tau, tau_i), loss=1 / math.log(2)),
     },
     inputs=[(5.0, 2.0), (9.0, 1.5), (2.5, 2.0)],
@@ -239,6 +254,10 @@ def _coupling(d: int, seed: int) -> tuple[Tensor, Tensor, Tensor]:
 FLOW = Exercise(
     right=log_density,
     why="Back to where z came from, and less what the coupling has stretched: a density that is stretched gets lower.",
+    hints=(
+        "Undo the coupling. What was z before it, and how likely was that?",
+        "log N(a, (z₂ − t) exp(−s); 0, I) − Σ s",
+    ),
     wrong={
         Mistake(
             "the logarithm of the determinant has the wrong sign",
@@ -250,7 +269,7 @@ FLOW = Exercise(
         ): lambda z, s, t: log_density(z, s, t) + s.sum(1),
         Mistake(
             "exp s is subtracted in the place of s: the logarithm is missing",
-            ("log exp s = s.",),
+            ("log exp s = s.", "Subtract s.sum(1)."),
         ): lambda z, s, t: log_density(z, s, t) + s.sum(1) - s.exp().sum(1),
         Mistake(
             "the coupling is applied once more, not undone",
@@ -262,11 +281,14 @@ FLOW = Exercise(
         ): lambda z, s, t: _density(z, _half(z) * (-s).exp() - t) - s.sum(1),
         Mistake(
             "z itself is looked up in the base density, not where it came from",
-            ("log q(z) = log N(z₀) − Σ s, with z₀ from before the coupling.",),
+            (
+                "log q(z) = log N(z₀) − Σ s, with z₀ from before the coupling.",
+                "Undo the coupling first: its second half is (z₂ − t) exp(−s).",
+            ),
         ): lambda z, s, t: _density(z, _half(z)) - s.sum(1),
         Mistake(
             "each number of z has a value, and one for each example is asked for",
-            ("The numbers of z₀ are independent: sum their log densities.",),
+            ("The numbers of z₀ are independent: sum their log densities.", "End with .sum(1)."),
         ): lambda z, s, t: torch.cat([_each(z), _each((_half(z) - t) * (-s).exp(), s)], 1),
     },
     inputs=[_coupling(2, 0), _coupling(3, 1)],
@@ -300,6 +322,10 @@ def _curve(epochs: int, slope: float, seed: int) -> Tensor:
 TIME = Exercise(
     right=compared,
     why="A step that does more takes longer. Say which of the two was held equal, or better show both.",
+    hints=(
+        "Write down for small numbers: how many epochs does b finish in the time of a?",
+        "len(a) · seconds_a // seconds_b epochs, and after k epochs the distance is b[k − 1].",
+    ),
     wrong={
         Mistake(
             "the signs are wrong: below 0 should mean that a is better",
@@ -307,7 +333,7 @@ TIME = Exercise(
         ): lambda a, b, *seconds: tuple(-d for d in compared(a, b, *seconds)),
         Mistake(
             "time is turned over: the slower method got more epochs",
-            ("a has used len(a) · seconds_a. How many epochs of b fit into that?",),
+            ("a has used len(a) · seconds_a. How many epochs of b fit into that?", "len(a) * seconds_a // seconds_b"),
         ): lambda a, b, sa, sb: _after(a, b, len(a), len(a) * sb // sa),
         Mistake(
             "an epoch that was not finished in time is counted",
@@ -315,7 +341,7 @@ TIME = Exercise(
         ): lambda a, b, sa, sb: _after(a, b, len(a), -(-len(a) * sa // sb)),
         Mistake(
             "b is looked up one epoch too late: its first value is that after one epoch",
-            ("After k epochs is b[k − 1].",),
+            ("After k epochs is b[k − 1].", "Take b[len(a) − 1], and for equal time the same shift by one."),
         ): lambda a, b, sa, sb: _after(a, b, len(a) + 1, len(a) * sa // sb + 1),
         Mistake(
             "b is given all the epochs that it has, and so more time than a",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from itertools import product
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,11 +50,19 @@ def _in_turn(cost: Tensor) -> float:
 
 INFIMA = Exercise(
     right=infima,
-    why="Fewer conditions, smaller infima: a penalty for each code allows styles that depend on the label.",
+    why="One discrepancy of all latent codes belongs to together, a sum of one for each code to one_by_one. "
+    "Fewer conditions, smaller infima: a penalty for each code allows styles that depend on the label.",
+    hints=(
+        "There are only 4⁴ = 256 choices of Q: try them all, and keep those that a condition allows.",
+        "Together: all four codes once. One by one: z_y is 0 for two examples, and z_a is 0 for two.",
+    ),
     wrong={
         Mistake(
             "the first condition is not kept: a latent code is used twice, and another never",
-            ("How often does the model generate from each code? How often may Q choose it, then?",),
+            (
+                "How often does the model generate from each code? How often may Q choose it, then?",
+                "Four codes, four examples: each code once. These are the 24 permutations.",
+            ),
         ): lambda cost: (infima(cost)[2], *infima(cost)[1:]),
         Mistake(
             "the examples take their codes one after the other",
@@ -73,7 +80,10 @@ INFIMA = Exercise(
         ): lambda cost: (infima(cost)[0], infima(cost)[0], infima(cost)[2]),
         Mistake(
             "the second condition is asked of the label's code only",
-            ("Each of the two codes has a penalty of its own.",),
+            (
+                "Each of the two codes has a penalty of its own.",
+                "z_y is 0 for two examples, and z_a is 0 for two examples.",
+            ),
         ): lambda cost: (infima(cost)[0], cheapest(cost, lambda q: sum(k // 2 for k in q) == 2), infima(cost)[2]),
         Mistake(
             "the second condition asks that each value is used, and it should be used equally often",
@@ -85,7 +95,7 @@ INFIMA = Exercise(
         ),
         Mistake(
             "these are sums over the examples, and not means",
-            ("Each example has the probability 1/4.",),
+            ("Each example has the probability 1/4.", "Divide by the number of examples."),
         ): lambda cost: tuple(4 * value for value in infima(cost)),
     },
     inputs=[(5 * uniform(4, 4, seed=k),) for k in (4, 7, 8, 11)],
@@ -117,10 +127,17 @@ def _covariance(d: int, seed: int) -> Tensor:
 DISCREPANCY = Exercise(
     right=discrepancy,
     why="Two codes that are always equal: together they have 0.045 with h = 2, and each of them alone has 0.",
+    hints=(
+        "What comes out with S = I? It should be 0.",
+        "E k(z, z') − 2 E k(z, p) + E k(p, p'), with the covariances 2S, S + I and 2I.",
+    ),
     wrong={
         Mistake(
             "z − z' has the covariance 2S, not S",
-            ("Both z and z' vary, independently of each other. How wide is their difference?",),
+            (
+                "Both z and z' vary, independently of each other. How wide is their difference?",
+                "Variances of independent numbers add up: S + S.",
+            ),
         ): lambda S, h: _two_of_three(S, h, S, S + torch.eye(len(S), dtype=S.dtype)),
         Mistake(
             "z − p has the covariance S + I: here the prior has no width",
@@ -139,15 +156,16 @@ DISCREPANCY = Exercise(
         ): lambda S, h: discrepancy(S.diagonal().diag(), h),
         Mistake(
             "the square root is missing",
-            ("One number gives √(h/(h + v)), d numbers a product of such roots.",),
+            ("One number gives √(h/(h + v)), d numbers a product of such roots.", "So det(I + C/h) has the power −½."),
         ): lambda S, h: discrepancy(S, h, power=1.0),
         Mistake(
             "the kernel has h where it should have 2h",
             ("The formula in the task holds for exp(−u²/2h).", "What is v/h for the two kernels?"),
         ): lambda S, h: discrepancy(S, h / 2),
-        Mistake("this is MMD, and MMD² is asked for", ("Leave out the last root.",)): lambda S, h: (
-            discrepancy(S, h).clamp_min(0).sqrt()
-        ),
+        Mistake(
+            "this is MMD, and MMD² is asked for",
+            ("Leave out the last root.", "MMD² is the sum of the three similarities as it is."),
+        ): lambda S, h: discrepancy(S, h).clamp_min(0).sqrt(),
     },
     inputs=[
         (torch.ones(2, 2).double(), 2.0),
@@ -179,6 +197,10 @@ def _narrow(q: Tensor) -> Tensor:
 DIVERGENCE = Exercise(
     right=divergence,
     why="A code that is the prior for every image tells nothing and costs nothing. Each nat that it tells has a price.",
+    hints=(
+        "Which halves of q are μ and log σ? What comes out for q = 0? It should be 0.",
+        "(μ² + σ² − 1)/2 − log σ; the sum over the numbers of a code, the mean over the examples.",
+    ),
     wrong={
         Mistake(
             "the second half is taken for log σ², and it is log σ",
@@ -190,7 +212,7 @@ DIVERGENCE = Exercise(
         ): _narrow,
         Mistake(
             "the factor ½ is missing",
-            ("The density of a normal has exp(−z²/2).",),
+            ("The density of a normal has exp(−z²/2).", "(μ² + σ² − 1)/2 − log σ for each number."),
         ): lambda q: 2 * divergence(q),
         Mistake(
             "the divergence goes in the other direction: the mean is under p, and it should be under q",
@@ -205,12 +227,27 @@ DIVERGENCE = Exercise(
         ): lambda q: divergence(q) / (q.shape[1] / 2),
         Mistake(
             "it is a sum over the examples, and not a mean",
-            ("Would λ have to change with the size of a batch?",),
+            (
+                "Would λ have to change with the size of a batch?",
+                "Sum over the numbers of a code, then take the mean over the examples.",
+            ),
         ): lambda q: divergence(q) * len(q),
         Mistake(
             "μ and log σ have changed places",
-            ("μ comes first.",),
+            ("μ comes first.", "q[:, :d] is μ, and q[:, d:] is log σ."),
         ): lambda q: divergence(q.roll(q.shape[1] // 2, 1)),
+        Mistake(
+            "every second number is taken for log σ, and the second half is",
+            ("In which order does q have its 2d numbers?", "q[:, :d] is μ, and q[:, d:] is log σ: q.chunk(2, 1)."),
+        ): lambda q: divergence(torch.cat([q[:, ::2], q[:, 1::2]], 1)),
+        Mistake(
+            "each example has a value of its own, and their mean is asked for",
+            ("A penalty is one number for a batch.", "End with .mean()."),
+        ): lambda q: torch.stack([divergence(row[None]) for row in q]),
+        Mistake(
+            "the sign is wrong: a divergence is never below 0",
+            ("What is more likely under q than under p, on average?", "E_q [log q(z) − log p(z)], not the reverse."),
+        ): lambda q: -divergence(q),
     },
     inputs=[(3 * uniform(b, 2 * d, seed=b) - 1.5,) for b, d in ((6, 3), (5, 4))],
 )
@@ -252,6 +289,10 @@ def _codes(label: list[int], seed: int) -> tuple[dict[str, Tensor], Tensor]:
 SWAP = Exercise(
     right=swap,
     why="If label and style are separated, the images now show the donor's digit in the pair's own style.",
+    hints=(
+        "Write the donor of each pair by hand for the label [3, 3, 7], and compare.",
+        'Look at i + 1, i + 2, … modulo B until the digit differs. Only "label" of the dict changes.',
+    ),
     wrong={
         Mistake(
             "a donor may show the same digit, and then the swap tests nothing",
@@ -259,8 +300,16 @@ SWAP = Exercise(
         ): lambda z, y: _swap(z, torch.arange(len(y)).roll(-1)),
         Mistake(
             "the donor comes before the pair, and it should come after it",
-            ("x.roll(1)[i] is x[i − 1].",),
+            ("x.roll(1)[i] is x[i − 1].", "Search from i + 1 on, and go on at 0 after the last pair."),
         ): lambda z, y: _swap(z, donors(y, -1)),
+        Mistake(
+            "here a pair gets its donor from before, not from after, and it may show the same digit",
+            ("x.roll(1)[i] is x[i − 1]. What is x.roll(−1)[i]?", "Begin at i + 1, and go on until the digit differs."),
+        ): lambda z, y: _swap(z, torch.arange(len(y)).roll(1)),
+        Mistake(
+            "the label itself is handed in, and its latent code is asked for",
+            ("What does the decoder get: a digit, or the numbers that tell it?", 'Take latents["label"] of the donor.'),
+        ): lambda z, y: ({**z, "label": y[donors(y)]}, donors(y)),
         Mistake(
             "the search for a donor begins at the first pair, and not at the next one",
             ("Then nearly all pairs have one and the same donor.", "Begin at i + 1."),
@@ -271,7 +320,7 @@ SWAP = Exercise(
         ): lambda z, y: ({name: code[donors(y)] for name, code in z.items()}, donors(y)),
         Mistake(
             "the styles come from the donor, and the label's code is the pair's own",
-            ("Whose digit should be seen, and whose style?",),
+            ("Whose digit should be seen, and whose style?", 'Only "label" comes from the donor; the other two stay.'),
         ): lambda z, y: (
             {name: code if name == "label" else code[donors(y)] for name, code in z.items()},
             donors(y),
@@ -296,10 +345,17 @@ def _all(scores: Tensor, label: Tensor) -> Tensor:
 COST = Exercise(
     right=label_cost,
     why="The cost of a batch says the same whether few or many of its labels are known.",
+    hints=(
+        "Which pairs may count? Over how many is the mean?",
+        "Sum the cross-entropy where present is true, and divide by their number, at least 1.",
+    ),
     wrong={
         Mistake(
             "it is divided by the number of all pairs, and not of the labelled ones",
-            ("With labels for 5 of 100 pairs, how large is the cost? How large if all are known?",),
+            (
+                "With labels for 5 of 100 pairs, how large is the cost? How large if all are known?",
+                "Divide by present.sum(), at least 1.",
+            ),
         ): lambda scores, label, present: label_cost(scores, label, present) * present.double().mean(),
         Mistake(
             "unknown labels are read",
@@ -307,7 +363,10 @@ COST = Exercise(
         ): lambda scores, label, present: _all(scores, label),
         Mistake(
             "unknown labels are taken for the digit 0",
-            ("0 is a digit like the others. What would the model learn from these pairs?",),
+            (
+                "0 is a digit like the others. What would the model learn from these pairs?",
+                "Leave out these pairs: multiply their costs by 0, or take scores[present].",
+            ),
         ): lambda scores, label, present: _all(scores, torch.where(present, label, 0)),
         Mistake(
             "scores of 0 have a cost, too",
@@ -318,8 +377,12 @@ COST = Exercise(
         ): lambda scores, label, present: _all(scores * present[:, None], label),
         Mistake(
             "it is a sum over the labelled pairs, and not their mean",
-            ("Would it grow with the number of labels?",),
+            ("Would it grow with the number of labels?", "Divide by the number of known labels."),
         ): lambda scores, label, present: label_cost(scores, label, present) * present.sum(),
+        Mistake(
+            "it is NaN where no label is known, and it should be 0",
+            ("Over how many pairs is the mean, then?", "Divide by at least 1: present.sum().clamp_min(1)."),
+        ): lambda scores, label, present: _all(scores[present], label[present]),
     },
     inputs=[
         (6 * uniform(n, c, seed=n) - 3, torch.arange(n) * 3 % c, torch.arange(n) % 3 == 1)
@@ -328,19 +391,4 @@ COST = Exercise(
     + [(6 * uniform(5, 4, seed=0) - 3, torch.arange(5) % 4, torch.zeros(5, dtype=torch.bool))],
 )
 
-
-def _look_at_cost(answer: Callable[..., Any]) -> Mistake | None:
-    """By values; but NaN, which is equal to nothing, is looked for first."""
-    nothing_known = COST.inputs[-1]
-    value = answer(*nothing_known)
-    if isinstance(value, Tensor | float) and torch.as_tensor(value).isnan().any():
-        return Mistake(
-            "it is NaN where no label is known, and it should be 0",
-            ("Over how many pairs is the mean, then?", "Divide by at least 1: present.sum().clamp_min(1)."),
-        )
-    return COST.mistake(answer)
-
-
-FEW_LABELS = Exercise(why=COST.why, look=_look_at_cost)
-
-EXERCISES = {"8.1": INFIMA, "8.2": DISCREPANCY, "8.3": DIVERGENCE, "8.4": SWAP, "8.5": FEW_LABELS}
+EXERCISES = {"8.1": INFIMA, "8.2": DISCREPANCY, "8.3": DIVERGENCE, "8.4": SWAP, "8.5": COST}

@@ -27,6 +27,10 @@ def best_accuracy(irony: float, voice: float, tone: float, melody: bool = True) 
 BEST = Exercise(
     right=best_accuracy,
     why="The creak says how far to trust the words; the melody decides only where it is more reliable than they are.",
+    hints=(
+        "For each x = (w, v, t): which y is more likely? How often is that right?",
+        "Σₓ max over y of p(y, x), and p(y, x) is a sum over ironic or not.",
+    ),
     wrong={
         Mistake(
             "the words are trusted, and the voice is not heard",
@@ -118,6 +122,10 @@ def _information(names: str, seed: int) -> tuple[Bits]:
 SHAPLEY = Exercise(
     right=shapley,
     why="A mean over orders shares out all of the information: the values sum up to that of all modalities.",
+    hints=(
+        "Do the values sum up to the information of all modalities?",
+        "For each order: bits of those before it and itself, less bits of those before it. Then the mean.",
+    ),
     wrong={
         Mistake(
             "this is what each modality tells alone",
@@ -136,15 +144,21 @@ SHAPLEY = Exercise(
         ): _over_sets,
         Mistake(
             "this is the mean of first place and last place; those between are left out",
-            ("Three modalities have six orders: list them.",),
+            (
+                "Three modalities have six orders: list them.",
+                "itertools.permutations gives all orders. A modality is second in a third of them.",
+            ),
         ): lambda bits: {m: (value + _given_others(bits)[m]) / 2 for m, value in _alone(bits).items()},
         Mistake(
             "what each tells alone is only scaled, so that the sum is right",
-            ("Let two modalities tell nothing alone, and all together. What is the value of each?",),
+            (
+                "Let two modalities tell nothing alone, and all together. What is the value of each?",
+                "In each order ask what a modality adds to those before it. Take the mean.",
+            ),
         ): _scaled,
         Mistake(
             "it is the sum over the orders, and not their mean",
-            ("Divide by the number of orders.",),
+            ("Divide by the number of orders.", "M modalities have M! orders."),
         ): lambda bits: {m: math.factorial(len(_all(bits))) * value for m, value in shapley(bits).items()},
     },
     inputs=[_information("abc", 0), _information("lav", 1), _information("pqrs", 2)],
@@ -174,6 +188,10 @@ def _saliency(w: Tensor, x: Tensor, slope: Tensor) -> Parts:
 SALIENCY = Exercise(
     right=saliency,
     why="The gradient of a linear model has the same largest step for each input; times the input it has not.",
+    hints=(
+        "Take ∂ log p(ŷ)/∂x = (∂ log p(ŷ)/∂s)(∂s/∂x), and check it with torch.autograd.",
+        "∂ log p(ŷ)/∂s has the size σ(−|s|), and ∂s/∂xᵗ is wᵗ.",
+    ),
     wrong={
         Mistake(
             "this is the gradient of the score, not of log p",
@@ -260,6 +278,10 @@ def _seeds(n: int, share: float, seed: int) -> tuple[Tensor, Tensor, float]:
 RUNS = Exercise(
     right=found,
     why="A seed in which both found it, or neither, does not tell which model finds it more often.",
+    hints=(
+        "Count the seeds in which only a found it, and those in which only b did.",
+        "n is the sum of both. Twice the probability of max(both) or more heads of n tosses, at most 1.",
+    ),
     wrong={
         Mistake(
             "all runs that found it are counted, also in seeds in which both did",
@@ -286,7 +308,10 @@ RUNS = Exercise(
         ): lambda a, b, above: _runs(a, b, above, _fisher(*_runs(a, b, above, 0)[:2], len(a))),
         Mistake(
             "this is the approximation by χ², which needs many seeds",
-            ("The exact test has a fair coin: the binomial distribution.",),
+            (
+                "The exact test has a fair coin: the binomial distribution.",
+                "math.comb(n, j) / 2**n is the probability of j heads in n tosses.",
+            ),
         ): lambda a, b, above: _runs(a, b, above, _chi_squared(*_only(a, b, above))),
     },
     inputs=[

@@ -24,6 +24,10 @@ _NORMALS = [(4 * uniform(m, seed=m) - 2, 0.2 + 0.7 * uniform(m, seed=9 + m)) for
 EXPERTS = Exercise(
     right=product,
     why="Precisions add up, and each factor pulls the mean by its precision.",
+    hints=(
+        "A product of normals is normal. What do the exponents −(z − μ)²/2σ² sum up to?",
+        "The precision is 1 + Σ 1/σᵢ². The mean is Σ μᵢ/σᵢ² over it. Then the standard deviation.",
+    ),
     wrong={
         Mistake(
             "the prior is missing",
@@ -46,7 +50,7 @@ EXPERTS = Exercise(
         ): lambda mean, std: (mean.mean(), std.mean()),
         Mistake(
             "experts are weighted by 1/σ and not by 1/σ²",
-            ("Precision is one over the variance.",),
+            ("Precision is one over the variance.", "The weights are std**-2, not std**-1."),
         ): lambda mean, std: ((mean / std).sum() / ((1 / std).sum() + 1), 1 / ((1 / std).sum() + 1)),
     },
     inputs=_NORMALS,
@@ -55,6 +59,10 @@ EXPERTS = Exercise(
 POSTERIORS = Exercise(
     right=lambda mean, std: product(mean, std, 1.0 - len(mean)),
     why="M posteriors contain the prior M times, and the joint posterior once: divide by p(z)^(M − 1).",
+    hints=(
+        "Write p(z | x₁ … x_M) by Bayes' rule. How often is p(z) divided out?",
+        "The precision is Σ 1/σᵢ² − (M − 1). The mean is Σ μᵢ/σᵢ² over it.",
+    ),
     wrong={
         Mistake(
             "the prior is counted M times: this is the naive product",
@@ -62,11 +70,14 @@ POSTERIORS = Exercise(
         ): lambda mean, std: product(mean, std, 0),
         Mistake(
             "one prior more is multiplied in, as if these were experts",
-            ("An expert does not contain the prior, a posterior does.",),
+            (
+                "An expert does not contain the prior, a posterior does.",
+                "M posteriors contain it M times: take M − 1 precisions of the prior off.",
+            ),
         ): lambda mean, std: product(mean, std),
         Mistake(
             "the prior is divided out M times, so none is left",
-            ("The joint posterior contains the prior once.",),
+            ("The joint posterior contains the prior once.", "Take M − 1 from the sum of the precisions, not M."),
         ): lambda mean, std: product(mean, std, -len(mean)),
     },
     inputs=[(2 * mean, std / 2) for mean, std in _NORMALS],
@@ -82,7 +93,12 @@ def mixture(mean: Tensor, std: Tensor) -> tuple[Tensor, Tensor]:
 
 MIXTURE = Exercise(
     right=mixture,
-    why="A mixture is as wide as its components on average, and wider by how far they are apart.",
+    why="A mixture is as wide as its components on average, and wider by how far they are apart. "
+    "If they are far enough apart, it is wider than each of them.",
+    hints=(
+        "What are E z and E z² of a mixture, from those of its components?",
+        "The variance is the mean of σᵢ² plus the variance of the μᵢ, with the divisor M.",
+    ),
     wrong={
         Mistake(
             "the components' distances are left out",
@@ -94,11 +110,14 @@ MIXTURE = Exercise(
         ): lambda mean, std: (mean.mean(), mean.var(correction=0).sqrt()),
         Mistake(
             "the variance of the means is that of a sample, with M − 1",
-            ("The components are all there are, no sample of them: divide by M.",),
+            ("The components are all there are, no sample of them: divide by M.", "mean.var(correction=0)"),
         ): lambda mean, std: (mean.mean(), ((std**2).mean() + mean.var()).sqrt()),
         Mistake(
             "this is the product of the components",
-            ("A mixture adds densities; a product multiplies them.",),
+            (
+                "A mixture adds densities; a product multiplies them.",
+                "The variance of a mixture is the mean variance plus the variance of the means.",
+            ),
         ): lambda mean, std: product(mean, std, 0),
     },
     inputs=_NORMALS,
@@ -115,6 +134,10 @@ def iwae(log_w: Tensor) -> Tensor:
 BOUND = Exercise(
     right=iwae,
     why="With K = 1 it is the ELBO; with more draws it comes nearer to log p(x), always from below.",
+    hints=(
+        "Compute it for K = 1: it should be log w as it is. Then for two equal draws.",
+        "logsumexp over the draws, less log K.",
+    ),
     wrong={
         Mistake(
             "this is the mean of the logarithms, the ELBO estimated by K draws",
@@ -126,11 +149,14 @@ BOUND = Exercise(
         ): lambda log_w: log_w.logsumexp(0),
         Mistake(
             "this is the best draw alone",
-            ("The maximum is not the mean.",),
+            ("The maximum is not the mean.", "All K draws count: logsumexp over the draws, less log K."),
         ): lambda log_w: log_w.max(0).values,
         Mistake(
             "the draws and the examples have changed places",
-            ("The first axis is that of the draws.",),
+            (
+                "The first axis is that of the draws.",
+                "logsumexp(0) sums over the draws. One number for each example is left.",
+            ),
         ): lambda log_w: log_w.logsumexp(1) - math.log(log_w.shape[1]),
     },
     inputs=[(6 * uniform(5, 3, seed=0) - 900,), (3 * uniform(4, 4, seed=1),)],
@@ -155,6 +181,10 @@ _SCORES = [({m: uniform(60, 3, seed=10 * k + j) for j, m in enumerate("abc")},) 
 COHERENCE = Exercise(
     right=joint_coherence,
     why="From the prior nothing is given, so agreement is all that one can ask for.",
+    hints=(
+        "For one example: which digit does each classifier say?",
+        "argmax over the classes, then all modalities equal to the first, then the mean over the examples.",
+    ),
     wrong={
         Mistake(
             "pairs that agree are counted, not examples in which all agree",
@@ -165,16 +195,20 @@ COHERENCE = Exercise(
         ): _pairs,
         Mistake(
             "only the first two modalities are compared",
-            ("What if the third shows another digit?",),
+            (
+                "What if the third shows another digit?",
+                "Compare all modalities with the first, and ask for all of them.",
+            ),
         ): lambda scores: joint_coherence(dict(list(scores.items())[:2])),
         Mistake(
             "two of the modalities that agree are enough here",
-            ("any is not all.",),
+            ("any is not all.", "(classes == classes[0]).all(0), with the modalities along the first axis."),
         ): lambda scores: float(
             (lambda c: (c == c.roll(1, 0)).any(0).double().mean())(torch.stack([s.argmax(1) for s in scores.values()]))
         ),
         Mistake(
-            "this is the number of examples, not their share", ("Divide by the number of examples.",)
+            "this is the number of examples, not their share",
+            ("Divide by the number of examples.", "The mean of a bool tensor, .double().mean(), is a share."),
         ): lambda scores: 60 * joint_coherence(scores),
     },
     inputs=_SCORES,
