@@ -20,12 +20,13 @@ import torch
 
 from mmtutor.data import MultimodalDataset, Pairs, Vocabulary, scenes
 from mmtutor.metrics import attention_shift, bleu, caption_facts, mentions
-from mmtutor.plotting import attention, bars, captioned, moments, show
+from mmtutor.plotting import attention, bars, captioned, captioning_diagram, frames, moments, show, verdicts
 from mmtutor.training import budget, claim, fit, seed_everything
 
 n, encoder_epochs, epochs, batch_size = budget(quick=(5000, 4, 2, 64), full=(24000, 6, 6, 256))
 never = [("red", 7), ("green", 2), ("blue", 5), ("purple", 9)]
 train, test = scenes("train", n=n, never=never), scenes("test", n=1000, never=never)
+valid = scenes("valid", n=200, never=never)
 
 # %% tags=["hide-input"]
 text = train.captions[3][0]
@@ -77,7 +78,17 @@ show(
 # $-\sum_t \log p(y_t)$ after the *true* words before $y_t$ (*teacher forcing*), plus a term that comes below. $w$, $f$, $E$, all $W$ and the matrices $L_o, L_h, L_z$ are learned.
 #
 # This is *soft* attention. *Hard* attention samples one region $s_t$ with the probabilities $\alpha_t$ and sees only that.
-#
+# In the diagram, $B$ is the number of images in a batch, $D$ the size of a region's vector, and $V$ the number of words.
+
+# %% tags=["hide-input"]
+show(
+    captioning_diagram(),
+    "A diagram of one step. The encoder turns the image into regions. From them and from the state before, attention "
+    "computes weights and a context vector. The LSTM reads it and the last word; its new state and the context vector "
+    "predict the next word.",
+)
+
+# %% [markdown]
 # Why must attention depend on the words so far? Take the digit that follows a colour word, in a scene of two objects, and
 # the parts of information of [chapter 1](01_digit_world.ipynb). The image alone tells 2.3 of 3.3 bits, which two digits there are; the colour word
 # alone hardly anything; and the last bit is *synergy*: only both together tell which of the two it is.
@@ -172,8 +183,8 @@ class ObjectClassifier(nn.Module):
 seed_everything(0)
 classifier = ObjectClassifier()
 settings = dict(epochs=encoder_epochs, batch_size=batch_size, lr=3e-3, schedule="one-cycle")
-past = fit(classifier, train.crops(), test.crops(), **settings)
-print(f"loss on crops of the test scenes {past.valid['loss'][-1]:.2f} nats")
+past = fit(classifier, train.crops(), valid.crops(), **settings)
+print(f"loss on crops of validation scenes {past.valid['loss'][-1]:.2f} nats")
 
 # %% [markdown]
 # The image encoder is frozen from now on, so each scene is encoded only once. Words get numbers from the **training**
@@ -256,17 +267,21 @@ claim("attention names more objects with colour and digit together", gain.low > 
 # %% [markdown]
 # ## Attention weights as a picture
 #
-# Here are the attention weights for each word of one generated caption, chosen because colours and digits are right; check
-# the relation yourself. The number is the largest weight, and brightness is relative to it. A region is 8 × 8 pixels, but
-# the receptive field of its vector is larger, so attention *beside* a digit may still read it.
+# Here are the attention weights of one generated caption, chosen because colours and digits are right; check the relation
+# yourself. Go through it word by word: **at which word does attention move to another object?** The number is the largest
+# weight, and brightness is relative to it. A region is 8 × 8 pixels, but the receptive field of its vector is larger, so
+# attention *beside* a digit may still read it.
 
 # %% tags=["nbval-ignore-output"]
 right_names = object_recall(soft_captions, test)
 short = [k for k, text in enumerate(soft_captions) if right_names[k] == 1 and len(text.split()) < 12]
 shown = next(k for k in short if len(test.objects[k]) == 2)
-show(
-    attention(test[shown]["scene"], soft_captions[shown].split(), soft_alpha[shown], "Attention weights for each word"),
-    f"A scene and, for each word of the caption '{soft_captions[shown]}', the scene lit up by the attention weights.",
+scene, weights = test[shown]["scene"], soft_alpha[shown]
+texts = {f"{k + 1} {word}": word for k, word in enumerate(soft_captions[shown].split())}
+frames(
+    {name: attention(scene, [word], weights[[k]], "Attention") for k, (name, word) in enumerate(texts.items())},
+    {name: f"The scene, lit up where attention is at the word {word}." for name, word in texts.items()},
+    f"word of the caption '{soft_captions[shown]}'",
 )
 
 # %% [markdown]
@@ -311,7 +326,8 @@ gain = paired_interval(object_recall(read_first_captions, test), object_recall(s
 claim("the model that reads first names more objects rightly", gain.low > 0.02, str(gain))
 
 # %% [markdown]
-# The attention weights of the second model, in the same scene:
+# The attention weights of the second model, in the same scene. Even this model's sentence may be wrong: compare it with
+# what is in the scene.
 
 # %% tags=["nbval-ignore-output"]
 read_first_words = read_first_captions[shown].split()
@@ -319,6 +335,7 @@ show(
     attention(test[shown]["scene"], read_first_words, read_first_alpha[shown], "Reading first: attention weights"),
     f"A scene and, for each word of '{read_first_captions[shown]}', the attention weights of the model that reads first.",
 )
+print("in the scene:", ", ".join(f"{thing.size} {thing.colour} {thing.digit}" for thing in test.objects[shown]))
 
 # %% [markdown]
 # Moment 0 in the curves is the digit; the colour stands before it, and the article before that. Which object comes next is
@@ -430,45 +447,50 @@ claim("of four objects a smaller share is named than of three", recall[4] < reca
 #
 # ## What five seeds say
 #
-# This table was made by `python -m experiments.captioning`, with 12,000 scenes and five seeds. It is loaded here, not
-# computed; the [page of claims](../docs/claims.md) has all numbers. A line that begins with … continues the claim above it.
+# `python -m experiments.captioning` trains the models of this chapter with five seeds on 12,000 scenes, each seed with test
+# scenes of its own:
 
-# %%
+# %% tags=["hide-input"]
 from mmtutor.results import measured
 
-for row in measured("captioning")["rows"]:
-    mean, low, high = row["difference"]
-    print(f"{row['claim']}:\n    {row['verdict']}, {mean:+.3f} [{low:+.3f}, {high:+.3f}]")
+claims = [
+    "Attention binds colour to digit better than Show and Tell, at equal time",
+    "Attention points at the object that a digit's word names",
+    "Reading the last word before attending binds better",
+    "Reading the last word first points less often at colours",
+    "The doubly stochastic term with λ = 1 improves BLEU-4",
+    "Hard attention has a higher BLEU-4",
+    "Beam search by the mean log-probability",
+    "A pair of colour and digit that was never trained is named less often than one that was (soft)",
+]
+verdicts(measured("captioning"), claims)
 
 # %% [markdown]
-# Read it slowly. With attention 0.72 of the mentions bind colour and digit rightly, against 0.40 with the mean of the
-# regions, and the advantage stays at equal time. Attention points at a digit's object about three times in four, and at a
-# colour's two times in three, where chance is one in nine. It does not run ahead of the words: at the article it has left
-# the last object, and the next one gets about what chance would give it. Its relation words more often stand between two
-# right digits than those of Show and Tell; but even there they are true only a little more often than random words.
+# **Binding.** With attention 0.72 of the mentions bind colour and digit rightly, against 0.39 with the mean of the regions.
+# Show and Tell does not catch up in the same time. Reading the last word first gains nearly as much again, 0.93, and most of its
+# relations between right digits are true. It points at digits almost always, and at colours less often: until the colour is
+# generated, any object is possible.
 #
-# Reading the last word first gains nearly as much again: 0.93 of the mentions are bound rightly, and most relations between
-# right digits are true. It points at digits almost always, and at colours less often: until the colour is generated, any
-# object is possible.
+# **Xu's claims.** *Hard* attention has a lower BLEU-4 here. Xu and others found a higher BLEU-4 on their photographs, but on
+# COCO a lower METEOR, another score (23.04 against 23.90). With $\lambda_r = 1$, which is unbiased, its gradient has a hundred
+# times the variance; we trained with 0.02, chosen on other scenes. *The doubly stochastic term* with $\lambda = 1$, the
+# strength of the authors' code ($B/L = 64/64$), spreads attention a little more evenly over objects, and takes it from the
+# digits, 0.34 instead of 0.47. Five seeds do not show the better BLEU that the paper reports.
 #
-# *Hard* attention points better at digits than soft attention, and has a lower BLEU-4. Xu and others found a higher BLEU-4
-# on their photographs, but on COCO a lower METEOR (23.04 against 23.90), another score. With $\lambda_r = 1$, which is
-# unbiased, its gradient has a hundred times the variance; we trained with 0.02, chosen on other scenes.
+# **Decoding.** Beam search gains little by log-probability, and more when captions are compared by their mean per word:
+# BLEU-4 is 0.565, 0.583 and 0.611.
+# *Teacher forcing*, predicting each word after the true ones before it, is often said to overstate scores; here it does not.
 #
-# *The doubly stochastic term* with $\lambda = 1$, the strength of the authors' code ($B/L = 64/64$), falls to a tenth of its
-# value; the price is attention on digits, 0.34 instead of 0.47. Five seeds do not show the better BLEU that the paper
-# reports.
+# All rows are on the [page of claims](../docs/claims.md).
 #
-# *Teacher forcing*, predicting each word after the true ones before it, is often said to overstate scores; here it does
-# not. One likely reason, not tested: after "a" several objects are right; the prediction follows the network's choice, the
-# next word the reference's.
+# ## What to remember
 #
-# Beam search gains little by log-probability, and more when captions are compared by their mean per word.
-#
-# **What to remember.** Attention is a second input of the decoder. At each word it makes one context vector out of the
-# regions that matter for this word, so that colour and digit of *one* object arrive together. The attention weights are
-# learned from captions alone, once an image encoder can recognise objects. And they can be looked at, and compared with
-# masks.
+# - Attention is a second input of the decoder: before each word, one context vector from the regions that matter for it. So
+#   colour and digit of *one* object arrive together.
+# - Attention weights are learned from captions alone. Measure them against masks before you believe a picture of them.
+# - What attention has read decides what it can bind. Let it read the last word first.
+# - "$\lambda = 1$" and "beam search" mean different things in different programs. Say which.
+# - A caption can bind known pairs well, and new pairs of known words badly.
 #
 # ## Exercises
 #
