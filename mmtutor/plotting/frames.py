@@ -67,7 +67,7 @@ def frames(figures: Mapping[str, Figure], alts: Mapping[str, str], what: str, fi
 
 
 def _webp(figure: Figure) -> str:
-    """A figure as WebP in base64, in 64 colours or, where that is much smaller, as a photograph; it is closed."""
+    """A figure as WebP in base64, in 64 colours or, where that is smaller, as a photograph; it is closed."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", dpi=90, facecolor="white")
     plt.close(figure)
@@ -75,5 +75,4 @@ def _webp(figure: Figure) -> str:
     drawn, photograph = io.BytesIO(), io.BytesIO()
     picture.quantize(64).convert("RGB").save(drawn, format="webp", lossless=True)
     picture.save(photograph, format="webp", quality=85)
-    small = photograph if 2 * photograph.tell() < drawn.tell() else drawn
-    return base64.b64encode(small.getvalue()).decode()
+    return base64.b64encode(min(drawn, photograph, key=io.BytesIO.tell).getvalue()).decode()
