@@ -9,6 +9,7 @@ from unittest import mock
 
 import pretend_device as pretend  # here, since torch must know of the device before its first backward pass
 import pytest
+import torch
 from filelock import FileLock
 from sample_site import build, site_copy
 
@@ -30,6 +31,15 @@ def fit_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
         return
     with pretend.chosen():
         yield request.param
+
+
+@pytest.fixture
+def bfloat16_on_any_cpu() -> Iterator[None]:
+    """On a CPU without bfloat16 oneDNN refuses an LSTM under autocast (torch 2.13): there torch's own kernel is used."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(before and torch.ops.mkldnn._is_mkldnn_bf16_supported())
+    yield
+    torch._C._set_mkldnn_enabled(before)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

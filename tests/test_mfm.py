@@ -1522,6 +1522,7 @@ def test_an_encoder_of_ones_own_and_latent_codes_of_another_float_type_are_refus
             call({name: z.double() for name, z in given.items()})
 
 
+@pytest.mark.usefixtures("bfloat16_on_any_cpu")
 def test_half_precision_is_read_under_autocast_as_before():
     model = model_of().float()
     with torch.autocast("cpu", torch.bfloat16):

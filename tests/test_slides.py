@@ -158,7 +158,7 @@ def test_gate_a_file_that_lacks_something(tmp_path: Path, change: Any, message: 
 
 def test_a_page_asks_for_the_table(tmp_path: Path):
     (tmp_path / "mmtutor/results").mkdir(parents=True)
-    config: Any = SimpleNamespace(config_file_path=str(tmp_path / "mkdocs.yml"))
+    config: Any = SimpleNamespace(config_file_path=str(tmp_path / "mkdocs.yml"), repo_url="")
     assert "nothing has been measured yet" in site.on_page_markdown("<!-- slides -->", config=config)
     folder = stored(tmp_path / "mmtutor/results")
     assert site.on_page_markdown("<!-- slides -->", config=config) == slides.slides_table(folder)

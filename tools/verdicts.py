@@ -13,7 +13,7 @@ from typing import Any
 
 from experiments.code import changed
 from experiments.results import found_by, judged
-from mmtutor.plotting.claims import HEIGHT, VERDICTS, WIDTH, extent, number, places, row_id, said
+from mmtutor.plotting.claims import HEIGHT, VERDICTS, extent, number, places, row_id, said
 
 TOLERANCE = 1e-9
 CHAPTERS = {
@@ -138,7 +138,7 @@ def section(content: Content) -> str:
         )
     )
     settings = html.escape(pairs(content["settings"], ": ", "; "))
-    head = "".join(f"<th>{column}</th>" for column in ("Claim", "Interval", "Verdict", "Difference", "Numbers"))
+    head = "".join(f"<th>{column}</th>" for column in ("Claim", "Interval", "Verdict", "Difference, p corrected", "Numbers"))
     title = f"Chapter {int(chapter[:2])} · " if chapter else ""
     return (
         f'<details class="experiment" id="{name}"><summary>{title}{html.escape(content["what"].rstrip("."))}'
@@ -172,11 +172,9 @@ def checked(entries: Sequence[Mapping[str, Any]], seeds: int) -> None:
 
 
 def drawing(row: Mapping[str, Any], extent: float) -> str:
-    """An interval as a drawing; its colours are in the style sheet, and its text stands beside it."""
+    """An interval as a drawing; its size, line and colours are in the style sheet, and its text stands beside it."""
     (mean, low, high), y = places(row, extent), HEIGHT // 2
-    line, interval = f"M{WIDTH // 2} 0V{HEIGHT}", f"M{low} {y}H{high}"
-    shapes = f'<path d="{line}"/><path class="i" d="{interval}"/><circle cx="{mean}" cy="{y}" r="4"/>'
-    return f'<svg width="{WIDTH}" height="{HEIGHT}" aria-hidden="true">{shapes}</svg>'
+    return f'<svg><path d="M{low} {y}H{high}"/><circle cx="{mean}" cy="{y}" r="4"/></svg>'
 
 
 def ours(row: Mapping[str, Any]) -> bool:
@@ -198,7 +196,7 @@ def table_row(content: Content, row: Mapping[str, Any]) -> str:
         f"<td>{html.escape(row['claim'])} <small>({html.escape(row['source'])})</small></td>",
         f"<td>{drawing(row, extent(content['rows'], row['unit']))}</td>",
         f"<td><b>{VERDICTS[row['verdict']][1]}</b> {row['verdict']}{alone}</td>",
-        f"<td>{said(row)}<br><small>p {small(row['p, corrected'])}, corrected</small>{chance(row)}</td>",
+        f"<td>{said(row)}<br><small>p {small(row['p, corrected'])}</small>{chance(row)}</td>",
         f"<td>{numbers} <small>({html.escape(row['unit'])})</small></td>",
     )
     about = f'data-verdict="{row["verdict"]}" data-from="{"ours" if ours(row) else "paper"}"'

@@ -419,7 +419,7 @@ def test_any_ratio_in_the_range_gives_finite_sounds(low, high, seed):
 
 
 def test_4000_pairs_are_composed_in_seconds_and_read_in_a_moment(own_cache):
-    """About 5 s alone on one core of 2026; the bound leaves room for a busy machine."""
+    """About 5 s on a fast core of 2026, 10 s on a slow one that is shared."""
     arguments = {"split": "train", "n": 4000, "seed": 0, "progress": False}
     start = time.process_time()  # of this process: others on the machine do not count
     first = digits("handwritten", "street", **arguments)
@@ -427,7 +427,7 @@ def test_4000_pairs_are_composed_in_seconds_and_read_in_a_moment(own_cache):
     start = time.process_time()
     second = digits("handwritten", "street", **arguments)
     read = time.process_time() - start
-    assert made < 10, f"4,000 pairs took {made:.1f} s"
+    assert made < 20, f"4,000 pairs took {made:.1f} s"
     assert read < made / 4, f"read in {read:.2f} s, made in {made:.2f} s"
     assert same(first[:], second[:])
 

@@ -171,6 +171,7 @@ def test_captions_are_checked_before_they_are_moved(device):
         model.loss(moved({**batch, "caption": batch["caption"][:5]}, device))
 
 
+@pytest.mark.usefixtures("bfloat16_on_any_cpu")
 @every_model
 def test_captions_in_bfloat16(name):
     model, batch = make(name), examples(name)

@@ -176,6 +176,7 @@ def in_float32(case):
         return train(case, "CPU", "float32")
 
 
+@pytest.mark.usefixtures("bfloat16_on_any_cpu")
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize(("place", "how"), WAYS, ids=[f"{place}, {how}" for place, how in WAYS])
 def test_a_model_trains(place, how, case, monkeypatch):
