@@ -35,7 +35,7 @@ def fit_device(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
 
 @pytest.fixture
 def bfloat16_on_any_cpu() -> Iterator[None]:
-    """On a CPU without bfloat16 oneDNN refuses an LSTM under autocast (torch 2.13): there torch's own kernel is used."""
+    """Where a CPU has no bfloat16 oneDNN refuses an LSTM under autocast (torch 2.13): use torch's own kernel there."""
     before = torch._C._get_mkldnn_enabled()
     torch._C._set_mkldnn_enabled(before and torch.ops.mkldnn._is_mkldnn_bf16_supported())
     yield

@@ -138,7 +138,9 @@ def section(content: Content) -> str:
         )
     )
     settings = html.escape(pairs(content["settings"], ": ", "; "))
-    head = "".join(f"<th>{column}</th>" for column in ("Claim", "Interval", "Verdict", "Difference, p corrected", "Numbers"))
+    head = "".join(
+        f"<th>{column}</th>" for column in ("Claim", "Interval", "Verdict", "Difference, p corrected", "Numbers")
+    )
     title = f"Chapter {int(chapter[:2])} · " if chapter else ""
     return (
         f'<details class="experiment" id="{name}"><summary>{title}{html.escape(content["what"].rstrip("."))}'
