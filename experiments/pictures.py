@@ -59,7 +59,7 @@ def of_vae(name: str, data: Mapping[str, MultimodalDataset]) -> Pictures:
     batch, out = ten(data["test"]), {}
     for given, to in ((["handwritten"], "street"), (["handwritten", "word"], "street"), (["word"], "handwritten")):
         generated = model.generate({modality: batch[modality] for modality in given}, [to])[to][0]
-        out[f"vaes/{name}: {to} from {' and '.join(given)}"] = bytes_of(generated)
+        out[f"{name}: {to} from {' and '.join(given)}"] = bytes_of(generated)
     return out
 
 
@@ -75,7 +75,7 @@ def of_teacher(name: str, data: Mapping[str, MultimodalDataset]) -> Pictures:
         with torch.no_grad():
             z = trained.encode({"word": ten(data["test"])["word"]}).sample()
             for to, p in teacher.elbo.decode(z, list(vae.PICTURES)).items():
-                out[f"iterative/{name}, {students} student: {to} from word"] = bytes_of(mean_of(p))
+                out[f"{name}, {students} student: {to} from word"] = bytes_of(mean_of(p))
     return out
 
 
@@ -84,13 +84,11 @@ def main() -> None:
     data = vae.make_data(SEED)
     stored: Pictures = dict(np.load(FILE)) if FILE.exists() else {}
     batch = ten(data["test"])
-    stored |= {f"given/{modality}": bytes_of(batch[modality]) for modality in vae.PICTURES}
-    jobs: list[tuple[str, Callable[[str, Mapping[str, MultimodalDataset]], Pictures]]] = [
-        *((f"vaes/{name}", of_vae) for name in VAES),
-        *((f"iterative/{name}", of_teacher) for name in TEACHERS),
-    ]
-    for job, run in tqdm([(j, run) for j, run in jobs if not any(k.startswith((f"{j}:", f"{j},")) for k in stored)]):
-        stored |= run(job.split("/")[1], data)
+    stored |= {f"given: {modality}": bytes_of(batch[modality]) for modality in vae.PICTURES}
+    jobs: dict[str, Callable[[str, Mapping[str, MultimodalDataset]], Pictures]]
+    jobs = dict.fromkeys(VAES, of_vae) | dict.fromkeys(TEACHERS, of_teacher)
+    for name in tqdm([job for job in jobs if not any(key.startswith((f"{job}:", f"{job},")) for key in stored)]):
+        stored |= jobs[name](name, data)
         part = FILE.with_suffix(".part.npz")
         np.savez_compressed(part, allow_pickle=False, **stored)
         part.replace(FILE)

@@ -20,7 +20,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # MkDocs loads this file by its path
-from tools import pages, slides, vae_map, verdicts
+from tools import pages, slides, terms, vae_map, verdicts
 from tools.notebooks import read_source
 
 MATHJAX = Path(mathjax.__file__).parent / "static" / "mathjax" / "es5"
@@ -37,6 +37,7 @@ WEIGHTS = {
     "": 0.1,
 }
 HEADING = re.compile(r'<h\d id="mmtutor\.([\w.]+)" class="doc doc-heading">.*?</h\d>', re.DOTALL)
+CHAPTER = re.compile(r"chapters/\d")
 OBJECT = re.compile(r"(?<![\[`])`(mmtutor(?:\.\w+)+)`(?![\]`])")
 
 _chapters: list[pages.Page] = []  # of the build that is going on
@@ -118,10 +119,13 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
     return link(markdown)
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, **_: object) -> str:
-    """Tell the search how much this page counts, unless its front matter does; link objects to their files."""
+def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    """Tell the search how much this page counts, unless its front matter does; link terms and the library's files."""
     weight = next(w for start, w in WEIGHTS.items() if page.file.src_uri.startswith(start))
     page.meta.setdefault("search", {"boost": weight})
+    glossary = files.get_file_from_path("glossary.md")
+    if CHAPTER.match(page.file.src_uri) and glossary:
+        return terms.link(html, terms.terms(glossary.content_string), glossary.url_relative_to(page.file))
     return with_sources(html, root(config) / "mmtutor", github(config)) if page.file.src_uri[:4] == "api/" else html
 
 
