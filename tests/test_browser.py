@@ -314,6 +314,17 @@ def test_claims_are_folded_filtered_and_found_by_their_address(context: BrowserC
     expect(page.locator("summary small:visible").first).to_have_text(re.compile(r"^\d+ of \d+ shown$"))
     for label in ("hold", "are undecided"):
         page.get_by_label(label, exact=True).check()
+    page.get_by_label("with the words").fill("MoPoE coherent")
+    found = page.locator("tr[data-verdict]:visible")
+    expect(page.locator("#filter output")).to_have_text(f"{found.count()} of {n} claims")
+    assert 0 < found.count() < n
+    assert all("MoPoE" in text and "coherent" in text for text in found.all_text_contents())
+    page.get_by_label("are undecided").uncheck()
+    asked = page.locator("#filter output").text_content()
+    page.reload()  # the address has what was asked for
+    expect(page.locator("#filter output")).to_have_text(str(asked))
+    expect(page.get_by_label("are undecided")).not_to_be_checked()
+    page.goto(address + "claims/")
     last = page.locator("tr[data-verdict=holds]").last
     expect(last).not_to_be_visible()
     page.goto(address + f"claims/#{last.get_attribute('id')}")

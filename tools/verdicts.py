@@ -115,6 +115,7 @@ FILTER = (
         f'<label><input type="checkbox" name="from" value="{name}" checked> {said}</label> '
         for name, said in (("paper", "are a paper’s"), ("ours", "are ours"))
     )
+    + '<label>with the words <input type="search" placeholder="MoPoE coherent"></label> '
     + '<output aria-live="polite"></output></fieldset>'
 )
 

@@ -6,11 +6,18 @@ const unfold = () => {
   for (let box = target; box; box = box.parentElement) if (box.tagName === "DETAILS") box.open = true;
   if (target) target.scrollIntoView();
 };
+const boxes = filter ? [...filter.querySelectorAll("[type=checkbox]")] : [], search = filter?.querySelector("[type=search]");
 const apply = (event) => {
-  const asked = (name) => [...filter.querySelectorAll(`[name=${name}]:checked`)].map((box) => box.value);
-  const verdicts = asked("verdict"), sources = asked("from");
-  for (const row of rows) row.hidden = !(verdicts.includes(row.dataset.verdict) && sources.includes(row.dataset.from));
-  const all = !filter.querySelector("input:not(:checked)");
+  const hide = boxes.filter((box) => !box.checked).map((box) => box.value);
+  const words = search.value.toLowerCase().split(/\s+/).filter((word) => word);
+  for (const row of rows) {
+    const text = row.textContent.toLowerCase();
+    row.hidden = hide.includes(row.dataset.verdict) || hide.includes(row.dataset.from) || !words.every((w) => text.includes(w));
+  }
+  const all = !hide.length && !words.length, asked = new URLSearchParams();
+  if (hide.length) asked.set("hide", hide.join());
+  if (words.length) asked.set("words", words.join(" "));
+  if (event) history.replaceState(null, "", all ? location.pathname : `?${asked}`);
   for (const box of document.querySelectorAll("details.experiment")) {
     const here = [...box.querySelectorAll("tr[data-verdict]")], shown = here.filter((row) => !row.hidden).length;
     const said = box.querySelector("summary small");
@@ -22,9 +29,12 @@ const apply = (event) => {
   filter.querySelector("output").textContent = `${rows.filter((row) => !row.hidden).length} of ${rows.length} claims`;
 };
 if (filter) {
+  const asked = new URLSearchParams(location.search), hide = (asked.get("hide") ?? "").split(",");
+  for (const box of boxes) box.checked = !hide.includes(box.value);
+  search.value = asked.get("words") ?? "";
   filter.hidden = false;
-  filter.addEventListener("change", apply);
+  filter.addEventListener("input", apply);
   addEventListener("hashchange", unfold);
-  apply();
+  apply(asked.has("hide") || asked.has("words"));
   unfold();
 }
