@@ -96,6 +96,10 @@ CLAIMS = [
           TSAI,
           "swap: street classified as the label's donor, joint MMD",
           "swap: street classified as the label's donor, MMD", "share of images"),
+    *(Claim(f"After a swap, more {s} digits follow F_y's donor with {kind} than without any penalty", OURS,
+            f"swap: {s} classified as the label's donor, {name}",
+            f"swap: {s} classified as the label's donor, no penalty", "share of images")
+      for kind, name in (("KL for the styles", "KL"), ("one MMD of all latent codes", "joint MMD")) for s in SHAPES),
     *(Claim(f"The released code's kernel, an MMD for each latent code: after a swap, more {s} digits follow F_y's "
             "donor than with the kernel of width d", OURS,
             f"swap: {s} classified as the label's donor, MMD, released kernel",
