@@ -10,7 +10,7 @@ the modalities, as in training; so they compare models with each other, not with
 anything was measured, and nothing was tuned for one of the models. Evaluation classifiers, trained on other draws of
 the train split, classify what is generated. Each seed draws its own train and test examples.
 
-A run that was stopped goes on with the next seed. About 15 minutes a seed on one core. ``--full`` has the paper's
+A run that was stopped goes on with the next seed. About 30 minutes a seed on one core. ``--full`` has the paper's
 sizes, for a GPU, and is stored separately; ``--real`` takes the real MNIST and SVHN, which must be in the cache folder.
 """
 
