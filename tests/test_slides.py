@@ -30,6 +30,7 @@ def stored(folder: Path, change: Callable[[dict[str, Any]], object] = lambda con
                 f"{row.number}: {model}": (exp(value) if row.number.startswith("FD") else value) + by_seed[seed]
                 for row in slides.ROWS
                 for model, value in WORTH.items()
+                if not (row.number.startswith("KL") and "MoPoE" in model)  # it has no students
                 for by_seed in [(0, 0.011, 0.02) if model == "iterative" else (0, 0.01, 0.02)]
             }
             for seed in range(3)
@@ -58,6 +59,7 @@ def test_each_row_has_the_slides_numbers_ours_and_two_verdicts(tmp_path: Path):
                          "**no**", "**no**"]  # fmt: skip  # a smaller probe is worse
     assert cub[1:5] == ["311.319", "195.425", "191.425", "20.1 ± 0.010"]
     assert cells(rows[-1])[1:4] == ["–", "247.034", "608.291"]
+    assert cells(rows[-1])[4] == "–"
     assert cells(rows[-1])[8:] == ["**yes**", "**yes**"]
     assert empty == ""
     assert "digits: 3 seeds, 2026-01-02, a CPU; scenes with captions: 3 seeds, 2026-01-02, a CPU" in measured

@@ -76,7 +76,7 @@ def slides_table(folder: Path) -> str:
                 raise ValueError(f"an interval needs at least 2 seeds, it has {len(numbers)}")
             for row in rows:
                 lines.append([*_published(row), *(cell(f"{row.number}: {name}", numbers) for name in OURS)])
-                if "–" in lines[-1][4:]:  # the stored run did not measure it
+                if "–" in lines[-1][5:]:  # the stored run did not measure what is compared
                     lines[-1] += ["–"] * 2
                 else:
                     pairs += [(lines[-1], *_compared(row, other, numbers)) for other in OURS[1:3]]
