@@ -95,6 +95,7 @@ for signal, mixed in zip(clean[:]["waveform"], noisy[:]["waveform"], strict=True
     noise = mixed - scale * signal
     length = int(signal.nonzero().max()) + 1  # silence at the end does not count
     ratios.append(float(10 * torch.log10((scale * signal)[:length].square().mean() / noise.square().mean())))
+print("measured:", ", ".join(f"{ratio:+.2f} dB" for ratio in ratios))
 claim("at 0 dB, noise and voice have equal power", max(map(abs, ratios)) < 0.5, f"{ratios} dB")
 
 # %% [markdown]
@@ -203,7 +204,7 @@ worlds["two networks: shape, spoken"] = torch.einsum("yi,yj->ijy", *reads) / 10
 # The last world is that of [chapter 9](09_mfm_sequences.ipynb): short monologues in words, voice and face. The label $y$
 # says whether the speaker is for or against something. Ironic words say the opposite. The voice tells $y$ with many errors,
 # but its tone shows whether the words are ironic. A program with five random bits makes these monologues, so the table is a
-# sum over 32 cases:
+# sum over 32 cases. We divide it twice: words against voice, and both of these against the face:
 
 # %% tags=["hide-input"]
 from mmtutor.data import information
@@ -240,6 +241,8 @@ show(
 #
 # $$I(x_1, x_2; y) = R + U_1 + U_2 + S, \qquad I(x_1; y) = R + U_1, \qquad I(x_2; y) = R + U_2.$$
 #
+# So $x_1$ alone tells 3.32, 3.12 and 0 bits in the three worlds, and of these $x_2$ tells 3.32, 2.92 and 0, too.
+#
 # These are three equations for four unknowns, so one more is needed. We use that of Bertschinger, Rauh, Olbrich, Jost and Ay
 # (2014), as Liang and others (2023) do for multimodal learning. Their idea is that what is unique to $x_1$ depends only on
 # how each modality *alone* is related to the label. So take all distributions $q$ with
@@ -253,9 +256,9 @@ show(
 # have no unique information and 0.71 bit of synergy. Reading both is better than reading one, although neither has anything
 # of its own.
 #
-# Now mix two of the worlds. With probability $q$ the label is the sum of two digits modulo 10; otherwise both modalities
+# Now mix two of the worlds. With probability $s$ the label is the sum of two digits modulo 10; otherwise both modalities
 # show the label itself. Each cell of the table is a pair $(x_1, x_2)$ with its likeliest label. The darker a cell, the more
-# often the pair occurs. **Before you move it:** which part of the information shrinks as $q$ grows, and which one takes its
+# often the pair occurs. **Before you move it:** which part of the information shrinks as $s$ grows, and which one takes its
 # place?
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -279,16 +282,16 @@ def drawn(p, of):  # the table of a world, and its parts
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 same, modulo = worlds["the same digit twice"], worlds["sum of two digits modulo 10"]
-mixed = {f"q = {q}": (1 - q) * same + q * modulo for q in (0, 0.2, 0.5, 1)}
+mixed = {f"s = {s}": (1 - s) * same + s * modulo for s in (0, 0.2, 0.5, 1)}
 parts_of = {name: information_parts(p) for name, p in mixed.items()}
-seen = ("only the diagonal is used", "the diagonal is dark", "the diagonal is a little darker", "all are alike")
+seen = ("only the diagonal is used", "the diagonal is dark", "the diagonal is darker", "all are alike")
 text = "Ten by ten pairs: {}. Redundancy {:.2f} bit, synergy {:.2f} bit, nothing unique."
-alts = {name: text.format(s, of[0], of[3]) for s, (name, of) in zip(seen, parts_of.items(), strict=True)}
-frames({name: drawn(mixed[name], of) for name, of in parts_of.items()}, alts, "probability q that the label is the sum")
+alts = {name: text.format(how, of[0], of[3]) for how, (name, of) in zip(seen, parts_of.items(), strict=True)}
+frames({name: drawn(mixed[name], of) for name, of in parts_of.items()}, alts, "probability s that the label is the sum")
 
 # %%
 falls = [of.redundancy for of in parts_of.values()]
-claim("as q grows, redundancy falls", falls == sorted(falls, reverse=True), str(falls))
+claim("as s grows, redundancy falls", falls == sorted(falls, reverse=True), str(falls))
 least = min(sum(of[:4]) for of in parts_of.values())
 claim("both modalities together always tell more than 3 bits", least > 3, f"{least:.2f}")
 reader = torch.full((10, 10), 0.2 / 9, dtype=torch.float64).fill_diagonal_(0.8)
@@ -296,12 +299,13 @@ of = information_parts(torch.einsum("yi,yj->ijy", reader, reader) / 10)
 claim("two readers with errors: 0.71 bit of synergy, nothing unique", abs(of.synergy - 0.71) < 0.005, str(of))
 
 # %% [markdown]
-# Synergy takes the place of redundancy. At $q = 1$ each row and each column has all ten labels, equally often, so that
+# Synergy takes the place of redundancy. At $s = 1$ each row and each column has all ten labels, equally often, so that
 # neither modality alone tells anything.
 #
 # ### By hand: one number to choose
 #
-# Let $y = 1$ if both bits $x_1$ and $x_2$ are 1. Given $y = 1$ there is nothing to choose. Given $y = 0$, one can move a
+# Let $y = 1$ if both bits $x_1$ and $x_2$ are 1; all four pairs of bits are equally likely. Since
+# $I_q(x_1; y \mid x_2) = I_q(x_1, x_2; y) - I(x_2; y)$, the least $I_q(x_1, x_2; y)$ gives all four parts. Given $y = 1$ there is nothing to choose. Given $y = 0$, one can move a
 # mass $a$ from the cases (0, 1) and (1, 0) to (0, 0) and (1, 1). Then $q(x_1, y)$ and $q(x_2, y)$ stay as they are. So we
 # try every $a$ on a fine grid.
 
