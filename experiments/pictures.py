@@ -1,10 +1,10 @@
-"""What VAEs generate after 6,000 steps, as pictures for chapters 10 and 11: ``python -m experiments.pictures``.
+"""What VAEs generate after 3,000 steps, as pictures for chapters 10 and 11: ``python -m experiments.pictures``.
 
 A chapter trains for a few hundred steps, and its pictures are grey. These are of longer runs of the same models, one
 run each, with the networks and settings of ``experiments/vae.py`` and ``experiments/iterative.py``: to be looked at, no
 verdict rests on them. Each is made from the first test example of each digit. They go to
 ``mmtutor/results/pictures.npz``, one model after the other; a run that was stopped goes on with the next model. About
-an hour on one core.
+half an hour on one core.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from mmtutor.iterative import drawn_kl
 from mmtutor.training import seed_everything
 from mmtutor.vae import mean_of
 
-SEED, STEPS = 0, 6000
+SEED, STEPS = 0, 3000
 FILE = RESULTS / "pictures.npz"
 VAES = ("JMVAE", "MVAE", "MMVAE", "MoPoE", "MMVAE+")
 TEACHERS = {"joint VAE": 0, "iterative VAE": iterative.SETTINGS["steps"]}  # name to the steps of refinement

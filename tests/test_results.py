@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from scipy import stats
 
 from experiments import code, results
@@ -18,6 +19,7 @@ from experiments.results import (
     p_value,
     verdict,
 )
+from mmtutor.results import generated
 
 
 def test_difference_is_paired_by_seed():
@@ -249,3 +251,27 @@ def test_stored_verdicts_follow_from_the_stored_figures(path):
         for name in ("difference", "p", "p, corrected"):
             assert row[name] == pytest.approx(computed[name], abs=1e-9)
         assert (row["interval alone"], row["verdict"]) == (computed["interval alone"], computed["verdict"])
+
+
+def test_generated_pictures_are_of_all_ten_digits():
+    given = generated("given")
+    for model in (
+        "JMVAE",
+        "MVAE",
+        "MMVAE",
+        "MoPoE",
+        "MMVAE+",
+        "joint VAE, flow student",
+        "iterative VAE, normal student",
+    ):
+        for kind, pictures in generated(model).items():
+            like = given[kind.split()[0]]
+            assert pictures.shape == like.shape
+            assert pictures.dtype == torch.float32
+            assert 0 <= pictures.min() < pictures.max() <= 1
+            assert not torch.equal(pictures, like)
+
+
+def test_generated_says_which_models_there_are():
+    with pytest.raises(ValueError, match=r"no pictures of 'VAE'; there are given, JMVAE, MVAE"):
+        generated("VAE")

@@ -39,6 +39,7 @@ def test_it_is_small_and_holds_the_data_and_the_licence(wheel):
         names = archive.namelist()
         for file in (ROOT / "mmtutor/data/files").iterdir():
             assert archive.read(f"mmtutor/data/files/{file.name}") == file.read_bytes()
+        assert {f"mmtutor/results/{name}" for name in ("fusion.json", "pictures.npz")} <= set(names)
     modules = {str(p.relative_to(ROOT)) for p in (ROOT / "mmtutor").rglob("*.py")}
     assert modules == {n for n in names if n.endswith(".py")}  # all of the package, nothing else
     assert "mmtutor/py.typed" in names

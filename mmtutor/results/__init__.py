@@ -23,6 +23,8 @@ A claim has these, the verdict being computed from the rest of them:
 | ``p``, ``p, corrected`` | of a paired t-test, and corrected for the number of rows |
 | ``verdict`` | ``holds``, ``undecided`` or ``does not hold`` |
 
+Beside these are pictures that models generated after longer training, ``pictures.npz``: see `generated`.
+
 Examples:
     >>> row = measured("fusion")["rows"][0]
     >>> row["claim"], row["verdict"]
@@ -34,6 +36,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
 
 FOLDER = Path(__file__).parent
 
@@ -52,3 +58,29 @@ def measured(experiment: str) -> dict[str, Any]:
         known = ", ".join(sorted(p.stem for p in FOLDER.glob("*.json")))
         raise ValueError(f"measured: no results of {experiment!r}; there are {known}")
     return {"experiment": experiment, **json.loads(path.read_text(encoding="utf-8"))}
+
+
+def generated(model: str) -> dict[str, Tensor]:
+    """Pictures that a model generated after 3,000 steps, from the first test example of each digit, 0 to 9.
+
+    They are of one run each, by ``python -m experiments.pictures`` in the repository: to be looked at, no verdict rests
+    on them.
+
+    Args:
+        model: its name, such as ``"MVAE"``; ``"given"`` has the test examples themselves.
+
+    Returns:
+        For each kind, such as ``"street from handwritten"``, float (10, C, H, W) in [0, 1].
+
+    Raises:
+        ValueError: there is none of that name; the message lists those that there are.
+
+    Examples:
+        >>> {kind: tuple(x.shape) for kind, x in generated("given").items()}
+        {'handwritten': (10, 1, 28, 28), 'street': (10, 3, 32, 32)}
+    """
+    with np.load(FOLDER / "pictures.npz") as stored:
+        names = [key.split(": ") for key in stored.files]
+        if model not in (known := list(dict(names))):
+            raise ValueError(f"generated: no pictures of {model!r}; there are {', '.join(known)}")
+        return {kind: torch.from_numpy(stored[f"{name}: {kind}"]) / 255 for name, kind in names if name == model}
