@@ -17,6 +17,7 @@ import nbformat
 import pytest
 import yaml
 from mkdocs.exceptions import PluginError
+from mkdocs.structure.files import Files
 from sample_site import build, sample_notebook, site_copy
 
 from experiments import code, vae
@@ -509,7 +510,7 @@ def test_a_page_says_how_much_it_counts_in_the_search(built_site: Path):
     boost = {entry["location"].partition("#")[0]: entry["boost"] for entry in index["docs"]}
     assert boost["chapters/01_digit_world/"] > boost["chapters/99_sample/"] == boost[""] > boost["api/training/"]
     page: Any = SimpleNamespace(file=SimpleNamespace(src_uri="about.md"), meta={"search": {"exclude": True}})
-    assert site.on_page_content("text", page, SimpleNamespace()) == "text"  # type: ignore[arg-type]
+    assert site.on_page_content("text", page, SimpleNamespace(), Files([])) == "text"  # type: ignore[arg-type]
     assert page.meta == {"search": {"exclude": True}}  # a page's own word stands
 
 
