@@ -506,7 +506,7 @@ show(
     + ".",
 )
 
-# %%
+# %% tags=["hide-input"]
 verdicts(
     stored,
     [
