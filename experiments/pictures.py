@@ -1,10 +1,10 @@
 """What VAEs generate after 3,000 steps, as pictures for chapters 10 and 11: ``python -m experiments.pictures``.
 
 A chapter trains for a few hundred steps, and its pictures are grey. These are of longer runs of the same models, one
-run each, with the networks and settings of ``experiments/vae.py`` and ``experiments/iterative.py``: to be looked at, no
-verdict rests on them. Each is made from the first test example of each digit. They go to
-``mmtutor/results/pictures.npz``, one model after the other; a run that was stopped goes on with the next model. About
-half an hour on one core.
+run each, with the networks and settings of ``experiments/vae.py`` and ``experiments/iterative.py`` on the examples of
+the former: to be looked at, no verdict rests on them. Each is made from the first test example of each digit. They go
+to ``mmtutor/results/pictures.npz``, one model after the other; a run that was stopped goes on with the next model, so
+remove the file to make them anew. About half an hour on one core.
 """
 
 from __future__ import annotations
@@ -82,7 +82,10 @@ def of_teacher(name: str, data: Mapping[str, MultimodalDataset]) -> Pictures:
 def main() -> None:
     """Train what is not yet in the file, and write it after each model."""
     data = vae.make_data(SEED)
-    stored: Pictures = dict(np.load(FILE)) if FILE.exists() else {}
+    stored: Pictures = {}
+    if FILE.exists():
+        with np.load(FILE) as file:
+            stored |= file
     batch = ten(data["test"])
     stored |= {f"given: {modality}": bytes_of(batch[modality]) for modality in vae.PICTURES}
     jobs: dict[str, Callable[[str, Mapping[str, MultimodalDataset]], Pictures]]
