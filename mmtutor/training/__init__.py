@@ -9,7 +9,18 @@ else about a model. The same call runs on a CPU, on one GPU and in several proce
 from mmtutor.training.claims import ClaimError, budget, claim
 from mmtutor.training.loading import load_weights
 from mmtutor.training.loop import evaluate, fit
+from mmtutor.training.scored import fit_by_score
 from mmtutor.training.seeds import seed_everything
 from mmtutor.training.state import History
 
-__all__ = ["ClaimError", "History", "budget", "claim", "evaluate", "fit", "load_weights", "seed_everything"]
+__all__ = [
+    "ClaimError",
+    "History",
+    "budget",
+    "claim",
+    "evaluate",
+    "fit",
+    "fit_by_score",
+    "load_weights",
+    "seed_everything",
+]
