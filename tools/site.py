@@ -1,7 +1,8 @@
 """What MkDocs builds beyond the files in ``docs/``: chapters, the page of claims, the library's pages, MathJax.
 
 A hook of MkDocs (see ``mkdocs.yml``). It only puts files and text where MkDocs expects them; the chapters are made by
-`tools.pages`, the page of claims by `tools.verdicts`, tables of numbers by `tools.vae_map` and `tools.slides`.
+`tools.pages`, the page of claims by `tools.verdicts`, tables of numbers by `tools.vae_map`, `tools.slides` and
+`tools.photographs`.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # MkDocs loads this file by its path
-from tools import pages, slides, terms, vae_map, verdicts
+from tools import pages, photographs, slides, terms, vae_map, verdicts
 from tools.notebooks import read_source
 
 MATHJAX = Path(mathjax.__file__).parent / "static" / "mathjax" / "es5"
@@ -108,6 +109,7 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
         ("<!-- vae_long numbers -->", vae_map.vae_table, folder / "vae_long.json"),
         ("<!-- vae_world numbers -->", vae_map.vae_table, folder / "vae_world.json"),
         ("<!-- slides -->", slides.slides_table, folder),
+        ("<!-- photographs -->", photographs.photographs_table, folder / "photographs.json"),
     ):
         if mark in markdown:
             try:

@@ -19,6 +19,7 @@ TOLERANCE = 1e-9
 CHAPTERS = {
     "fusion": "02_fusion",
     "captioning": "04_image_captioning",
+    "photographs": "04_image_captioning",
     "mfm_images": "08_mfm_images",
     "mfm_ablations": "09_mfm_sequences",
     "mfm_sequences": "09_mfm_sequences",

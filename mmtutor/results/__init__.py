@@ -23,7 +23,8 @@ A claim has these, the verdict being computed from the rest of them:
 | ``p``, ``p, corrected`` | of a paired t-test, and corrected for the number of rows |
 | ``verdict`` | ``holds``, ``undecided`` or ``does not hold`` |
 
-Beside these are pictures that models generated after longer training, ``pictures.npz``: see `generated`.
+Beside these are pictures that models generated after longer training, ``pictures.npz``: see `generated`; and what a
+model trained on photographs says about a portrait, ``portrait.npz``: see `portrait`.
 
 Examples:
     >>> row = measured("fusion")["rows"][0]
@@ -84,3 +85,26 @@ def generated(model: str) -> dict[str, Tensor]:
         if model not in (known := list(dict(names))):
             raise ValueError(f"generated: no pictures of {model!r}; there are {', '.join(known)}")
         return {kind: torch.from_numpy(stored[f"{name}: {kind}"]) / 255 for name, kind in names if name == model}
+
+
+def portrait() -> tuple[Tensor, list[str], Tensor]:
+    """What soft attention, trained on Flickr8k, says about a portrait of Grace Hopper, and where it looks.
+
+    The portrait is in the public domain and comes with matplotlib. It is one picture, to be looked at: no verdict rests
+    on it.
+
+    Returns:
+        The portrait, float (3, 224, 224) in [0, 1]; T words; attention weights (T, 49) of 7 × 7 regions.
+
+    Examples:
+        >>> photo, words, alpha = portrait()
+        >>> tuple(photo.shape), alpha.shape[1], len(words) == len(alpha)
+        ((3, 224, 224), 49, True)
+    """
+    from matplotlib import cbook
+
+    from mmtutor.data.pictures import read_picture
+
+    picture = read_picture(Path(str(cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))).read_bytes(), 224)
+    with np.load(FOLDER / "portrait.npz") as stored:
+        return picture, stored["words"].tolist(), torch.from_numpy(stored["alpha"]).float()

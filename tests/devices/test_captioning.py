@@ -22,6 +22,7 @@ from mmtutor.captioning import (
 from mmtutor.decoders import ImageDecoder
 from mmtutor.encoders import (
     AudioEncoder,
+    EfficientNetLiteGrid,
     GridEncoder,
     ImageEncoder,
     ResNetGrid,
@@ -233,6 +234,15 @@ class Net(nn.Module):
         self.fc = nn.Linear(4, 2)
 
 
+class Lite(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self._conv_stem, self._bn0, self._swish = nn.Conv2d(3, 4, 3, 2), nn.BatchNorm2d(4), nn.ReLU6()
+        block = nn.Sequential(nn.Conv2d(4, 5, 1))
+        block._bn2 = nn.BatchNorm2d(5)
+        self._blocks = nn.ModuleList([block])
+
+
 PARTS = {
     "tabular": (lambda: TabularEncoder(5, 4), (3, 5)),
     "image": (lambda: ImageEncoder(3, 4), (2, 3, 16, 16)),
@@ -242,6 +252,7 @@ PARTS = {
     "text": (lambda: TextEncoder(6, 4), (2, 5, 6)),
     "sequence": (lambda: SequenceEncoder(3, 4), (2, 7, 3)),
     "resnet": (lambda: ResNetGrid(Net(), grid=2), (2, 3, 16, 16)),
+    "efficientnet": (lambda: EfficientNetLiteGrid(Lite(), grid=2, trained=("stem", "block0")), (2, 3, 16, 16)),
     "decoder": (lambda: ImageDecoder(5, 1, 8), (2, 5)),
 }
 

@@ -6,7 +6,8 @@ import torch
 from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
-from mmtutor.data import MultimodalDataset
+from mmtutor.captioning import ShowAttendTell, Tokens
+from mmtutor.data import EncodedPhotos, MultimodalDataset, Vocabulary, same_length
 from mmtutor.fusion import Concat, LateFusion
 from mmtutor.training import evaluate, fit, seed_everything
 
@@ -125,6 +126,22 @@ def test_at_most_one_step_in_twenty_waits(device):
     more, few = waits(160), waits(60)
     assert more - few <= 100 / 20, pretend.SYNCS + pretend.UPLOADS
     assert more > few  # it does read what it measured
+
+
+def waits_on_photographs(captions):
+    """How often `fit` waits in an epoch of steps with eight captions of one length, of encoded photographs."""
+    photographs = EncodedPhotos(torch.rand(captions, 4, 5).half(), [["a dog"]] * captions)
+    train = same_length(photographs.tokenised(Vocabulary(["a", "dog"]), 6, 1), 8)
+    pretend.SYNCS.clear()
+    pretend.UPLOADS.clear()
+    fit(ShowAttendTell(nn.Identity(), 5, Tokens(6), image="regions"), train, epochs=1, clip_norm=5.0, progress=False)
+    return (pretend.SYNCS + pretend.UPLOADS).total()
+
+
+@pytest.mark.parametrize("device", [True], indirect=True)
+def test_photographs_in_batches_of_one_length_do_not_wait(device):
+    more, few = waits_on_photographs(8 * 100), waits_on_photographs(8 * 40)
+    assert more - few <= 60 / 20, pretend.SYNCS + pretend.UPLOADS
 
 
 @pytest.mark.parametrize("device", [True], indirect=True)
