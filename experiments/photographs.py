@@ -26,8 +26,8 @@ from experiments.looking import Reading, looking
 from experiments.results import Claim, measure
 from mmtutor.captioning import Captioner, HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy
 from mmtutor.data import EncodedPhotos, Photos, Vocabulary, encode_photos, flickr8k, photos, same_length
-from mmtutor.encoders import EfficientNetLiteGrid, PhotoGrid, ResNetGrid
 from mmtutor.metrics import bleu, cider, generate_captions
+from mmtutor.photo_encoders import EfficientNetLiteGrid, PhotoGrid, ResNetGrid
 from mmtutor.photographs import PhotoCaptioner
 from mmtutor.training import fit_by_score, seed_everything
 

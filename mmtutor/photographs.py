@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from mmtutor.captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search
 from mmtutor.data import Vocabulary
 from mmtutor.data.pictures import read_picture
-from mmtutor.encoders import EfficientNetLiteGrid, PhotoGrid, ResNetGrid
+from mmtutor.photo_encoders import EfficientNetLiteGrid, PhotoGrid, ResNetGrid
 from mmtutor.plotting import attention
 from mmtutor.training.checkpoint import read_checkpoint, write_checkpoint
 

@@ -140,7 +140,6 @@ CALLS = {
 MODULES = (captioning, decoders, encoders, fusion, iterative, lineargaussian, mfm, vae)
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     captioning.Captioner, captioning.Captions, captioning.Tokens, captioning.TeacherForcing, captioning.SoftAttention,
-    encoders.ResNetGrid, encoders.EfficientNetLiteGrid, encoders.PhotoGrid,
     fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, fusion.HarmonicRule,
     iterative.Distillation,
     mfm.Surrogate, vae.MultimodalVAE, vae.bernoulli, vae.categorical,

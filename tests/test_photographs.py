@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib import cbook
 from PIL import Image
-from test_encoders import TinyResNet
+from test_photo_encoders import TinyResNet
 from torch import nn
 
 from experiments import looking, photographs
@@ -18,7 +18,7 @@ from experiments.photographs import ROWS, Recipe, main, train_and_test
 from mmtutor import photographs as library
 from mmtutor.captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, greedy
 from mmtutor.data import EncodedPhotos, Vocabulary, photos
-from mmtutor.encoders import EfficientNetLiteGrid, ResNetGrid
+from mmtutor.photo_encoders import EfficientNetLiteGrid, ResNetGrid
 from mmtutor.photographs import PhotoCaptioner
 
 SMALL = {"units": 8, "embed": 8, "attend": 4, "batch": 4, "epochs": 2, "patience": 1}

@@ -87,12 +87,9 @@ def test_a_finished_run_is_loaded_and_another_one_is_refused(tmp_path, fit_devic
         train(rising, checkpoint=path)
 
 
-def test_scores_that_are_no_numbers_and_other_arguments_are_refused(fit_device):
+def test_scores_that_are_no_numbers_and_no_patience_are_refused(fit_device):
     with pytest.raises(FloatingPointError, match="nan"):
         train(lambda model: float("nan"))
-    for name in ("monitor", "mode", "valid"):
-        with pytest.raises(TypeError, match=f"{name} has no meaning here"):
-            train(**{name: "loss"})
     with pytest.raises(ValueError, match="patience must be at least 1"):
         train(patience=0)
     with pytest.raises(TypeError, match="model"):

@@ -93,7 +93,7 @@ def encode_photos(
 
     Args:
         encoder: from photographs (B, 3, size, size) to regions (B, L, D), such as
-            `mmtutor.encoders.EfficientNetLiteGrid`; it runs on its own device, in evaluation mode.
+            `mmtutor.photo_encoders.EfficientNetLiteGrid`; it runs on its own device, in evaluation mode.
         photos: the photographs.
         path: the file. If it is there, and of this encoder and these photographs, it is read. Until it is whole it is
             called ``path.part``; after a kill, or on a full disk that was cleared, the same call goes on.
@@ -108,7 +108,7 @@ def encode_photos(
         OSError: the disk is full, for example.
 
     Examples:
-        >>> from mmtutor.encoders import EfficientNetLiteGrid
+        >>> from mmtutor.photo_encoders import EfficientNetLiteGrid
         >>> encoder = EfficientNetLiteGrid.pretrained()  # doctest: +SKIP
         >>> train = encode_photos(encoder, flickr8k("train", size=224), "train.safetensors")  # doctest: +SKIP
         >>> train[0]["regions"].shape  # doctest: +SKIP

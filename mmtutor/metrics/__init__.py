@@ -8,6 +8,7 @@
 | ``references.py`` | captions against references: BLEU, CIDEr-D |
 | ``information.py`` | what two modalities tell about a label: redundancy, unique information, synergy |
 | ``probes.py`` | linear probes: how much of a label features or latent codes hold |
+| ``retrieval.py`` | a joint embedding: recall at K and its ceiling, the floor of InfoNCE, modality gap, alignment |
 | ``generation.py`` | generated modalities: coherence, Fréchet distance, style |
 """
 
@@ -41,6 +42,15 @@ from mmtutor.metrics.reading import (
     share_interval,
 )
 from mmtutor.metrics.references import bleu, cider
+from mmtutor.metrics.retrieval import (
+    alignment,
+    contrastive_floor,
+    modality_gap,
+    ranks,
+    recall_at,
+    recall_ceiling,
+    uniformity,
+)
 from mmtutor.metrics.scores import (
     accuracy_7,
     balanced_accuracy,
@@ -57,6 +67,7 @@ __all__ = [
     "Mention",
     "Pointing",
     "accuracy_7",
+    "alignment",
     "attention_shift",
     "balanced_accuracy",
     "bleu",
@@ -64,6 +75,7 @@ __all__ = [
     "cider",
     "coherence",
     "confusion",
+    "contrastive_floor",
     "correct",
     "correlation",
     "evenness",
@@ -77,12 +89,17 @@ __all__ = [
     "mean_absolute_error",
     "mean_interval",
     "mentions",
+    "modality_gap",
     "mutual_information",
     "object_recall",
     "paired_interval",
     "pointing",
     "predict",
     "probe_loss",
+    "ranks",
+    "recall_at",
+    "recall_ceiling",
     "sentiment_scores",
     "share_interval",
+    "uniformity",
 ]

@@ -2,21 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import os
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from mmtutor.training.arguments import Optimizer
 from mmtutor.training.batches import Data
-from mmtutor.training.loop import fit
+from mmtutor.training.loop import Callback, Resume, Schedule, fit
 from mmtutor.training.loss import check_model
 from mmtutor.training.state import History
 
 
 def fit_by_score(
-    model: nn.Module, train: Data, score: Callable[[nn.Module], float], *, patience: int, **settings: Any
+    model: nn.Module,
+    train: Data,
+    score: Callable[[nn.Module], float],
+    *,
+    epochs: int,
+    patience: int,
+    lr: float = 1e-3,
+    batch_size: int = 64,
+    accumulate: int = 1,
+    seed: int = 0,
+    optimizer: Optimizer = torch.optim.Adam,
+    schedule: Schedule = "constant",
+    clip_norm: float | None = None,
+    callbacks: Sequence[Callback] = (),
+    checkpoint: str | os.PathLike[str] | None = None,
+    checkpoint_every: int | None = None,
+    resume: Resume = "auto",
+    progress: bool = True,
 ) -> History:
     """Train with `fit` until a score stops rising, and keep the weights that had the highest.
 
@@ -29,15 +47,26 @@ def fit_by_score(
         train: as for `fit`.
         score: of the model in evaluation mode, without gradients; higher is better. It is called once before training,
             to see that it works, and after each epoch.
+        epochs: at most.
         patience: stop after this many epochs without a higher score.
-        settings: further arguments of `fit`, ``epochs`` (at most) among them. With ``checkpoint`` a run that was killed
-            goes on; its file is of this function, not for `load_weights`.
+        lr: this and the others as for `fit`.
+        batch_size: examples per batch.
+        accumulate: batches per step.
+        seed: of the order of the examples and of all noise.
+        optimizer: called as ``optimizer(parameters, lr=lr)``.
+        schedule: of the learning rate.
+        clip_norm: gradients are scaled down to this norm.
+        callbacks: called after each epoch, with a history whose ``valid`` also has ``"loss"``, minus the score.
+        checkpoint: of this function, not for `load_weights`.
+        checkpoint_every: write it also after every so many steps.
+        resume: a run that was killed goes on.
+        progress: show a bar.
 
     Returns:
         The history: ``valid["score"]`` has the score after each epoch, and ``best_epoch`` is that of the highest.
 
     Raises:
-        TypeError: ``valid``, ``monitor`` or ``mode`` is given, which have no meaning here; else as in `fit`.
+        TypeError: as in `fit`.
         ValueError: as in `fit`.
         FloatingPointError: a score is not finite; else as in `fit`.
 
@@ -55,11 +84,12 @@ def fit_by_score(
         >>> len(history.valid["score"]), history.best_epoch, f"{model.mean.item():.2f}"
         (5, 2, '0.98')
     """
-    for name in ("valid", "monitor", "mode"):
-        if name in settings:
-            raise TypeError(f"fit_by_score: {name} has no meaning here, the score takes its place")
-    scored = _Scored(model, score)
-    history = fit(scored, train, _NOTHING, patience=patience, monitor="score", mode="max", **settings)
+    history = fit(
+        _Scored(model, score), train, _NOTHING, patience=patience, monitor="score", mode="max", epochs=epochs, lr=lr,
+        batch_size=batch_size, accumulate=accumulate, seed=seed, optimizer=optimizer, schedule=schedule,
+        clip_norm=clip_norm, callbacks=callbacks, checkpoint=checkpoint, checkpoint_every=checkpoint_every,
+        resume=resume, progress=progress,
+    )  # fmt: skip
     return replace(history, valid={"score": history.valid["score"]})
 
 

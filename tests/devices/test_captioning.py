@@ -22,14 +22,13 @@ from mmtutor.captioning import (
 from mmtutor.decoders import ImageDecoder
 from mmtutor.encoders import (
     AudioEncoder,
-    EfficientNetLiteGrid,
     GridEncoder,
     ImageEncoder,
-    ResNetGrid,
     SequenceEncoder,
     TabularEncoder,
     TextEncoder,
 )
+from mmtutor.photo_encoders import EfficientNetLiteGrid, ResNetGrid
 
 TOKENS = Tokens(7)
 SIZES = {"image": "regions", "embed": 4, "hidden": 5}
