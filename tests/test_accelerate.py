@@ -37,7 +37,7 @@ def reports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
             env=env,
             capture_output=True,
             text=True,
-            timeout=180,
+            timeout=300,
         )
         assert done.returncode == 0, done.stderr
         said[name] = done.stderr
@@ -61,7 +61,7 @@ def test_there_were_two_processes(reports: dict[str, Any]) -> None:
     assert [reports[name]["world"] for name in ("one", "first", "second")] == [1, 2, 2]
 
 
-@pytest.mark.parametrize("name", ["uneven", "single", "halves", "unused"])
+@pytest.mark.parametrize("name", ["uneven", "single", "halves", "unused", "InfoNCE", "hardest", "sigmoid"])
 def test_two_processes_follow_the_curve_of_one(reports: dict[str, Any], name: str) -> None:
     """Float64, a last batch of 3 and of 1 (one process without examples), clipping and a schedule."""
     one, two = reports["one"][name], reports["first"][name]

@@ -52,6 +52,14 @@ batch = {"a": torch.rand(8, 5), "b": torch.rand(8, 2), "label": torch.arange(8) 
 train(LateFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, Gated([4, 4], 6)), batch)
 train(CrossModalFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, [4, 4], dim=8), batch)
 """,
+    "embedding": """
+from embedding import InfoNCE, JointEmbedding, Sigmoid, Triplet
+from torch import nn
+torch.manual_seed(0)
+batch = {"picture": torch.rand(6, 5), "sound": torch.rand(6, 4)}
+for loss in (InfoNCE(), Triplet(hardest=True), Sigmoid()):
+    train(JointEmbedding({"picture": nn.Linear(5, 4), "sound": nn.Linear(4, 4)}, [4, 4], 3, loss), batch)
+""",
     "captioning": """
 from captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy
 from torch import nn

@@ -80,13 +80,13 @@ class JointEmbedding(nn.Module):
         rows = x.flatten(0, 1) if many else x  # (B R, …)
         with reading(type(self).__name__, m, rows, self.encoders[m]):
             features = self.encoders[m](rows)  # (B R, D)
-        z = F.normalize(self.maps[m](features), dim=1)  # (B R, d)
+        z = F.normalize(_precise(self.maps[m](features)), dim=1)  # (B R, d)
         return z.view(*x.shape[:2], -1) if many else z
 
     def similarity(self, batch: Mapping[str, Tensor]) -> Tensor:
         """The cosines of all pictures with all sentences of the batch, (B, B) or (B, B R)."""
         a, b = self.embed(self._both(batch)).values()
-        return a @ b.reshape(-1, self.dim).T
+        return _cosines(a, b.reshape(-1, self.dim))
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The loss of the batch, ``{"loss": ()}``; of all processes' parts together.
@@ -108,7 +108,7 @@ class JointEmbedding(nn.Module):
                 "of at least two"
             )
         owner = torch.arange(len(a), device=a.device).repeat_interleave(R)  # (M,)
-        return {"loss": self.contrast(a @ b.T, owner, self._counted(both, owner, R))}
+        return {"loss": self.contrast(_cosines(a, b), owner, self._counted(both, owner, R))}
 
     def _counted(self, batch: Mapping[str, Tensor], owner: Tensor, R: int) -> Tensor:
         """Which pictures and sentences may be together or apart, bool (N, M)."""
@@ -151,6 +151,17 @@ class JointEmbedding(nn.Module):
                 raise TypeError(f"{who}: {self.group!r} must be int64 ({len(second)},), got {kind(label)}")
         names = [*here, *(f"{m}_present" for m in here), *self._also]
         return {name: batch[name] for name in names if name in batch}
+
+
+def _precise(x: Tensor) -> Tensor:
+    """In float32 where autocast gave less: cosines of three digits, 50 times as large, say little."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+def _cosines(a: Tensor, b: Tensor) -> Tensor:
+    """aᵢᵀ bⱼ of vectors of length 1, (N, d) and (M, d), not by the rules of autocast."""
+    with torch.autocast(a.device.type, enabled=False):
+        return a @ b.T
 
 
 def _check(

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from devices import test_captioning as captioning
+from devices import test_embedding as embedding
 from devices import test_fusion as fusion
 from devices import test_iterative as iterative
 from devices import test_mfm as mfm
@@ -52,6 +53,10 @@ def frozen_vectors():
     return ShowAttendTell(nn.Linear(3, 4), 4, captioning.TOKENS, **captioning.SIZES, **vectors)
 
 
+def of_embedding(loss, sentence):
+    return embedding.model_of(loss, sentence), embedding.batch_of()
+
+
 def of_mfm(name):
     torch.manual_seed(0)
     return mfm.MODELS[name](), mfm.batch(name)
@@ -87,6 +92,7 @@ CASES = {
     **{f"captioning, {name}": partial(of_captioning, name) for name in [*captioning.MODELS, "hard"]},
     "captioning, hard, reads first": partial(of_captioning, hard_reads_first),
     "captioning, frozen vectors": partial(of_captioning, frozen_vectors),
+    **{f"embedding, {loss}, {s}": partial(of_embedding, loss, s) for loss, s in embedding.MODELS},
     **{f"mfm, {name}": partial(of_mfm, name) for name in mfm.MODELS},
     "mfm, surrogate": surrogate,
     **{f"vae, {name}": partial(of_vae, name) for name in vae.MODELS},

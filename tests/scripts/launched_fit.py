@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor.data import MultimodalDataset
+from mmtutor.embedding import InfoNCE, JointEmbedding, Sigmoid, Triplet
 from mmtutor.encoders import TabularEncoder
 from mmtutor.fusion import Gated, LateFusion
 from mmtutor.training import fit, seed_everything
@@ -77,6 +78,12 @@ def main() -> None:
     run("halves", 35, late_fusion(), epochs=4, clip_norm=0.5, schedule="one-cycle", patience=3, **halves)
     seed_everything(0)
     run("unused", 35, TwoModalities(unused=True), epochs=3)
+    # Its negatives are those of both processes; last batches of 3 (2 and 1 of them) and of 4.
+    for name, loss, n in (("InfoNCE", InfoNCE(5.0), 35), ("hardest", Triplet(hardest=True, warm_up=3), 36),
+                          ("sigmoid", Sigmoid(5.0), 35)):  # fmt: skip
+        seed_everything(0)
+        encoders = {"image": TabularEncoder(6, 5), "audio": TabularEncoder(4, 5)}
+        run(name, n, JointEmbedding(encoders, [5, 5], 3, loss), epochs=3, clip_norm=0.5)
     # Each process starts from other weights and draws other noise: they must still end with one model.
     seed_everything(rank)
     report["draws"] = run("noisy", 36, TwoModalities(noisy=True), epochs=4).draws
