@@ -18,7 +18,7 @@ from mmtutor.data import EncodedPhotos, Vocabulary
 # Words for what a person could point at, among the most frequent of Flickr8k; and words for which nobody could.
 NOUNS = (
     "dog dogs man woman boy girl child children people person ball grass water snow beach shirt bike bicycle rock car "
-    "street hat jacket horse tree bench boat ball pool sand"
+    "street hat jacket horse tree bench boat pool sand"
 ).split()  # fmt: skip
 FUNCTION = "a an the in on of with and is are at to".split()
 HIDDEN = 5  # regions that are taken away, of 49

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
@@ -241,15 +242,22 @@ CLAIMS = [
 ]  # fmt: skip
 
 
+def place(folder: Path, row: str, seed: int) -> Path:
+    """Where the checkpoint of a row and a seed is."""
+    return folder / f"{row.replace('/', ' by ')}, seed {seed}"
+
+
 def one_seed(seed: int, data: Mapping[str, EncodedPhotos], folder: Path) -> dict[str, float]:
     """Train all rows with one seed, and soft attention with the next one, and measure them on the test photographs."""
     vocabulary, test = Vocabulary.from_captions(data["train"].captions, 5), data["test"]
     out = {f"{name}, of the paper": value for name, value in PAPER.items()}
     out |= {f"{name}, a person": value for name, value in by_a_person(test.captions).items()}
-    models = {}
+    models, seconds = {}, 0.0  # of training, though it may have been done before
     for row, recipe in ROWS.items():
-        models[row], used = trained(recipe, data, vocabulary, folder / f"{row}, seed {seed}", seed)
+        models[row], used = trained(recipe, data, vocabulary, place(folder, row, seed), seed)
         out |= {f"{name}, {row}": value for name, value in used.items()}
+        seconds += 60 * used["minutes"]
+        start = time.perf_counter()
         power = rank(models[row], data["valid"], vocabulary)
         out[f"power of the number of words, {row}"] = power
         ways: dict[str, dict[str, float]] = {"": {"beams": 5}, ", ranked": {"beams": 5, "normalise": power}}
@@ -258,13 +266,15 @@ def one_seed(seed: int, data: Mapping[str, EncodedPhotos], folder: Path) -> dict
         ):
             found = scored(models[row], test, vocabulary, **settings)
             out |= {f"{name}, {row}{way}": value for name, value in found.items()}
+        seconds += time.perf_counter() - start
     captions = generated(models["soft"], test, vocabulary, beams=5)
     out |= {f"{name}, soft, wrong photographs": v for name, v in of_wrong_photographs(captions, test.captions).items()}
     out |= {f"{name}, soft, four references": v for name, v in against_four(captions, test.captions).items()}
-    again, _ = trained(ROWS["soft"], data, vocabulary, folder / f"soft, seed {seed + 1}", seed + 1)
+    again, _ = trained(ROWS["soft"], data, vocabulary, place(folder, "soft", seed + 1), seed + 1)
     soft = models["soft"]
     assert isinstance(soft, ShowAttendTell)
     assert isinstance(again, ShowAttendTell)
+    out["seconds"] = seconds
     return out | looking(Reading(soft, test, vocabulary, LENGTH), Reading(again, test, vocabulary, LENGTH))
 
 

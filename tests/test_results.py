@@ -19,7 +19,7 @@ from experiments.results import (
     p_value,
     verdict,
 )
-from mmtutor.results import generated
+from mmtutor.results import generated, portrait
 
 
 def test_difference_is_paired_by_seed():
@@ -275,3 +275,11 @@ def test_generated_pictures_are_of_all_ten_digits():
 def test_generated_says_which_models_there_are():
     with pytest.raises(ValueError, match=r"no pictures of 'VAE'; there are given, JMVAE, MVAE"):
         generated("VAE")
+
+
+def test_the_portrait_has_a_region_for_each_word():
+    photo, words, alpha = portrait()
+    assert photo.shape == (3, 224, 224)
+    assert alpha.shape == (len(words), 49)
+    assert (alpha.sum(1) - 1).abs().max() < 1e-2  # half precision
+    assert 3 < len(words) < 20
