@@ -6,7 +6,7 @@
 | `ResNetGrid` | a ResNet of torchvision, extra ``resnet``, which downloads the weights | 14 × 14 of 2,048 numbers |
 
 Each takes photographs in [0, 1] and normalises them as its network was trained. The small encoders, which the chapters
-train themselves, are in ``encoders.py``.
+train themselves, are in `mmtutor.encoders`.
 """
 
 from __future__ import annotations
