@@ -288,12 +288,21 @@ def resnet101() -> ResNetGrid:
     return ResNetGrid(models.resnet101(weights="DEFAULT"), trained=())
 
 
-ENCODERS: dict[
-    str, tuple[Callable[[], PhotoGrid], int, tuple[str, ...]]
-] = {  # how to get one, pixels, what is fine-tuned
+# How to get one, pixels of a side, what of it is fine-tuned.
+ENCODERS: dict[str, tuple[Callable[[], PhotoGrid], int, tuple[str, ...]]] = {
     "efficientnet-lite0": (EfficientNetLiteGrid.pretrained, 224, ("block13", "block14", "block15")),
     "resnet101": (resnet101, 256, ("layer2", "layer3", "layer4")),
 }
+
+
+def encoded(
+    encoder: PhotoGrid, parts: Mapping[str, Photos], folder: Path, workers: int = 0
+) -> dict[str, EncodedPhotos]:
+    """The regions of photographs, computed once and kept in a folder."""
+    return {
+        name: encode_photos(encoder, part, folder / f"{name}.safetensors", workers=workers)
+        for name, part in parts.items()
+    }
 
 
 def fine_tuned(
@@ -325,10 +334,7 @@ def fine_tuned(
         photos_a_step: photographs a step, each with all its captions.
         workers: processes that read photographs.
     """
-    encoder.trained = trained
-    for name, part in encoder.network.named_children():
-        part.requires_grad_(name in trained)
-    model.encoder, model.image = encoder.train(), "photo"
+    model.encoder, model.image = encoder.fine_tune(trained), "photo"
     train = torch.utils.data.DataLoader(
         parts["train"].tokenised(vocabulary, LENGTH), photos_a_step, shuffle=True, num_workers=workers
     )
@@ -355,6 +361,7 @@ def fine_tuned(
 def train_and_test(
     parts: Mapping[str, Photos],
     encoder: PhotoGrid,
+    regions: Path,
     folder: Path,
     recipe: Recipe,
     *,
@@ -369,7 +376,8 @@ def train_and_test(
     Args:
         parts: the photographs of ``train``, ``valid`` and ``test``.
         encoder: the image encoder, trained.
-        folder: for the regions, the checkpoints, ``captioner.safetensors`` and ``scores.json``.
+        regions: folder for what the encoder gives; all models share it.
+        folder: for the checkpoints, ``captioner.safetensors`` and ``scores.json`` of this one.
         recipe: of the model.
         fine_tune: epochs at most with ``trained_parts`` of the encoder trained too.
         trained_parts: names of parts of the encoder.
@@ -380,19 +388,13 @@ def train_and_test(
     Returns:
         Scores of captions that the model generates for the test photographs, beams ranked as the validation says.
     """
-    data = {
-        name: encode_photos(encoder, part, folder / f"{name}.safetensors", workers=workers)
-        for name, part in parts.items()
-    }
+    data = encoded(encoder, parts, regions, workers)
     vocabulary = Vocabulary.from_captions(parts["train"].captions, min_count)
     model, used = trained(recipe, data, vocabulary, folder, seed)
     if fine_tune:
         fine_tuned(model, encoder, parts, vocabulary, folder, trained=trained_parts, recipe=recipe, epochs=fine_tune,
                    seed=seed, workers=workers)  # fmt: skip
-        data = {
-            name: encode_photos(encoder, parts[name], folder / f"fine-tuned-{name}.safetensors", workers=workers)
-            for name in ("valid", "test")
-        }
+        data = encoded(encoder, {name: parts[name] for name in ("valid", "test")}, folder, workers)
     power = rank(model, data["valid"], vocabulary)
     scores = scored(model, data["test"], vocabulary, beams=5, normalise=power) | used
     PhotoCaptioner(
@@ -436,20 +438,20 @@ def main() -> None:
         else flickr8k(split, **chosen)
         for split in ("train", "valid", "test")
     }
+    regions = given.folder / given.encoder
     if given.measure:
-        data = {
-            name: encode_photos(encoder, part, given.folder / f"{name}.safetensors", workers=given.workers)
-            for name, part in parts.items()
-        }
+        data = encoded(encoder, parts, regions, given.workers)
         what = "Captions for the photographs of Flickr8k: attention against none, what decoding does, and controls"
-        measure("photographs", what, CLAIMS, partial(one_seed, data=data, folder=given.folder), given.measure, SETTINGS)
+        measure("photographs", what, CLAIMS, partial(one_seed, data=data, folder=regions), given.measure, SETTINGS)
         return
+    folder = place(regions, given.row, given.seed)
     scores = train_and_test(
-        parts, encoder, given.folder, ROWS[given.row], fine_tune=given.fine_tune, trained_parts=trained_parts,
+        parts, encoder, regions, folder, ROWS[given.row], fine_tune=given.fine_tune, trained_parts=trained_parts,
         workers=given.workers, seed=given.seed,
     )  # fmt: skip
     for name, value in scores.items():
         print(f"{name} {100 * value:.1f}" if name.startswith(("BLEU", "CIDEr")) else f"{name} {value:.1f}")
+    print(f"python -m mmtutor.photographs PHOTO --weights '{folder / 'captioner.safetensors'}'")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,8 @@
 
 FILE is the ``captioner.safetensors`` of ``python -m experiments.photographs``. The portrait is that of Grace Hopper, of
 the United States Navy, which comes with matplotlib. Words and attention weights go to ``mmtutor/results/portrait.npz``,
-for chapter 4: no photograph of the data set may be shown there. No verdict rests on one picture.
+the figure to ``docs/assets/portrait.webp``: no photograph of the data set may be shown there. No verdict rests on one
+picture.
 """
 
 from __future__ import annotations
@@ -12,8 +13,8 @@ import sys
 import numpy as np
 from matplotlib import cbook
 
-from experiments.results import RESULTS
-from mmtutor.photographs import PhotoCaptioner
+from experiments.results import RESULTS, ROOT
+from mmtutor.photographs import PhotoCaptioner, draw
 
 
 def main() -> None:
@@ -24,6 +25,9 @@ def main() -> None:
     if found.alpha is None:
         sys.exit("portrait: the model has no attention")
     np.savez_compressed(RESULTS / "portrait.npz", words=np.array(found.words), alpha=found.alpha.half().numpy())
+    figure = draw(found)
+    figure.suptitle("")  # the page says it
+    figure.savefig(ROOT / "docs" / "assets" / "portrait.webp", dpi=100)
     print(" ".join(found.words))
 
 

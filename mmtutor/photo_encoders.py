@@ -57,18 +57,30 @@ class PhotoGrid(nn.Module):
         super().__init__()
         who = type(self).__name__
         grid = _positive(who, grid)
-        if isinstance(trained, str) or not set(trained) <= set(parts):
-            raise ValueError(f"{who}: trained should be a tuple of names in {tuple(parts)}, got {trained!r}")
+        _check_trained(who, trained, parts)
         if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
             raise ValueError(f"{who}: mean and std should be three numbers, std positive, got {mean} and {std}")
-        self.grid, self.trained, self.dim = grid, tuple(trained), dim
+        self.grid, self.dim = grid, dim
         self.network = nn.Sequential(OrderedDict(parts))
-        for name, part in self.network.named_children():
-            part.requires_grad_(name in self.trained)
         # Constants, no part of what is saved.
         self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
-        self.train()
+        self.fine_tune(trained)
+
+    def fine_tune(self, trained: tuple[str, ...]) -> Self:
+        """Choose anew which parts are trained, and switch to train mode.
+
+        Args:
+            trained: their names; ``()`` freezes all.
+
+        Raises:
+            ValueError: there is no part of that name.
+        """
+        _check_trained(type(self).__name__, trained, dict(self.network.named_children()))
+        self.trained = tuple(trained)
+        for name, part in self.network.named_children():
+            part.requires_grad_(name in self.trained)
+        return self.train()
 
     def train(self, mode: bool = True) -> Self:
         """Switch the trained parts to train or eval mode; the frozen ones stay in eval mode."""
@@ -207,6 +219,11 @@ class EfficientNetLiteGrid(PhotoGrid):
 
 
 # ---- messages
+
+
+def _check_trained(who: str, trained: tuple[str, ...], parts: Mapping[str, nn.Module]) -> None:
+    if isinstance(trained, str) or not set(trained) <= set(parts):
+        raise ValueError(f"{who}: trained should be a tuple of names in {tuple(parts)}, got {trained!r}")
 
 
 def _positive(who: str, grid: int) -> int:

@@ -2,7 +2,7 @@
 
     python -m mmtutor.photographs dog.jpg --weights captioner.safetensors --figure attention.png
 
-``python -m experiments.photographs`` in the repository trains one, half an hour on a CPU core, and writes the file. It
+``python -m experiments.photographs`` in the repository trains one, forty minutes on a CPU core, and writes the file. It
 has all that is needed: the weights of image encoder and decoder, their sizes, and the vocabulary. Nothing in it is run.
 """
 
@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from matplotlib.figure import Figure
 from torch import Tensor, nn
 
@@ -97,7 +98,8 @@ class PhotoCaptioner(nn.Module):
         except Exception as error:  # Pillow raises a dozen kinds for a damaged file
             name = "the photograph" if isinstance(photo, bytes) else os.fspath(photo)
             raise ValueError(f"PhotoCaptioner: cannot read {name} ({error})") from error
-        regions = self.encoder(picture[None]).detach()  # (1, L, D)
+        with torch.no_grad():
+            regions = self.encoder(picture[None])  # (1, L, D)
         tokens, score, alpha = beam_search(self.decoder, {"regions": regions}, self.length, beams, self.normalise)
         words = self.vocabulary.decode(tokens[0]).split()
         return CaptionedPhoto(picture, words, score.item(), None if alpha is None else alpha[0, : len(words)].cpu())

@@ -52,6 +52,37 @@ batch = {"a": torch.rand(8, 5), "b": torch.rand(8, 2), "label": torch.arange(8) 
 train(LateFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, Gated([4, 4], 6)), batch)
 train(CrossModalFusion({"a": nn.Linear(5, 4), "b": nn.Linear(2, 4)}, 3, [4, 4], dim=8), batch)
 """,
+    "sentences.py": """
+from sentences import BagOfWords, RecurrentSentence, TransformerSentence
+from torch import nn
+class Student(nn.Module):
+    def __init__(self, encoder):
+        super().__init__()
+        self.encoder = encoder
+    def loss(self, batch):
+        return {"loss": nn.functional.cross_entropy(self.encoder(batch["caption"]), batch["label"])}
+torch.manual_seed(0)
+batch = {"caption": torch.tensor([[1, 2, 3], [2, 1, 0], [3, 0, 0]]), "label": torch.arange(3)}
+for encoder in (BagOfWords, RecurrentSentence, TransformerSentence):
+    train(Student(encoder(4, 3, 8)), batch)
+""",
+    "photo_encoders.py": """
+from collections import OrderedDict
+from photo_encoders import ResNetGrid
+from torch import nn
+class Student(nn.Module):
+    def __init__(self):
+        super().__init__()
+        names = ["conv1", "bn1", "relu", "maxpool", "layer1", "layer2", "layer3", "layer4"]
+        parts = [nn.Conv2d(3, 4, 3, 2, 1), nn.BatchNorm2d(4), nn.ReLU(), nn.MaxPool2d(2)] + [
+            nn.Conv2d(4, 4, 3, 1, 1) for _ in range(4)]
+        self.encoder = ResNetGrid(nn.Sequential(OrderedDict([*zip(names, parts), ("fc", nn.Linear(4, 2))])), grid=2)
+        self.head = nn.Linear(4, 3)
+    def loss(self, batch):
+        return {"loss": nn.functional.cross_entropy(self.head(self.encoder(batch["photo"]).mean(1)), batch["label"])}
+torch.manual_seed(0)
+train(Student(), {"photo": torch.rand(6, 3, 32, 32), "label": torch.arange(6) % 3})
+""",
     "embedding": """
 from embedding import InfoNCE, JointEmbedding, Sigmoid, Triplet
 from torch import nn

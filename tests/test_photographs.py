@@ -52,7 +52,7 @@ def test_a_model_is_trained_scored_and_kept(parts, tmp_path, fit_device, recipe,
     monkeypatch.setattr(library, "_encoder_name", lambda encoder: "tiny")
     monkeypatch.setattr(library, "_encoder", lambda name, grid: tiny())
     out = tmp_path / "out"
-    scores = train_and_test(parts, tiny(), out, Recipe(**SMALL, **recipe), min_count=1)
+    scores = train_and_test(parts, tiny(), tmp_path / "regions", out, Recipe(**SMALL, **recipe), min_count=1)
     assert {f"BLEU-{k}" for k in range(1, 5)} | {"CIDEr", "words", "minutes", "best epoch"} <= scores.keys()
     assert json.loads((out / "scores.json").read_text()) == scores
     model = PhotoCaptioner.load(out / "captioner.safetensors")
@@ -73,14 +73,13 @@ def test_a_run_is_not_repeated_and_fine_tuning_changes_the_chosen_blocks(parts, 
     encoder, out = tiny(), tmp_path / "out"
     before = {name: p.clone() for name, p in encoder.named_parameters()}
     settings = {"min_count": 1, "fine_tune": 1, "trained_parts": ("layer4",)}
-    scores = train_and_test(parts, encoder, out, Recipe(**SMALL), **settings)
+    scores = train_and_test(parts, encoder, tmp_path / "regions", out, Recipe(**SMALL), **settings)
     moved = {name.split(".")[1] for name, p in encoder.named_parameters() if not p.cpu().equal(before[name])}
     assert moved == {"layer4"}
     written = {
         path: path.stat().st_mtime_ns for path in out.glob("*.safetensors") if path.name != "captioner.safetensors"
     }
-    assert {path.name for path in written} >= {"train.safetensors", "run.safetensors", "fine-tuned.safetensors"}
-    assert train_and_test(parts, tiny(), out, Recipe(**SMALL), **settings) == scores
+    assert train_and_test(parts, tiny(), tmp_path / "regions", out, Recipe(**SMALL), **settings) == scores
     assert written == {path: path.stat().st_mtime_ns for path in written}
 
 
@@ -246,10 +245,14 @@ def test_half_a_set_is_refused(monkeypatch, capsys):
 
 def test_the_command_trains_from_files_to_scores(listing, tmp_path, monkeypatch, capsys, fit_device):
     pytest.importorskip("efficientnet_lite_pytorch")
-    monkeypatch.setattr(photographs, "ROWS", {"soft": Recipe(**SMALL)})
-    out = tmp_path / "out"
-    arguments = ["--captions", listing, "--images", tmp_path, "--folder", out]
-    monkeypatch.setattr("sys.argv", ["photographs", *map(str, arguments)])
-    main()
-    assert "BLEU-4" in capsys.readouterr().out
-    assert PhotoCaptioner.load(out / "captioner.safetensors").caption(tmp_path / "5.png").alpha is not None
+    rows = {"soft": Recipe(**SMALL), "Show and Tell": Recipe(**SMALL, attention="none")}
+    monkeypatch.setattr(photographs, "ROWS", rows)
+    for row, seed in (("soft", 0), ("Show and Tell", 0), ("soft", 1)):  # all in one folder
+        arguments = ["--captions", listing, "--images", tmp_path, "--folder", tmp_path / "out", "--row", row]
+        monkeypatch.setattr("sys.argv", ["photographs", *map(str, arguments), "--seed", str(seed)])
+        main()
+        said = capsys.readouterr().out
+        assert "BLEU-4" in said
+        (weights,) = re.findall(r"--weights '(.+)'", said)
+        found = PhotoCaptioner.load(weights).caption(tmp_path / "5.png")
+        assert (found.alpha is None) == (row == "Show and Tell")

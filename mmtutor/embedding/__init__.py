@@ -10,10 +10,10 @@ apart; the others of the batch are the negatives.
     triplet  Σₖ [α + sᵢₖ − sᵢⱼ]₊ and Σₖ [α + sₖⱼ − sᵢⱼ]₊, or the largest of the k alone                   (VSE, VSE++)
     sigmoid  −Σ log σ(±(t sᵢⱼ + b)), + for pairs, − for the rest, over all (i, j), per picture                  (SigLIP)
 
-InfoNCE, the mean of both directions, is the cross-entropy of *which one of the batch belongs to this one*. So its least
-value is known: with N pairs it is never below log N − I, with I the mutual information of the modalities (van den Oord
-and others, 2018, arXiv:1807.03748). Its best similarity is t s = log p(x, y) / (p(x) p(y)) up to a constant; with the
-sigmoid loss t s + b is the same minus log (N − 1).
+InfoNCE, the mean of both directions, is the cross-entropy of *which one of the batch belongs to this one*. So it has a
+floor: with N pairs its expectation is never below log N − I, with I the mutual information of the modalities (van den
+Oord and others, 2018, arXiv:1807.03748). Its best similarity is t s = log p(x, y) / (p(x) p(y)) up to a constant; with
+the sigmoid loss t s + b is the same minus log (N − 1).
 
 A picture may have several sentences: all of them are its positives, and none is a negative of the others.
 
