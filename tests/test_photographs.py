@@ -168,9 +168,14 @@ def captioner(attention=None, decoder=None):
     return PhotoCaptioner(EfficientNetLiteGrid.pretrained(), decoder, vocabulary, length=9, normalise=0.5)
 
 
-@pytest.mark.parametrize("kind", ["soft", "hard", "none"])
-def test_what_is_kept_is_what_is_read(tmp_path, kind):
-    decoder = ShowAndTell(nn.Identity(), 320, Tokens(8), image="regions", embed=5, hidden=6) if kind == "none" else None
+@pytest.mark.parametrize("kind", ["soft", "hard", "read first", "none"])
+def test_what_is_kept_is_what_is_read(tmp_path, kind, monkeypatch):
+    torch.manual_seed(0)
+    settings = {"image": "regions", "embed": 5, "hidden": 6}
+    decoder = {
+        "none": ShowAndTell(nn.Identity(), 320, Tokens(8), **settings),
+        "read first": ShowAttendTell(nn.Identity(), 320, Tokens(8), read_first=True, **settings),
+    }.get(kind)
     model = captioner(HardAttention() if kind == "hard" else None, decoder)
     model.save(tmp_path / "captioner.safetensors")
     again = PhotoCaptioner.load(tmp_path / "captioner.safetensors")
@@ -179,6 +184,12 @@ def test_what_is_kept_is_what_is_read(tmp_path, kind):
     one, other = model.caption(portrait()), again.caption(portrait())
     assert one.words == other.words
     assert one.score == other.score
+    assert getattr(again.decoder, "read_first", None) == getattr(model.decoder, "read_first", None)
+    asked = []
+    search = library.beam_search
+    monkeypatch.setattr(library, "beam_search", lambda *given: asked.append(given[2:]) or search(*given))
+    again.caption(portrait(), beams=3)
+    assert asked == [(9, 3, 0.5)]
     by_hand = greedy(model.decoder, {"regions": model.encoder(one.photo[None])}, 9)
     assert model.caption(portrait(), beams=1).words == model.vocabulary.decode(by_hand.tokens[0]).split()
     if kind == "none":
