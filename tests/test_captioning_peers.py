@@ -9,8 +9,9 @@ import torch
 from test_captioning import close, gradient, hard_attention, images, prescribe, show_attend_tell, with_baseline
 from torch.nn import functional as F
 
-from experiments.photographs import tutorials_weight
+from experiments.photographs import Recipe, captioner
 from mmtutor.captioning import Tokens
+from mmtutor.data import Vocabulary
 
 
 def tutorial(model, batch, alpha_c):
@@ -62,10 +63,12 @@ def test_the_tutorials_loss_has_our_lambda_of_mean_words_over_regions():
     assert abs(model.loss(batch)["loss"] - words * tutorial(model, batch, 1.0)) > 0.1
 
 
-def test_the_recipe_for_photographs_has_the_tutorials_lambda():
-    """Captions of 3, 2 and 6 words with the end, 11/3; of a longer one, cut to 52 tokens, 51 are words."""
-    assert tutorials_weight([["a red", "one"], ["a b c d e"]], 4) == pytest.approx(11 / 3 / 4)
-    assert tutorials_weight([["a " * 60]], 196) == pytest.approx(51 / 196)
+def test_the_recipe_for_photographs_counts_words_and_regions():
+    """A share of T/L is asked for: the whole of it is the tutorial's λ, of a caption's 11 words and 49 regions."""
+    vocabulary = Vocabulary.from_captions(["a red one"])
+    for spread in (1.0, 0.25):
+        recipe = Recipe(spread=spread, units=4, embed=4, attend=4)
+        assert captioner(recipe, vocabulary, 3, 49, 11.0).doubly_stochastic == pytest.approx(spread * 11 / 49)
 
 
 def authors(model, batch, chosen=None):

@@ -68,7 +68,7 @@ class JointEmbedding(nn.Module):
             TypeError: a modality is no tensor, or of another float type than the parameters.
             ValueError: there is neither modality, sizes differ, or an encoder cannot read what it is handed.
         """
-        here = check_batch(type(self).__name__, batch, self.encoders, also=self._also, some=False, model=self)
+        here = check_batch(type(self).__name__, batch, self.encoders, also=self._also, model=self)
         batch = moved(batch, self)
         return {m: self._embedded(m, batch) for m in here}
 
@@ -138,7 +138,7 @@ class JointEmbedding(nn.Module):
     def _both(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The two modalities with their masks, and the labels of the group."""
         who = type(self).__name__
-        here = check_batch(who, batch, self.encoders, also=self._also, some=False, model=self)
+        here = check_batch(who, batch, self.encoders, also=self._also, model=self)
         if len(here) < 2:
             missing = next(m for m in self.encoders if m not in here)
             raise ValueError(f"{who}: needs both modalities, the batch has no {missing!r}, only {', '.join(batch)}")
