@@ -13,7 +13,19 @@ import torch
 from hypothesis import HealthCheck, event, given, settings
 from torch import nn
 
-from mmtutor import captioning, data, decoders, encoders, fusion, iterative, lineargaussian, mfm, vae
+from mmtutor import (
+    captioning,
+    data,
+    decoders,
+    embedding,
+    encoders,
+    fusion,
+    iterative,
+    lineargaussian,
+    mfm,
+    sentences,
+    vae,
+)
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
 settings.register_profile("few", max_examples=600, deadline=None, derandomize=True, suppress_health_check=SLOW)
@@ -102,6 +114,15 @@ CALLS = {
         features={"a": 3, "b": 4}, steps=4, classes=3, variant="MFM", hidden={"a": 4, "b": 5}, memory=4, attend=5, z=3,
         f=2, width=4, weights={"a": 1.0}, prior=1.0, dropout=0.1,
     ),
+    embedding.InfoNCE: dict(scale=5.0, learned=False, most=50.0),
+    embedding.Sigmoid: dict(scale=5.0, bias=0.5, learned=True, most=50.0),
+    embedding.Triplet: dict(margin=0.2, hardest=True, warm_up=3),
+    embedding.JointEmbedding: dict(
+        encoders=lines(4, 4), dims=[4, 4], dim=3, loss=embedding.Triplet(), several=False, group="label"
+    ),
+    sentences.BagOfWords: dict(words=9, dim=4, embed=5),
+    sentences.RecurrentSentence: dict(words=9, dim=4, embed=5, hidden=6),
+    sentences.TransformerSentence: dict(words=9, dim=4, embed=8, heads=2, layers=1, longest=7),
     vae.gaussian: dict(scale=0.5),
     vae.laplace: dict(scale=0.5),
     vae.MVAE: of_vae(drawn=1),
@@ -137,8 +158,9 @@ CALLS = {
     data.monologues: dict(split="train", n=2, seed=1, irony=0.3),
     data.smartwatch: dict(split="train", fold=1, hop=50),
 }  # fmt: skip
-MODULES = (captioning, decoders, encoders, fusion, iterative, lineargaussian, mfm, vae)
+MODULES = (captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, mfm, sentences, vae)
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
+    embedding.Contrast,
     captioning.Captioner, captioning.Captions, captioning.Tokens, captioning.TeacherForcing, captioning.SoftAttention,
     fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, fusion.HarmonicRule,
     iterative.Distillation,

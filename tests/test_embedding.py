@@ -168,6 +168,67 @@ def test_no_similarity_is_below_the_floor_and_the_best_one_is_on_it():
     assert abs(sum(losses) / len(losses) - contrastive_floor(p, N)) < 4 * error
 
 
+# ---- linear encoders in a linear-Gaussian world: canonical correlation analysis (CCA, Hotelling 1936)
+
+
+def linear_gaussian():
+    """The joint covariance of x (3) and y (4), which share two numbers, and the canonical pairs: ρ, and both maps."""
+    torch.manual_seed(0)
+    A, B = torch.randn(3, 2).double(), torch.randn(4, 2).double()
+    covariance = torch.cat([A, B]) @ torch.cat([A, B]).T + torch.diag(torch.rand(7).double() + 0.5)
+    roots = [torch.linalg.cholesky(covariance[part, part]) for part in (slice(0, 3), slice(3, 7))]
+    whitened = torch.linalg.solve(roots[0], covariance[:3, 3:]) @ torch.linalg.inv(roots[1]).T
+    U, rho, Vh = torch.linalg.svd(whitened, full_matrices=False)
+    return covariance, rho, torch.linalg.solve(roots[0].T, U), torch.linalg.solve(roots[1].T, Vh.T), roots
+
+
+def drawn(covariance, n):
+    z = torch.randn(n, 7).double() @ torch.linalg.cholesky(covariance).T
+    return z[:, :3], z[:, 3:]
+
+
+def test_pointwise_mutual_information_of_gaussians_is_that_of_canonical_pairs():
+    covariance, rho, to_u, to_v, _ = linear_gaussian()
+    x, y = drawn(covariance, 50)
+    normal = torch.distributions.MultivariateNormal
+    parts = [(torch.cat([x, y], 1), covariance), (x, covariance[:3, :3]), (y, covariance[3:, 3:])]
+    together, *alone = (normal(torch.zeros(len(c)).double(), c).log_prob(z) for z, c in parts)
+    u, v = x @ to_u, y @ to_v
+    by_pair = (rho * u * v - rho**2 * (u**2 + v**2) / 2) / (1 - rho**2) - (1 - rho**2).log() / 2
+    assert rho[2] < 1e-7 < 0.3 < rho[1]  # two numbers are shared
+    assert (together - sum(alone) - by_pair.sum(1)).abs().max() < 1e-10
+
+
+def test_infonce_finds_the_canonical_directions():
+    """Trained as xᵀ W y and a quadratic form of each, W is Σ uₖ vₖᵀ ρₖ / (1 − ρₖ²) of the whitened x and y."""
+    covariance, rho, *_, roots = linear_gaussian()
+    x, y = drawn(covariance, 16 * 256)
+    W, P, Q = (torch.zeros(shape, dtype=torch.float64, requires_grad=True) for shape in ((3, 4), (3, 3), (4, 4)))
+    loss, owner, counted = InfoNCE(1.0, learned=False).double(), torch.arange(256), torch.ones(256, 256).bool()
+    optimizer = torch.optim.LBFGS([W, P, Q], max_iter=60, line_search_fn="strong_wolfe")
+
+    def closure():
+        optimizer.zero_grad()
+        total = torch.zeros(()).double()
+        for a, b in zip(x.split(256), y.split(256), strict=True):
+            s = a @ W @ b.T - ((a @ P) * a).sum(1, keepdim=True) - ((b @ Q) * b).sum(1)
+            total = total + loss(s, owner, counted) / 16
+        total.backward()
+        return total
+
+    first = optimizer.step(closure)
+    U, found, Vh = torch.linalg.svd(roots[0].T @ W.detach() @ roots[1])
+    _, _, to_u, to_v, _ = linear_gaussian()
+    assert (found - rho / (1 - rho**2)).abs().max() < 0.1
+    for whitened, exact in ((U, roots[0].T @ to_u), (Vh.T, roots[1].T @ to_v)):
+        cosines = (whitened[:, :2] * exact[:, :2]).sum(0).abs()
+        assert cosines.min() > 0.99
+    information = -(1 - rho**2).log().sum() / 2
+    assert closure() < math.log(256) - 0.9 * information
+    assert closure() > math.log(256) - information - 0.05
+    assert first > closure() + 0.2
+
+
 # ---- the model
 
 

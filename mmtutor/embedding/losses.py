@@ -129,7 +129,7 @@ class Sigmoid(Contrast):
         super().__init__()
         self.log_scale, self.most = _log_scale("Sigmoid", scale, learned, most)
         value = torch.tensor(number("Sigmoid", "bias", bias, -math.inf))
-        self.bias = nn.Parameter(value, requires_grad=learned)
+        self.bias = nn.Parameter(value, requires_grad=self.log_scale.requires_grad)
 
     @property
     def scale(self) -> Tensor:

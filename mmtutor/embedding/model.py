@@ -160,6 +160,8 @@ def _precise(x: Tensor) -> Tensor:
 
 def _cosines(a: Tensor, b: Tensor) -> Tensor:
     """aᵢᵀ bⱼ of vectors of length 1, (N, d) and (M, d), not by the rules of autocast."""
+    if not torch.is_autocast_enabled(a.device.type):
+        return a @ b.T
     with torch.autocast(a.device.type, enabled=False):
         return a @ b.T
 
@@ -170,6 +172,8 @@ def _check(
     who = "JointEmbedding"
     modules(who, "encoders", encoders)
     check_names(who, encoders)
+    if not hasattr(dims, "__len__") or isinstance(dims, str | bytes | Mapping | set) or getattr(dims, "ndim", 1) != 1:
+        raise TypeError(f"{who}: dims must be the two encoders' output sizes, such as [64, 64], got {dims!r}")
     if len(encoders) != 2 or len(dims) != 2:
         raise ValueError(f"{who}: embeds two modalities, got {len(encoders)} encoders and {len(dims)} dims")
     if not isinstance(loss, Contrast | None):

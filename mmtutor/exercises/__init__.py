@@ -15,12 +15,13 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mmtutor.exercises import captioning, digit_world, fusion, iterative, mfm_images, mfm_sequences, vaes
+from mmtutor.exercises import captioning, digit_world, embedding, fusion, iterative, mfm_images, mfm_sequences, vaes
 from mmtutor.exercises.answers import Exercise, Mistake
 
 EXERCISES: Mapping[str, Exercise] = {
     **digit_world.EXERCISES,
     **fusion.EXERCISES,
+    **embedding.EXERCISES,
     **captioning.EXERCISES,
     **mfm_images.EXERCISES,
     **mfm_sequences.EXERCISES,

@@ -8,7 +8,7 @@
 | ``references.py`` | captions against references: BLEU, CIDEr-D |
 | ``information.py`` | what two modalities tell about a label: redundancy, unique information, synergy |
 | ``probes.py`` | linear probes: how much of a label features or latent codes hold |
-| ``retrieval.py`` | a joint embedding: recall at K and its ceiling, the floor of InfoNCE, modality gap, alignment |
+| ``retrieval.py`` | a joint embedding: recall at K and its ceiling, the floor of InfoNCE, analogies, modality gap |
 | ``generation.py`` | generated modalities: coherence, Fréchet distance, style |
 """
 
@@ -44,6 +44,7 @@ from mmtutor.metrics.reading import (
 from mmtutor.metrics.references import bleu, cider
 from mmtutor.metrics.retrieval import (
     alignment,
+    analogies,
     contrastive_floor,
     modality_gap,
     ranks,
@@ -68,6 +69,7 @@ __all__ = [
     "Pointing",
     "accuracy_7",
     "alignment",
+    "analogies",
     "attention_shift",
     "balanced_accuracy",
     "bleu",

@@ -111,6 +111,51 @@ def contrastive_floor(p: Sequence[float], n: int) -> float:
     return float(sum(q * np.log(np.arange(1, n + 1)) @ _others(q, n) for q in share))
 
 
+def analogies(
+    start: ArrayLike,
+    minus: ArrayLike,
+    plus: ArrayLike,
+    candidates: ArrayLike,
+    right: ArrayLike,
+    exclude: ArrayLike | None = None,
+) -> float:
+    """The share of queries ``start − minus + plus`` whose most similar candidate is right, by the cosine.
+
+    "Red three − red + blue" should find blue threes (Kiros and others, 2014, arXiv:1411.2539). Where start is itself a
+    candidate it is often the nearest, so programs commonly leave it out, and with words ``minus`` and ``plus`` too.
+    That can make the arithmetic look better than it is: score it with and without ``exclude``.
+
+    Args:
+        start: (N, d).
+        minus: (N, d).
+        plus: (N, d).
+        candidates: (M, d), not 0.
+        right: which candidates are right, bool (N, M), at least one for each query.
+        exclude: which are left out, bool (N, M); never a query's right ones.
+
+    Examples:
+        >>> red, blue, three = np.eye(3)[:1], np.eye(3)[1:2], np.eye(3)[2:]
+        >>> candidates = np.concatenate([red + three, blue + three, red])
+        >>> analogies(red + three, red, blue, candidates, [[False, True, False]])
+        1.0
+    """
+    x, y = _two("analogies", start, candidates)
+    shapes = {name: matrix("analogies", name, z, 1) for name, z in (("minus", minus), ("plus", plus))}
+    for name, z in shapes.items():
+        if z.shape != x.shape:
+            raise ValueError(f"analogies: {name} must be {x.shape}, as start, got {z.shape}")
+    length = np.linalg.norm(y, axis=1)
+    if not length.all():
+        raise ValueError(f"analogies: candidate {int((length == 0).argmax())} is 0, it has no direction")
+    s, known = _checked("analogies", (x - shapes["minus"] + shapes["plus"]) @ (y / length[:, None]).T, right)
+    if exclude is not None:
+        out = to_array(exclude, bool)
+        if out.shape != s.shape or (out & known).any():
+            raise ValueError(f"analogies: exclude must be bool {s.shape} and leave the right candidates in")
+        s = np.where(out, s.min() - 1, s)
+    return recall_at(s, known)
+
+
 def modality_gap(a: ArrayLike, b: ArrayLike) -> float:
     """The distance between the means of two modalities' embeddings (Liang and others, 2022, arXiv:2203.02053).
 

@@ -13,8 +13,14 @@
 """
 
 from mmtutor.plotting.claims import verdicts
-from mmtutor.plotting.diagrams import captioning_diagram, mfm_diagram, mfn_diagram, students_diagram
-from mmtutor.plotting.examples import attention, captioned, grid, sentence_heatmap, world
+from mmtutor.plotting.diagrams import (
+    captioning_diagram,
+    embedding_diagram,
+    mfm_diagram,
+    mfn_diagram,
+    students_diagram,
+)
+from mmtutor.plotting.examples import attention, captioned, grid, retrieved, sentence_heatmap, world
 from mmtutor.plotting.figures import bars, curves, dots, gaussians, history, latents, moments, scatter, shares
 from mmtutor.plotting.frames import frames
 from mmtutor.plotting.maps import fusion_map, vae_map
@@ -31,6 +37,7 @@ __all__ = [
     "captioning_diagram",
     "curves",
     "dots",
+    "embedding_diagram",
     "frames",
     "fusion_map",
     "gaussians",
@@ -40,6 +47,7 @@ __all__ = [
     "mfm_diagram",
     "mfn_diagram",
     "moments",
+    "retrieved",
     "scatter",
     "sentence_heatmap",
     "shares",

@@ -41,6 +41,22 @@ def captioning_diagram() -> Figure:
     return _drawn("One step: attend, read, predict the next word", boxes, arrows, (10.9, 3.9))
 
 
+def embedding_diagram() -> Figure:
+    """Joint embedding: two encoders, one space, and the similarities of a batch."""
+    boxes = {
+        "picture": (1.0, 3.2, "pictures\n(B, 3, H, W)", "data"),
+        "sentence": (1.0, 1.0, "sentences\n(B, T)", "data"),
+        "f": (3.0, 3.2, "encoder f", "network"),
+        "g": (3.0, 1.0, "encoder g", "network"),
+        "a": (5.1, 3.2, "a, of length 1\n(B, d)", "new"),
+        "b": (5.1, 1.0, "b, of length 1\n(B, d)", "new"),
+        "s": (7.5, 2.1, "cosines\ns = a bᵀ\n(B, B)", "new"),
+        "loss": (9.7, 2.1, "pairs high,\nthe rest low", "loss"),
+    }
+    arrows = [("picture", "f"), ("sentence", "g"), ("f", "a"), ("g", "b"), ("a", "s"), ("b", "s"), ("s", "loss")]
+    return _drawn("Two encoders that meet in one space", boxes, arrows, (10.8, 4.2))
+
+
 def mfm_diagram() -> Figure:
     """The Multimodal Factorization Model of two modalities (Tsai and others, 2019)."""
     boxes: dict[str, tuple[float, float, str, str]] = {

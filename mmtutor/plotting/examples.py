@@ -160,6 +160,41 @@ def attention(scene: ArrayLike, words: str | Sequence[str], alpha: ArrayLike, ti
     return figure
 
 
+def retrieved(data: Data, queries: Sequence[str], found: ArrayLike, right: ArrayLike, title: str) -> Figure:
+    """For each query, such as a sentence, a row of the pictures that it finds; right ones have a frame and a tick.
+
+    Args:
+        data: of which each example has one picture (3, H, W) in [0, 1]: a dict of tensors or a dataset of dicts.
+        queries: Q texts.
+        found: which examples each finds, the most similar first, whole numbers (Q, K).
+        right: which of them are right, bool (Q, K).
+        title: the message.
+
+    Raises:
+        ValueError: there is no such example, an example has not one picture, or the shapes do not fit.
+    """
+    rows, good = to_array(found), to_array(right, bool)
+    if isinstance(queries, str) or rows.ndim != 2 or not rows.size or len(rows) != len(queries):
+        raise ValueError(f"retrieved: found must be (Q, K) for {len(queries)} queries, got {rows.shape}")
+    if good.shape != rows.shape:
+        raise ValueError(f"retrieved: right must be bool {rows.shape}, as found, got {good.shape}")
+    pictures = [_picture("retrieved", example) for example in _examples("retrieved", data, rows.ravel().tolist())]
+    across = rows.shape[1]
+    with plt.rc_context(STYLE):
+        size = (1.2 * across + 2.2, 1.3 * len(rows) + 0.4)
+        figure, axes = plt.subplots(len(rows), across, figsize=size, squeeze=False)
+        for axis, picture, fits in zip(axes.flat, pictures, good.ravel(), strict=True):
+            axis.imshow(picture.transpose(1, 2, 0))
+            axis.set(xticks=[], yticks=[])
+            axis.spines[:].set(visible=True, color=COLOURS[2] if fits else "0.7", linewidth=4 if fits else 1)
+            axis.set_title("✓" if fits else "✗", loc="right", size=10, color=COLOURS[2] if fits else "0.4", pad=1)
+        for row, query in zip(axes, queries, strict=True):
+            lines = "\n".join(textwrap.wrap(query, 18))
+            row[0].set_ylabel(lines, rotation=0, ha="right", va="center", size=10, labelpad=8)
+        figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
 def grid(pictures: ArrayLike, rows: Sequence[str], columns: Sequence[str], title: str) -> Figure:
     """Pictures in rows and columns, such as what comes out when label and style are swapped.
 

@@ -9,6 +9,7 @@ import torch
 
 from mmtutor.metrics import (
     alignment,
+    analogies,
     contrastive_floor,
     modality_gap,
     ranks,
@@ -97,3 +98,46 @@ def test_what_does_not_fit_is_refused():
     ):
         with pytest.raises(ValueError, match=says):
             call()
+
+
+def test_analogies_by_loops():
+    """With and without what is left out, against one query after the other; the lengths of candidates do not matter."""
+    generator = np.random.default_rng(0)
+    start, minus, plus = generator.standard_normal((3, 30, 4))
+    candidates = generator.standard_normal((9, 4)) * generator.uniform(0.1, 10, (9, 1))
+    right = generator.random((30, 9)) < 0.3
+    right[np.arange(30), generator.integers(0, 9, 30)] = True
+    exclude = (generator.random((30, 9)) < 0.4) & ~right
+    for out in (None, exclude):
+        hits = []
+        for k in range(30):
+            wanted = start[k] - minus[k] + plus[k]
+            cosines = [wanted @ c / np.linalg.norm(c) for c in candidates]
+            order = sorted(range(9), key=lambda j: -cosines[j])
+            hits.append(right[k, next(j for j in order if out is None or not out[k, j])])
+        assert analogies(start, minus, plus, candidates, right, out) == np.mean(hits)
+    assert analogies(start, minus, plus, candidates, right, exclude) > analogies(start, minus, plus, candidates, right)
+
+
+def test_what_is_left_out_can_decide():
+    """Where a step is short the start is nearest; left out, the next one is found, right or not."""
+    candidates = np.array([[1.0, 0.0], [0.8, 0.6], [0.0, 1.0]])
+    start, minus, plus = candidates[:1], np.array([[0.1, 0.0]]), np.array([[0.0, 0.1]])
+    right = np.array([[False, True, False]])
+    assert analogies(start, minus, plus, candidates, right) == 0
+    assert analogies(start, minus, plus, candidates, right, [[True, False, False]]) == 1
+
+
+def test_analogies_refuse_what_does_not_fit():
+    z, right = np.eye(3), np.eye(3, dtype=bool)
+    for given, said in (
+        ((z, z[:2], z, z, right), r"minus must be \(3, 3\), as start"),
+        ((z, z, z[:, :2], z, right), r"plus must be \(3, 3\), as start"),
+        ((z, z, z, z[:, :2], right), "two spaces"),
+        ((z, z, z, z * [[1], [0], [1]], right), "candidate 1 is 0"),
+        ((z, z, z, z, right[:2]), "right must be bool"),
+        ((z, z, z, z, right, right), "leave the right candidates in"),
+        ((z, z, z, z, right, right[:2]), "exclude must be bool"),
+    ):
+        with pytest.raises(ValueError, match=f"^analogies: .*{said}"):
+            analogies(*given)

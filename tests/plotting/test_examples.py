@@ -107,6 +107,31 @@ def test_captioned_shows_each_scene_with_its_caption(some_scenes):
     assert figure.get_suptitle() == "Look"
 
 
+def test_retrieved_shows_what_each_query_finds(some_scenes):
+    data, right = {"scene": some_scenes.tensors["scene"]}, [[True, False, False], [False, False, True]]
+    figure = plotting.retrieved(data, ["a red seven", "a two"], torch.tensor([[2, 0, 1], [3, 2, 0]]), right, "Look")
+    axes = np.array(figure.axes).reshape(2, 3)
+    assert [row[0].get_ylabel() for row in axes] == ["a red seven", "a two"]
+    for row, found, fits in zip(axes, [[2, 0, 1], [3, 2, 0]], right, strict=True):
+        for axis, k, is_right in zip(row, found, fits, strict=True):
+            np.testing.assert_array_equal(axis.images[0].get_array(), data["scene"][k].permute(1, 2, 0))
+            assert axis.get_title(loc="right") == ("✓" if is_right else "✗")
+            assert (axis.spines["left"].get_linewidth() > 2) == is_right
+
+
+def test_retrieved_refuses_what_does_not_fit(some_scenes):
+    data, right = {"scene": some_scenes.tensors["scene"]}, np.ones((2, 2), bool)
+    for queries, found, fits, said in (
+        (["a"], [[0, 1], [1, 2]], right, r"found must be \(Q, K\) for 1 queries"),
+        ("ab", [[0, 1], [1, 2]], right, r"found must be \(Q, K\)"),
+        (["a", "b"], [0, 1], right, r"found must be \(Q, K\)"),
+        (["a", "b"], [[0, 1], [1, 2]], right[:1], r"right must be bool \(2, 2\)"),
+        (["a", "b"], [[0, 1], [1, 99]], right, "examples must be some of the"),
+    ):
+        with pytest.raises(ValueError, match=f"^retrieved: {said}"):
+            plotting.retrieved(data, queries, found, fits, "t")
+
+
 def test_captioned_refuses_what_does_not_fit(some_scenes):
     for examples, captions in (([], []), ([9], ["a"]), ([0, 1], ["a"]), ([0], "a"), ([0], [["a", "b"]])):
         with pytest.raises(ValueError, match="captioned: "):
