@@ -18,6 +18,8 @@ from mmtutor.plotting.claims import HEIGHT, VERDICTS, extent, number, places, ro
 TOLERANCE = 1e-9
 CHAPTERS = {
     "fusion": "02_fusion",
+    "embedding": "03_joint_embedding",
+    "photo_retrieval": "03_joint_embedding",
     "captioning": "04_image_captioning",
     "photographs": "04_image_captioning",
     "mfm_images": "08_mfm_images",
