@@ -249,5 +249,6 @@ check("3.5", information)
 # - Train the house numbers with batches of 16 and of 256, with as many epochs. Which of the two meets its floor? Which finds better among 256?
 # - Give `space` the loss `Sigmoid()` from `mmtutor.embedding`. What are R@1 and the gap?
 # - Use `TransformerSentence` in place of the GRU for the nine pairs. Does it bind? After how many epochs?
+# - Leave out `never` when you make the scenes. Is a red seven now found by the bare word "seven"? It tests the chapter's guess.
 # - Let `sentences` say what is left and what is right, "the red seven left of the blue three". Does the space learn it?
 # - Copy the folder `mmtutor/embedding` into your own project and train `JointEmbedding` on two modalities of your own.

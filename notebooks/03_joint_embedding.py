@@ -68,7 +68,7 @@ show(
 #
 # Training needs only pairs: this sentence was said about that picture. The other sentences of the batch are the *negatives*. The loss
 # **InfoNCE** asks: which of the $N$ sentences of the batch belongs to this picture, and which of the pictures to this
-# sentence? It is the cross-entropy of the answer, the mean of both directions,
+# sentence? It is the cross-entropy of the answer, the mean of both directions:
 #
 # $$L = -\frac{1}{2N} \sum_i \left( \log \frac{e^{t s_{ii}}}{\sum_j e^{t s_{ij}}} + \log \frac{e^{t s_{ii}}}{\sum_j e^{t s_{ji}}} \right).$$
 #
@@ -357,8 +357,8 @@ show(
 )
 
 # %% [markdown]
-# Why is a new seven found less often by the bare word? Remember what similarity is. In training no red picture came with "seven". Given "seven", *red*
-# is impossible, and the space has learned it.
+# Why is a new seven found less often by the bare word? A guess, from what similarity is: in training no red picture came with "seven", so
+# given "seven" *red* is impossible, and the space has learned it. How would you test this? One way is in the exercises.
 #
 # ## Red three − red + blue
 #
@@ -465,14 +465,14 @@ print(f"gap {modality_gap(pictures, texts):.2f}, R@1 {recall_at(s.T, same):.3f}"
 print(f"moved: gap {modality_gap(*moved):.2f}, R@1 {recall_at(moved[1] @ moved[0].T, same):.3f}")
 
 # %% [markdown]
-# It does hardly matter here. A batch of one pair has no negatives and the loss 0; the library refuses it.
+# It hardly matters here. A batch of one pair has no negatives and the loss 0; the library refuses it.
 #
 # ## What to remember
 #
 # - Two encoders and pairs are enough for one space; the rest of the batch is the negatives.
 # - The best similarity is pointwise mutual information: the space keeps of each modality what it says about the other.
 # - Compute floor and ceiling before you train. A loss of 4.6 can be perfect.
-# - Other right answers in the batch are false negatives. They hurt the hardest-negative loss most, and make R@K look worse than it is.
+# - Other right answers are false negatives in a batch, and false mistakes in R@K.
 # - The loss teaches what batches ask for. To find pictures it need not know which colour belongs to which digit.
 #
 # ## Exercises
