@@ -1,4 +1,4 @@
-"""The table of the page Photographs: the paper's scores, and ours from the stored file."""
+"""The tables of the page Photographs: the papers' scores, and ours from the stored files."""
 
 import json
 from types import SimpleNamespace
@@ -6,6 +6,7 @@ from types import SimpleNamespace
 import pytest
 from mkdocs.exceptions import PluginError
 
+from experiments import photo_retrieval
 from experiments.photographs import CLAIMS, ROWS
 from tools import photographs, site
 
@@ -67,3 +68,29 @@ def test_without_a_file_the_page_says_so_and_a_wrong_file_stops_the_build(tmp_pa
     path.rename(tmp_path / "mmtutor" / "results" / "photographs.json")
     with pytest.raises(PluginError, match="photographs"):
         site.on_page_markdown("<!-- photographs -->", config=config)
+
+
+def found(path, change=lambda content: None):
+    """Two seeds of the retrieval of photographs."""
+    names = [f"R@{k}, {way}, {row}" for row in photo_retrieval.ROWS for way in photographs.WAYS for k in (1, 5, 10)]
+    names += [f"minutes, {row}" for row in photo_retrieval.ROWS]
+    numbers = {str(seed): dict.fromkeys(names, 0.3 + 0.002 * seed) for seed in range(2)}
+    content = {"numbers": numbers, "device": "a CPU", "date": "2026-01-02"}
+    change(content)
+    path.write_text(json.dumps(content))
+    return path
+
+
+def test_the_table_of_retrieval_has_the_papers_row_and_all_of_ours(tmp_path):
+    path = tmp_path / "photo_retrieval.json"
+    assert photographs.retrieval_table(path).endswith("Not measured yet.")
+    head, _, klein, *rows = map(cells, photographs.retrieval_table(found(path)).split("\n\n")[0].split("\n"))
+    published = [100 * value for of in photo_retrieval.KLEIN.values() for value in of.values()]
+    assert [float(cell) for cell in klein[1:7]] == pytest.approx(published)
+    assert set(photographs.RETRIEVAL.values()) == set(photo_retrieval.ROWS)
+    assert set(photographs.WAYS) == set(photo_retrieval.KLEIN)
+    assert rows == [[name, *["30.1 ± 0.1"] * 6, "0.3 ± 0.0"] for name in photographs.RETRIEVAL]
+    assert len(head) == len(klein) == 8
+    for change in (lambda c: c.pop("numbers"), lambda c: c["numbers"]["1"].pop("R@5, finds a sentence, bag")):
+        with pytest.raises(ValueError, match=r"photo_retrieval\.json"):
+            photographs.retrieval_table(found(path, change))

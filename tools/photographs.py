@@ -1,4 +1,4 @@
-"""The table of captions for photographs: what the paper published, and what ``photographs.json`` has."""
+"""The tables of photographs: what papers published, and what ``photographs.json`` and ``photo_retrieval.json`` have."""
 
 from __future__ import annotations
 
@@ -61,6 +61,42 @@ def photographs_table(path: Path) -> str:
     trained = f"the six models of a seed were trained for {minutes:.0f} minutes"
     measured = f"{len(numbers)} seeds; {trained}, {content['device']}, {content['date']}"
     return f"{_markdown(lines)}\n\n<small>{measured}</small>"
+
+
+WAYS = ("finds a sentence", "finds a photograph")
+RETRIEVAL_HEAD = ["", *(f"R@{k}, {thing}" for thing in ("sentence", "photograph") for k in (1, 5, 10)), "minutes"]
+KLEIN = ("mean of word2vec, VGG, CCA, in the paper", "22.6", "48.8", "61.2", "19.1", "45.3", "60.4")
+RETRIEVAL = {
+    "InfoNCE, GRU": "InfoNCE",
+    "triplets with all negatives, GRU": "triplets",
+    "triplets with the hardest negative, GRU": "hardest",
+    "sigmoid loss, GRU": "sigmoid",
+    "InfoNCE, bag of words": "bag",
+}
+
+
+def retrieval_table(path: Path) -> str:
+    """Markdown: the paper's row, then ours; percent, the mean over seeds ± their standard deviation.
+
+    Args:
+        path: of the stored file; it may be missing.
+
+    Raises:
+        ValueError: the file lacks something.
+    """
+    lines = [RETRIEVAL_HEAD, ["---", *["---:"] * (len(RETRIEVAL_HEAD) - 1)], [*KLEIN, "–"]]
+    if not path.exists():
+        return _markdown(lines) + "\n\nNot measured yet."
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        seeds: list[Mapping[str, float]] = list(content["numbers"].values())
+        for name, row in RETRIEVAL.items():
+            recalls = [f"R@{k}, {way}, {row}" for way in WAYS for k in (1, 5, 10)]
+            cells = [_cell([seed.get(number) for seed in seeds], 100.0) for number in recalls]
+            lines.append([name, *cells, _cell([seed.get(f"minutes, {row}") for seed in seeds], 1.0)])
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: {error!r}") from error
+    return f"{_markdown(lines)}\n\n<small>{len(seeds)} seeds, {content['device']}, {content['date']}</small>"
 
 
 def _cells(row: str, numbers: Mapping[str, Mapping[str, float]]) -> list[str]:

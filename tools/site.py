@@ -110,6 +110,7 @@ def on_page_markdown(markdown: str, config: MkDocsConfig, **_: object) -> str:
         ("<!-- vae_world numbers -->", vae_map.vae_table, folder / "vae_world.json"),
         ("<!-- slides -->", slides.slides_table, folder),
         ("<!-- photographs -->", photographs.photographs_table, folder / "photographs.json"),
+        ("<!-- photo_retrieval -->", photographs.retrieval_table, folder / "photo_retrieval.json"),
     ):
         if mark in markdown:
             try:
