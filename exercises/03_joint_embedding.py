@@ -60,7 +60,7 @@ check("3.1", info_nce)
 # ## 3.2 · The least loss of a batch
 #
 # *10 minutes, medium.* Picture and sentence share a label and nothing else. Write a function that gets the labels of a batch,
-# whole numbers $(N,)$, and returns the least value that InfoNCE can have for it, in nats.
+# whole numbers $(N,)$, and returns the least value that InfoNCE can have for new examples with these labels, in nats.
 
 # %% tags=["starter"]
 least_loss = None  # replace this by a function: def least_loss(label): ...
@@ -247,8 +247,9 @@ check("3.5", information)
 # ## To try in the chapter
 #
 # - Train the house numbers with batches of 16 and of 256, with as many epochs. Which of the two meets its floor? Which finds better among 256?
-# - Give `space` the loss `Sigmoid()` from `mmtutor.embedding`. What are R@1 and the gap?
+# - Train `find(train, loss=Sigmoid())` with `Sigmoid` from `mmtutor.embedding`. What are R@1 and the gap?
 # - Use `TransformerSentence` in place of the GRU for the nine pairs. Does it bind? After how many epochs?
-# - Leave out `never` when you make the scenes. Is a red seven now found by the bare word "seven"? It tests the chapter's guess.
+# - Why does the bare word "seven" fail on a new pair, a red seven? Make the scenes without `never`; then with `never`, and with the bare
+#   word among the names on which the image encoder is trained. Which of the two helps?
 # - Let `sentences` say what is left and what is right, "the red seven left of the blue three". Does the space learn it?
 # - Copy the folder `mmtutor/embedding` into your own project and train `JointEmbedding` on two modalities of your own.
