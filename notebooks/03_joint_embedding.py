@@ -25,9 +25,9 @@ from mmtutor.data.word import WORDS
 from mmtutor.plotting import bars, dots, embedding_diagram, frames, latents, retrieved, show
 from mmtutor.training import budget, claim, fit, seed_everything
 
-n, epochs, lr = budget(quick=(4000, 10, 3e-3), full=(20000, 30, 3e-3))
+n, m, epochs, lr = budget(quick=(4000, 1000, 10, 3e-3), full=(20000, 1000, 30, 3e-3))
 never = [("red", 7), ("green", 2), ("blue", 5), ("purple", 9)]  # pairs that no scene for training shows
-train, test = (scenes(split, n=m, objects=(1, 2), never=never) for split, m in (("train", n), ("test", 1000)))
+train, test = (scenes(split, n=k, objects=(1, 2), never=never) for split, k in (("train", n), ("test", m)))
 
 
 def name(colour, digit):
@@ -124,20 +124,26 @@ for N in (16, 64, 256, 1000):
 from mmtutor.encoders import GridEncoder, ImageEncoder, TextEncoder
 
 easy = dict(street_difficulty=0.0)
-street = {split: digits("street", "word", split=split, n=m, **easy) for split, m in (("train", n), ("test", 1024))}
+street = {split: digits("street", "word", split=split, n=k, **easy) for split, k in (("train", n), ("test", m))}
 seed_everything(0)
 numbers = JointEmbedding({"street": ImageEncoder(3), "word": TextEncoder(27)}, [64, 64], dim=16)
 fit(numbers, street["train"], epochs=max(5, epochs // 3), batch_size=64, lr=lr, schedule="one-cycle")
-with torch.no_grad():
-    a, b = numbers.eval().embed(street["test"][:]).values()
+
+
+@torch.no_grad()
+def embedded(model, batch):
+    return {name: z.cpu() for name, z in model.eval().embed(batch).items()}
+
+
+a, b = embedded(numbers, street["test"][:]).values()
 
 # %% tags=["nbval-ignore-output"]
 order = torch.cat([torch.randperm(len(a)) for _ in range(20)])  # every pair in 20 different batches
-met = {}
+met, loss = {}, numbers.contrast.cpu()
 for N in (16, 64, 256):
     own = torch.eye(N, dtype=torch.bool)
-    parts = [a[rows] @ b[rows].T for rows in order.split(N)]
-    losses = [numbers.contrast(x, torch.arange(N), torch.ones_like(own)).item() for x in parts]
+    parts = [a[rows] @ b[rows].T for rows in order[: len(order) // N * N].split(N)]
+    losses = [loss(x, torch.arange(N), torch.ones_like(own)).item() for x in parts]
     met[N] = sum(losses) / len(parts), sum(recall_at(x, own) for x in parts) / len(parts)
     print(f"N = {N:4}: loss {met[N][0]:.4f} nats, R@1 {met[N][1]:.4f}")
 
@@ -165,7 +171,7 @@ claim("R@1 is within 5 % of its ceiling", 0.95 * ceiling < met[64][1] < 1.05 * c
 # any of the ten, and else the right one. The image encoder is frozen (its weights no longer change), so this takes a moment:
 
 # %% tags=["nbval-ignore-output"]
-features = {split: numbers.encoders["street"](data[:]["street"]).detach() for split, data in street.items()}
+features = {split: numbers.encoders["street"](data[:]["street"]).detach().cpu() for split, data in street.items()}
 label = {split: data[:]["label"] for split, data in street.items()}
 
 
@@ -175,8 +181,8 @@ def embed_words(words, loss=None, dim=16, **settings):
     model = JointEmbedding({"features": encoder, "word": nn.Embedding(10, 64)}, [64, 64], dim, loss, **settings)
     data = {"features": features["train"], "word": words, "label": label["train"]}
     past = fit(model, data, epochs=epochs, batch_size=64, lr=lr, schedule="one-cycle", progress=False)
-    a = model.eval().embed({"features": features["test"]})["features"].detach()
-    return a, model.embed({"word": torch.arange(10)})["word"].detach(), model, past
+    a = embedded(model, {"features": features["test"]})["features"]
+    return a, embedded(model, {"word": torch.arange(10)})["word"], model, past
 
 
 # %% tags=["nbval-ignore-output"]
@@ -185,7 +191,7 @@ p[:, 0] += 0.2
 seed_everything(0)
 noisy = torch.multinomial(p[label["train"]], 1)[:, 0]
 a, b, model, _ = embed_words(noisy)
-t_s = model.contrast.scale.detach() * a @ b.T
+t_s = model.contrast.scale.item() * a @ b.T
 similarity = torch.stack([t_s[label["test"] == k].mean(0) for k in range(10)])  # by digit and word
 tables = {"similarity": similarity, "PMI": p.log() - p.mean(0).log(), "log p(word | digit)": p.log()}
 digit, other = torch.eye(10, dtype=torch.bool), ~torch.eye(10, dtype=torch.bool)
@@ -283,7 +289,7 @@ class Regions(nn.Module):
 
 @torch.no_grad()
 def regions(data):
-    return torch.cat([grid.eval()(x) for x in data.tensors["scene"].split(250)])
+    return torch.cat([grid.eval()(x).cpu() for x in data.tensors["scene"].split(250)])
 
 
 # %% tags=["nbval-ignore-output"]
@@ -299,8 +305,8 @@ def find(data, text=RecurrentSentence, batch_size=128, loss=None, alike=None):
 
 
 space = find(train)
-with torch.no_grad():
-    pictures, texts = space.embed({"regions": regions(test), "sentence": encode(sentences(test, -1))}).values()
+read = {"regions": regions(test), "sentence": encode(sentences(test, -1))}  # the second object is named first
+pictures, texts = embedded(space, read).values()
 s = pictures @ texts.T
 same = torch.tensor([[x == y for y in shown] for x in shown])  # which sentences say what a picture shows
 
@@ -352,14 +358,12 @@ claim(
 # them; and the digit by its bare word, "seven".
 
 # %% tags=["nbval-ignore-output"]
-with torch.no_grad():
-    named = space.embed({"sentence": encode(names)})["sentence"]
-    bare = space.embed({"sentence": encode(WORDS)})["sentence"]
+named, bare = (embedded(space, {"sentence": encode(texts)})["sentence"] for texts in (names, WORDS))
 trained = [("red", 2), ("green", 7), ("blue", 9), ("purple", 5)]
 rightly = {}
 for kind, listed in (("in training", trained), ("new", never)):
     one = scenes("test", n=300, seed=1, objects=(1, 1), always=listed)
-    a = space.embed({"regions": regions(one)})["regions"].detach()
+    a = embedded(space, {"regions": regions(one)})["regions"]
     colour, digit = one.tensors["colour_label"][:, 0], one.tensors["digit_label"][:, 0]
     guess, alone = (a @ named.T).argmax(1), (a @ bare.T).argmax(1)
     found = {"colour": guess // 10 == colour, "digit": guess % 10 == digit, "digit, by the bare word": alone == digit}
@@ -443,12 +447,11 @@ def swapped(things):
     return f"{name(things[0].colour, things[1].digit)} and {name(things[1].colour, things[0].digit)}"
 
 
-@torch.no_grad()
 def binding(model, data):
     two = [k for k, things in enumerate(data.objects) if len(things) == 2]
-    a, both = model.embed({"regions": regions(data)[two]})["regions"], sentences(data)
+    a, both = embedded(model, {"regions": regions(data)[two]})["regions"], sentences(data)
     said = [both[k] for k in two], [swapped(data.objects[k]) for k in two]
-    true, exchanged = ((a * model.embed({"sentence": encode(x)})["sentence"]).sum(1) for x in said)
+    true, exchanged = ((a * embedded(model, {"sentence": encode(x)})["sentence"]).sum(1) for x in said)
     gap = true - exchanged
     return ((gap > 1e-5).double() + (gap.abs() <= 1e-5) / 2).mean().item()  # a tie is one half
 
@@ -456,7 +459,7 @@ def binding(model, data):
 # %% tags=["nbval-ignore-output"]
 few = [(c, d) for c in ("red", "green", "blue") for d in (1, 4, 7)]
 rest = [(c, d) for c in COLOURS for d in range(10) if (c, d) not in few]
-nine = {split: scenes(split, n=m, objects=(2, 2), never=rest) for split, m in (("train", n // 2), ("test", 500))}
+nine = {split: scenes(split, n=k, objects=(2, 2), never=rest) for split, k in (("train", n // 2), ("test", m // 2))}
 parts = [(sorted(t.colour for t in things), sorted(t.digit for t in things)) for things in nine["train"].objects]
 alike = torch.tensor([[*dict.fromkeys(map(str, parts))].index(str(part)) for part in parts])
 bound = {

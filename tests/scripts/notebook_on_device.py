@@ -18,6 +18,7 @@ import os
 import sys
 import traceback
 from collections import Counter
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -92,12 +93,14 @@ def small(*, quick: Any, full: Any) -> Any:
 
 
 def fit_hardly(model: Any, train: Any, *valid: Any, **options: Any) -> Any:
+    train = MultimodalDataset(train) if isinstance(train, Mapping) else train
     few = MultimodalDataset(train[:TRAINED]) if type(train) is MultimodalDataset else train
     return real_fit(model, few, *valid, **{**options, "epochs": 1, "progress": False, "patience": None})
 
 
 def fit_and_count(model: Any, train: Any, *valid: Any, **options: Any) -> Any:
     """Also says how often a step waits, as the difference of a longer and a shorter run."""
+    train = MultimodalDataset(train) if isinstance(train, Mapping) else train
     seen, kept = [], {name: x for name, x in options.items() if name not in ("callbacks", "checkpoint", "monitor")}
     kept["batch_size"] = SIZE
     for steps in STEPS:
