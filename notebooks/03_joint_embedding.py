@@ -59,11 +59,13 @@ show(
 #
 # ## The idea: two encoders that meet
 #
-# An encoder $f$ for pictures and an encoder $g$ for sentences each give a vector. A linear map takes both to $d$ numbers,
-# and they are scaled to length 1. The *similarity* of picture $i$ and sentence $j$ is the cosine of the angle between them:
+# An encoder $f$ for pictures $x_i$ and an encoder $g$ for sentences $y_j$ each give a vector. Linear maps, $W_a$ and $W_b$, take both to
+# $d$ numbers, which are scaled to length 1: $a_i$ and $b_j$. The *similarity* of picture $i$ and sentence $j$ is the cosine of the angle between them:
 #
-# $$a_i = \frac{W_a f(x_i)}{\lVert W_a f(x_i) \rVert}, \qquad b_j = \frac{W_b\, g(y_j)}{\lVert W_b\, g(y_j) \rVert}, \qquad
-# s_{ij} = a_i^\top b_j .$$
+# $$\begin{gathered}
+# a_i = \frac{W_a f(x_i)}{\lVert W_a f(x_i) \rVert}, \qquad b_j = \frac{W_b\, g(y_j)}{\lVert W_b\, g(y_j) \rVert}, \\
+# s_{ij} = a_i^\top b_j .
+# \end{gathered}$$
 #
 # Training needs only pairs: this sentence was said about that picture. The other sentences of the batch are the *negatives*. The loss
 # **InfoNCE** asks: which of the $N$ sentences of the batch belongs to this picture, and which of the pictures to this
@@ -72,10 +74,12 @@ show(
 # $$L = -\frac{1}{2N} \sum_i \left( \log \frac{e^{t s_{ii}}}{\sum_j e^{t s_{ij}}} + \log \frac{e^{t s_{ii}}}{\sum_j e^{t s_{ji}}} \right).$$
 #
 # The factor $t$, one over the *temperature*, is learned. Two other losses are usual. The **triplet loss** asks that a pair
-# be more similar than other pairs by a margin $\alpha$: $\sum_{j \ne i} [\alpha + s_{ij} - s_{ii}]_+ + \sum_{j \ne i}
-# [\alpha + s_{ji} - s_{ii}]_+$ with $[x]_+ = \max(x, 0)$; or only of the largest of each sum, the *hardest negative*
-# (VSE++). The **sigmoid loss** (SigLIP) asks of each $(i, j)$ by itself whether it
-# is a pair.
+# be more similar than other pairs by a margin $\alpha$. With $[x]_+ = \max(x, 0)$ pair $i$ costs
+#
+# $$\sum_{j \ne i} [\alpha + s_{ij} - s_{ii}]_+ + \sum_{j \ne i} [\alpha + s_{ji} - s_{ii}]_+,$$
+#
+# or only the largest term of each sum, that of the *hardest negative* (VSE++). The **sigmoid loss** (SigLIP) asks of each $(i, j)$ by
+# itself whether it is a pair.
 
 # %% tags=["hide-input"]
 show(
@@ -376,8 +380,8 @@ show(
 )
 
 # %% [markdown]
-# Pairs that were never trained are named nearly as well, 0.72 of their digits against 0.79: the space is *compositional*, it understands a
-# new pair of known words. Asked by the bare word it fails far more often. Why? We do not know; the exercises have things to try.
+# Pairs that were never trained are named nearly as well, 0.72 of their digits against 0.79: the space is *compositional*, it can
+# put known words together in a new way. Asked by the bare word it fails far more often. Why? We do not know; the exercises have things to try.
 #
 # ## Red three − red + blue
 #
@@ -411,7 +415,7 @@ show(
 )
 
 # %% [markdown]
-# It does not matter here: one step leads far enough away. The sentence does better, but it was told the digit, which the arithmetic
+# It makes no difference here. The sentence does better, but it was told the digit, which the arithmetic
 # has to read from a picture.
 #
 # ## What breaks
@@ -498,7 +502,7 @@ print(f"gap {modality_gap(pictures, texts):.2f}, R@1 {recall_at(s.T, same):.3f}"
 print(f"moved: gap {modality_gap(*moved):.2f}, R@1 {recall_at(moved[1] @ moved[0].T, same):.3f}")
 
 # %% [markdown]
-# Here it is not.
+# Here the gap does no harm: R@1 stays as it is.
 #
 # ## What to remember
 #

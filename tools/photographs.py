@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from math import isfinite
 from pathlib import Path
 from statistics import fmean, stdev
+
+from experiments.photo_retrieval import KLEIN
 
 METRICS = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "CIDEr")
 HEAD = ["", *METRICS, "words", "minutes to the best weights"]
@@ -43,29 +45,21 @@ def photographs_table(path: Path) -> str:
     Raises:
         ValueError: the file lacks something.
     """
-    published = [f"{name}, in the paper" for name in PAPER]
-    lines = [HEAD, ["---", *["---:"] * (len(HEAD) - 1)]]
-    lines += [[name, *PAPER[kind], *["–"] * 3] for name, kind in zip(published, PAPER, strict=True)]
-    if not path.exists():
-        return _markdown(lines) + "\n\nNot measured yet."
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        numbers: dict[str, Mapping[str, float]] = content["numbers"]
+    scales = {**dict.fromkeys(METRICS, 100.0), "words": 1.0, "minutes to the best": 1.0}
+
+    def ours(seeds: Sequence[Mapping[str, float]]) -> tuple[list[list[str]], str]:
+        lines = []
         for group, rows in GROUPS.items():
             lines.append([f"**{group}**", *[""] * (len(HEAD) - 1)])
-            lines += [[name, *_cells(row, numbers)] for name, row in rows.items()]
-        rows = GROUPS[TRAINED].values()
-        minutes = fmean(sum(seed[f"minutes, {row}"] for row in rows) for seed in numbers.values())
-    except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: {error!r}") from error
-    trained = f"the six models of a seed were trained for {minutes:.0f} minutes"
-    measured = f"{len(numbers)} seeds; {trained}, {content['device']}, {content['date']}"
-    return f"{_markdown(lines)}\n\n<small>{measured}</small>"
+            lines += [[name, *_cells(row, seeds, scales)] for name, row in rows.items()]
+        minutes = fmean(sum(seed[f"minutes, {row}"] for row in GROUPS[TRAINED].values()) for seed in seeds)
+        return lines, f"the six models of a seed were trained for {minutes:.0f} minutes"
+
+    published = [[f"{name}, in the paper", *scores, *["–"] * 3] for name, scores in PAPER.items()]
+    return _table(path, HEAD, published, ours)
 
 
-WAYS = ("finds a sentence", "finds a photograph")
 RETRIEVAL_HEAD = ["", *(f"R@{k}, {thing}" for thing in ("sentence", "photograph") for k in (1, 5, 10)), "minutes"]
-KLEIN = ("mean of word2vec, VGG, CCA, in the paper", "22.6", "48.8", "61.2", "19.1", "45.3", "60.4")
 RETRIEVAL = {
     "InfoNCE, GRU": "InfoNCE",
     "triplets with all negatives, GRU": "triplets",
@@ -84,24 +78,37 @@ def retrieval_table(path: Path) -> str:
     Raises:
         ValueError: the file lacks something.
     """
-    lines = [RETRIEVAL_HEAD, ["---", *["---:"] * (len(RETRIEVAL_HEAD) - 1)], [*KLEIN, "–"]]
+    scales = {**{f"R@{k}, {way}": 100.0 for way in KLEIN for k in (1, 5, 10)}, "minutes": 1.0}
+
+    def ours(seeds: Sequence[Mapping[str, float]]) -> tuple[list[list[str]], str]:
+        return [[name, *_cells(row, seeds, scales)] for name, row in RETRIEVAL.items()], "R@K in percent"
+
+    klein = [f"{100 * value:.1f}" for of in KLEIN.values() for value in of.values()]
+    return _table(path, RETRIEVAL_HEAD, [["mean of word2vec, VGG, CCA, in the paper", *klein, "–"]], ours)
+
+
+def _table(
+    path: Path,
+    head: list[str],
+    published: list[list[str]],
+    ours: Callable[[Sequence[Mapping[str, float]]], tuple[list[list[str]], str]],
+) -> str:
+    """What is published, then what `ours` makes of the seeds in the file, rows and a remark."""
+    lines = [head, ["---", *["---:"] * (len(head) - 1)], *published]
     if not path.exists():
         return _markdown(lines) + "\n\nNot measured yet."
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        seeds: list[Mapping[str, float]] = list(content["numbers"].values())
-        for name, row in RETRIEVAL.items():
-            recalls = [f"R@{k}, {way}, {row}" for way in WAYS for k in (1, 5, 10)]
-            cells = [_cell([seed.get(number) for seed in seeds], 100.0) for number in recalls]
-            lines.append([name, *cells, _cell([seed.get(f"minutes, {row}") for seed in seeds], 1.0)])
-    except (KeyError, TypeError, ValueError) as error:
+        seeds = list(content["numbers"].values())
+        rows, remark = ours(seeds)
+        measured = f"{len(seeds)} seeds; {remark}, {content['device']}, {content['date']}"
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: {error!r}") from error
-    return f"{_markdown(lines)}\n\n<small>{len(seeds)} seeds, {content['device']}, {content['date']}</small>"
+    return f"{_markdown(lines + rows)}\n\n<small>{measured}</small>"
 
 
-def _cells(row: str, numbers: Mapping[str, Mapping[str, float]]) -> list[str]:
-    scales = {**dict.fromkeys(METRICS, 100.0), "words": 1.0, "minutes to the best": 1.0}
-    return [_cell([seed.get(f"{name}, {row}") for seed in numbers.values()], scale) for name, scale in scales.items()]
+def _cells(row: str, seeds: Sequence[Mapping[str, float]], scales: Mapping[str, float]) -> list[str]:
+    return [_cell([seed.get(f"{name}, {row}") for seed in seeds], scale) for name, scale in scales.items()]
 
 
 def _cell(values: list[float | None], scale: float) -> str:

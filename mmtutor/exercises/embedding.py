@@ -90,12 +90,16 @@ FLOOR = Exercise(
 # ---- 3.3: the hardest negative
 
 
+def _apart(s: Tensor) -> Tensor:
+    """Without the pairs: −∞ on the diagonal."""
+    return s.masked_fill(torch.eye(len(s), dtype=torch.bool), -math.inf)
+
+
 def hardest(s: Tensor, margin: float, largest: bool = True) -> float:
     """Mean over pairs of the hinges of both directions, of the hardest negative or of all."""
-    others = ~torch.eye(len(s), dtype=torch.bool)
     pair = s.diagonal()
-    rows = (margin + s - pair[:, None]).clamp_min(0) * others  # of each picture
-    columns = (margin + s - pair).clamp_min(0) * others  # of each sentence
+    rows = (margin + _apart(s) - pair[:, None]).clamp_min(0)  # of each picture
+    columns = (margin + _apart(s) - pair).clamp_min(0)  # of each sentence
     both = rows.amax(1) + columns.amax(0) if largest else rows.sum(1) + columns.sum(0)
     return float(both.mean())
 
@@ -121,20 +125,11 @@ HARDEST = Exercise(
         Mistake(
             "only one direction counts",
             ("A sentence has a hardest picture, too.", "Add the same for the columns."),
-        ): lambda s, a: float(
-            ((a + s - s.diagonal()[:, None]).clamp_min(0) * ~torch.eye(len(s), dtype=torch.bool)).amax(1).mean()
-        ),
+        ): lambda s, a: float((a + _apart(s).amax(1) - s.diagonal()).clamp_min(0).mean()),
         Mistake(
             "a negative that is far enough away makes the loss smaller",
             ("[x]₊ is never below 0.", "clamp_min(0) after the margin is added."),
-        ): lambda s, a: float(
-            (
-                2 * a
-                + s.masked_fill(torch.eye(len(s), dtype=torch.bool), -math.inf).amax(1)
-                + s.masked_fill(torch.eye(len(s), dtype=torch.bool), -math.inf).amax(0)
-                - 2 * s.diagonal()
-            ).mean()
-        ),
+        ): lambda s, a: float((2 * a + _apart(s).amax(1) + _apart(s).amax(0) - 2 * s.diagonal()).mean()),
     },
     inputs=[
         (2 * uniform(5, 5, seed=2) - 1 + 0.8 * torch.eye(5, dtype=torch.float64), 0.2),

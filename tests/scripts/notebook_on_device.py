@@ -52,7 +52,10 @@ def main() -> None:
     matplotlib.use("agg")
     torch.set_num_threads(1)
     pretend.FLOAT64 = not asked.no_float64
-    mmtutor.training.fit = fit_and_count if asked.waits else fit_hardly
+    fit = fit_and_count if asked.waits else fit_hardly
+    mmtutor.training.fit = lambda model, train, *valid, **options: fit(
+        model, MultimodalDataset(train) if isinstance(train, Mapping) else train, *valid, **options
+    )
     mmtutor.training.budget = small
     mmtutor.training.claim = lambda *_: None
     mmtutor.metrics.generate_captions = true_captions
@@ -93,14 +96,12 @@ def small(*, quick: Any, full: Any) -> Any:
 
 
 def fit_hardly(model: Any, train: Any, *valid: Any, **options: Any) -> Any:
-    train = MultimodalDataset(train) if isinstance(train, Mapping) else train
     few = MultimodalDataset(train[:TRAINED]) if type(train) is MultimodalDataset else train
     return real_fit(model, few, *valid, **{**options, "epochs": 1, "progress": False, "patience": None})
 
 
 def fit_and_count(model: Any, train: Any, *valid: Any, **options: Any) -> Any:
     """Also says how often a step waits, as the difference of a longer and a shorter run."""
-    train = MultimodalDataset(train) if isinstance(train, Mapping) else train
     seen, kept = [], {name: x for name, x in options.items() if name not in ("callbacks", "checkpoint", "monitor")}
     kept["batch_size"] = SIZE
     for steps in STEPS:
