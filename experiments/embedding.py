@@ -84,7 +84,7 @@ CLAIMS = [
     Claim("InfoNCE of house numbers and words that share a digit alone is not below its floor", OORD,
           "loss, batches of 64", "floor, batches of 64", "nats",
           show=("loss, batches of 16", "floor, batches of 16", "loss, batches of 256", "floor, batches of 256")),
-    Claim("InfoNCE of house numbers and words that share a digit alone isat most 5 % above its floor", OURS,
+    Claim("InfoNCE of house numbers and words that share a digit alone is at most 5 % above its floor", OURS,
           "floor and 5 %, batches of 64", "loss, batches of 64", "nats"),
     Claim("R@1 of words that share a digit alone with house numbers is at most 5 % below its ceiling", OURS,
           "R@1 of 64", "ceiling less 5 %, of 64", SHARE,

@@ -33,6 +33,7 @@ SETTINGS: dict[str, Any] = {
     "words": "that occur five times or more in the training captions, their vectors learned",
     "length": LENGTH,
     "d": 256,
+    "size of a word vector": 256,
     "units": 256,
     "photographs a batch": 128,
     "lr": 1e-3,
@@ -106,15 +107,17 @@ class Words(nn.Module):
         if self.training:
             lost = (torch.rand(sentence.shape, device=sentence.device) < self.dropout) & (sentence > 0)
             sentence = sentence.masked_fill(lost, UNKNOWN)
-        vector: Tensor = self.encoder(sentence)
-        return vector
+        words = (sentence > 0).sum(1)
+        order = words.argsort()  # sentences of like length are read together, with little padding
+        read = [self.encoder(sentence[part, : int(words[part].max())]) for part in order.chunk(4)]
+        return torch.cat(read)[order.argsort()]
 
 
 def joint(loss: Contrast, text: str, dim: int, vocabulary: Vocabulary) -> JointEmbedding:
     """Regions of D numbers and five captions of each photograph in one space."""
     units, dropout = SETTINGS["units"], SETTINGS["dropout of regions and words"]
-    words = len(vocabulary)
-    reader = RecurrentSentence(words, 512, units, units) if text == "GRU" else BagOfWords(words, 512, units)
+    words, size = len(vocabulary), SETTINGS["size of a word vector"]
+    reader = RecurrentSentence(words, 512, size, units) if text == "GRU" else BagOfWords(words, 512, size)
     encoders = {"regions": Regions(dim, dropout), "caption": Words(reader, dropout)}
     return JointEmbedding(encoders, [512, 512], SETTINGS["d"], loss, several=True)
 

@@ -8,6 +8,7 @@ from experiments import photo_retrieval
 from experiments.photo_retrieval import CLAIMS, Words, one_seed, recalls, trained
 from mmtutor.data import EncodedPhotos
 from mmtutor.data.vocabulary import UNKNOWN
+from mmtutor.sentences import RecurrentSentence
 
 KINDS = ["dog", "cat", "man", "boat", "car", "tree", "bird", "house", "girl", "ball", "horse", "hat"]
 
@@ -23,7 +24,15 @@ def photographs(n, seed):
 
 @pytest.fixture
 def small(monkeypatch):
-    changed = {"units": 16, "d": 16, "photographs a batch": 6, "epochs at most": 6, "patience": 6, "lr": 1e-2}
+    changed = {
+        "size of a word vector": 16,
+        "units": 16,
+        "d": 16,
+        "photographs a batch": 6,
+        "epochs at most": 6,
+        "patience": 6,
+        "lr": 1e-2,
+    }
     monkeypatch.setattr(photo_retrieval, "SETTINGS", photo_retrieval.SETTINGS | changed)
 
 
@@ -38,8 +47,23 @@ def test_a_photograph_finds_any_of_its_captions_and_a_caption_its_photograph():
     assert found["R@1"] == pytest.approx(((5 / 6 + 9) / 12 + 20 / 24) / 2)
 
 
+class AsTheyAre(nn.Module):
+    """Sentences, padded to six."""
+
+    def forward(self, sentence):
+        return nn.functional.pad(sentence, (0, 6 - sentence.shape[1]))
+
+
+def test_sentences_that_are_read_by_length_keep_their_order():
+    lengths = torch.tensor([3, 6, 1, 2, 5, 6, 4])
+    sentence = torch.randint(1, 9, (7, 6)).masked_fill(torch.arange(6) >= lengths[:, None], 0)
+    torch.testing.assert_close(Words(AsTheyAre(), 0.0)(sentence), sentence)
+    reader = RecurrentSentence(9, 8).eval()
+    torch.testing.assert_close(Words(reader, 0.0).eval()(sentence), reader(sentence))
+
+
 def test_words_are_lost_in_training_alone_and_padding_never():
-    words = Words(nn.Identity(), 0.5)
+    words = Words(AsTheyAre(), 0.5)
     sentence = torch.tensor([[1, 5, 6, 2, 0, 0]] * 50)
     assert torch.equal(words.eval()(sentence), sentence)
     lost = words.train()(sentence)

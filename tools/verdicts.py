@@ -94,14 +94,16 @@ def caterpillar(rows: Sequence[Mapping[str, Any]]) -> str:
         z = max(-reach, min(reach, mean / half)) if half else (0.0 if not mean else reach if mean > 0 else -reach)
         bars.append((z, VERDICTS[row["verdict"]][0]))
     middle, scale = height / 2, height / 2 / (reach + 1)
-    lines = "".join(
-        f'<path d="M{step * k + 2} {middle - scale * (z - 1):.1f}V{middle - scale * (z + 1):.1f}" stroke="{colour}"/>'
-        for k, (z, colour) in enumerate(sorted(bars, reverse=True))
-    )
+    lines: dict[str, str] = {}  # colour to the lines that have it
+    for k, (z, colour) in enumerate(sorted(bars, reverse=True)):
+        ends = f"M{step * k + 2} {middle - scale * (z - 1):.1f}V{middle - scale * (z + 1):.1f}"
+        lines[colour] = lines.get(colour, "") + ends
     width = step * len(bars)
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" stroke-width="3">'
-        f'<path d="M0 {middle}H{width}" stroke="#888" stroke-width="1"/>{lines}</svg>'
+        f'<path d="M0 {middle}H{width}" stroke="#888" stroke-width="1"/>'
+        + "".join(f'<path d="{ends}" stroke="{colour}"/>' for colour, ends in lines.items())
+        + "</svg>"
     )
     data = base64.b64encode(svg.encode()).decode()
     return f'<img alt="{tally(rows)}" width="{width}" height="{height}" src="data:image/svg+xml;base64,{data}">'
