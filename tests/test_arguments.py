@@ -25,6 +25,7 @@ from mmtutor import (
     mfm,
     sentences,
     vae,
+    vqa,
 )
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -123,6 +124,12 @@ CALLS = {
     sentences.BagOfWords: dict(words=9, dim=4, embed=5),
     sentences.RecurrentSentence: dict(words=9, dim=4, embed=5, hidden=6),
     sentences.TransformerSentence: dict(words=9, dim=4, embed=8, heads=2, layers=1, longest=7),
+    **{
+        kind: dict(encoders=lines(4, 4), dims=[4, 4], classes=3, dim=4, **more)
+        for kind, more in (
+            (vqa.StackedAttention, dict(hops=2)), (vqa.FiLM, dict(blocks=2)), (vqa.RelationNetwork, dict()),
+        )
+    },
     vae.gaussian: dict(scale=0.5),
     vae.laplace: dict(scale=0.5),
     vae.MVAE: of_vae(drawn=1),
@@ -158,13 +165,13 @@ CALLS = {
     data.monologues: dict(split="train", n=2, seed=1, irony=0.3),
     data.smartwatch: dict(split="train", fold=1, hop=50),
 }  # fmt: skip
-MODULES = (captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, mfm, sentences, vae)
+MODULES = (captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, mfm, sentences, vae, vqa)
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     embedding.Contrast,
     captioning.Captioner, captioning.Captions, captioning.Tokens, captioning.TeacherForcing, captioning.SoftAttention,
     fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, fusion.HarmonicRule,
     iterative.Distillation,
-    mfm.Surrogate, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
+    mfm.Surrogate, vqa.QuestionAnswering, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
 }  # fmt: skip
 
 

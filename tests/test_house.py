@@ -91,6 +91,14 @@ batch = {"picture": torch.rand(6, 5), "sound": torch.rand(6, 4)}
 for loss in (InfoNCE(), Triplet(hardest=True), Sigmoid()):
     train(JointEmbedding({"picture": nn.Linear(5, 4), "sound": nn.Linear(4, 4)}, [4, 4], 3, loss), batch)
 """,
+    "vqa": """
+from torch import nn
+from vqa import FiLM, RelationNetwork, StackedAttention
+torch.manual_seed(0)
+batch = {"regions": torch.rand(6, 9, 5), "question": torch.rand(6, 4), "label": torch.arange(6) % 3}
+for kind in (StackedAttention, FiLM, RelationNetwork):
+    train(kind({"regions": nn.Linear(5, 4), "question": nn.Linear(4, 4)}, [4, 4], 3, 8), batch)
+""",
     "captioning": """
 from captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy
 from torch import nn

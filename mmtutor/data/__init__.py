@@ -10,6 +10,7 @@ from .mnist import mnist
 from .monologue import Monologues, information, monologues
 from .mosi import Mosi, convert_mosi, mosi
 from .photos import Photos, flickr8k, photos
+from .question import Questions, picture_alone, question_alone, questions
 from .same_length import same_length
 from .scene import COLOURS, Pairs, Scenes, scenes
 from .smartwatch import EXERCISES, smartwatch
@@ -28,6 +29,7 @@ __all__ = [
     "MultimodalDataset",
     "Pairs",
     "Photos",
+    "Questions",
     "Scenes",
     "Source",
     "Vocabulary",
@@ -42,6 +44,9 @@ __all__ = [
     "monologues",
     "mosi",
     "photos",
+    "picture_alone",
+    "question_alone",
+    "questions",
     "same_length",
     "scenes",
     "smartwatch",

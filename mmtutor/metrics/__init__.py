@@ -9,9 +9,11 @@
 | ``information.py`` | what two modalities tell about a label: redundancy, unique information, synergy |
 | ``probes.py`` | linear probes: how much of a label features or latent codes hold |
 | ``retrieval.py`` | a joint embedding: recall at K and its ceiling, the floor of InfoNCE, analogies, modality gap |
+| ``additive.py`` | what a model owes to two modalities together: its additive projection |
 | ``generation.py`` | generated modalities: coherence, Fréchet distance, style |
 """
 
+from mmtutor.metrics.additive import emap
 from mmtutor.metrics.captions import (
     Mention,
     Pointing,
@@ -80,6 +82,7 @@ __all__ = [
     "contrastive_floor",
     "correct",
     "correlation",
+    "emap",
     "evenness",
     "f1",
     "frechet_distance",

@@ -21,6 +21,7 @@ from devices import test_iterative as iterative
 from devices import test_mfm as mfm
 from devices import test_training as training
 from devices import test_vae as vae
+from devices import test_vqa as vqa
 from mmtutor.captioning import HardAttention, ShowAttendTell
 from mmtutor.fusion import LateFusion
 from mmtutor.iterative import Distillation, forward_kl, reverse_kl
@@ -55,6 +56,10 @@ def frozen_vectors():
 
 def of_embedding(loss, sentence):
     return embedding.model_of(loss, sentence), embedding.batch_of()
+
+
+def of_vqa(name):
+    return vqa.model_of(name), vqa.batch_of()
 
 
 def of_mfm(name):
@@ -94,6 +99,7 @@ CASES = {
     "captioning, frozen vectors": partial(of_captioning, frozen_vectors),
     **{f"embedding, {loss}, {s}": partial(of_embedding, loss, s) for loss, s in embedding.MODELS},
     **{f"mfm, {name}": partial(of_mfm, name) for name in mfm.MODELS},
+    **{f"vqa, {name}": partial(of_vqa, name) for name in vqa.MODELS},
     "mfm, surrogate": surrogate,
     **{f"vae, {name}": partial(of_vae, name) for name in vae.MODELS},
     **{

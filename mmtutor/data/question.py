@@ -1,0 +1,361 @@
+"""Questions about scenes, with answers that are known by program.
+
+| kind | such as | answers |
+| --- | --- | --- |
+| ``"colour"`` | what colour is the seven | a colour |
+| ``"digit"`` | which digit is red | a digit |
+| ``"there"`` | is there a seven | yes, no |
+| ``"bound"`` | is the red digit a seven | yes, no |
+| ``"count"`` | how many big digits are there | a digit |
+| ``"greater"`` | is the red digit greater than the blue one | yes, no |
+| ``"sum"`` | what is the red digit plus the blue one modulo ten | a digit |
+| ``"place"`` | is the seven left of the three | yes, no |
+| ``"beside"`` | what colour is the digit left of the seven | a colour |
+
+A question is asked only of a scene that answers it: of what is not there nothing is asked (but whether it is there),
+and a place must be clear (`mmtutor.data.scene.relation`). ``"bound"`` asks only where both the colour and the digit are
+there, so that it cannot be answered by what is there alone.
+
+**First the question, then the answer, then the scene.** An example draws a kind, a question of it, an answer from
+p(answer | question), and one of the scenes of which that answer is true. So p(answer | question) is known, and with it
+how often the question alone can be answered rightly at best: uniform answers are *balanced*, as VQA v2 is by pairs of
+pictures with different answers to one question (Goyal and others, 2017, arXiv:1612.00837). With ``bias`` each question
+has a *usual* answer. Trained on a biased set and tested on a balanced one, a model shows whether it looks (Agrawal and
+others, 2018, arXiv:1712.00377).
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations, product
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .dataset import MultimodalDataset, take
+from .items import MOST_EXAMPLES, whole
+from .scene import COLOURS, RELATIONS, Scenes, Thing, relation
+from .vocabulary import Vocabulary
+from .word import WORDS
+
+KINDS = ("colour", "digit", "there", "bound", "count", "greater", "sum", "place", "beside")
+ANSWERS = ("yes", "no", *WORDS, *COLOURS)
+QUESTION_LENGTH = 16  # numbers of the longest question, start and end included
+
+_WORDINGS = {
+    "colour": ("what colour is the {0}", "which colour has the {0}", "the {0} is of which colour"),
+    "digit": ("which digit is {0}", "what is the {0} digit", "the {0} digit is which one"),
+    "there": ("is there {a0}", "does it show {a0}", "can you see {a0}"),
+    "bound": ("is the {0} digit {a1}", "is the {1} {0}", "has the {1} the colour {0}"),
+    "count": ("how many {0} digits are there", "what is the number of {0} digits", "count the {0} digits"),
+    "greater": (
+        "is the {0} digit greater than the {1} one",
+        "does the {0} digit exceed the {1} one",
+        "is the {1} digit less than the {0} one",
+    ),
+    "sum": (
+        "what is the {0} digit plus the {1} one modulo ten",
+        "add the {0} digit to the {1} one modulo ten",
+        "what is the sum of the {0} and the {1} digit modulo ten",
+    ),
+    "place": ("is the {0} {1} the {2}", "does the {0} lie {1} the {2}", "can you see the {0} {1} the {2}"),
+    "beside": (
+        "what colour is the digit {0} the {1}",
+        "which colour has the digit {0} the {1}",
+        "the digit {0} the {1} is of which colour",
+    ),
+}
+_ARGUMENTS: dict[str, list[tuple[str, ...]]] = {
+    "colour": [(digit,) for digit in WORDS],
+    "digit": [(colour,) for colour in COLOURS],
+    "there": [(digit,) for digit in WORDS],
+    "bound": list(product(COLOURS, WORDS)),
+    "count": [("",), ("big",), ("small",)],
+    "greater": list(permutations(COLOURS, 2)),
+    "sum": [(a, b) for a, b in permutations(COLOURS, 2) if a < b],
+    "place": [(a, r, b) for a, b in permutations(WORDS, 2) for r in RELATIONS],
+    "beside": list(product(RELATIONS, WORDS)),
+}
+_POSSIBLE: dict[str, Sequence[str]] = {
+    **dict.fromkeys(("there", "bound", "greater", "place"), ANSWERS[:2]),
+    **dict.fromkeys(("colour", "beside"), tuple(COLOURS)),
+    **dict.fromkeys(("digit", "sum"), WORDS),
+    "count": WORDS[:5],
+}
+
+
+@dataclass(frozen=True)
+class Question:
+    """What is asked, apart from its wording.
+
+    Attributes:
+        kind: one of ``KINDS``.
+        arguments: the words that it asks about: ``("red", "seven")`` of ``"bound"``.
+    """
+
+    kind: str
+    arguments: tuple[str, ...]
+
+    @property
+    def wordings(self) -> tuple[str, ...]:
+        """Three ways to ask it, words with a space between them."""
+        articles = {f"a{k}": f"{'an' if word == 'eight' else 'a'} {word}" for k, word in enumerate(self.arguments)}
+        texts = (text.format(*self.arguments, **articles) for text in _WORDINGS[self.kind])
+        return tuple(" ".join(text.split()) for text in texts)
+
+    @property
+    def usual(self) -> str:
+        """The answer that is the usual one of a biased set: any, but always the same."""
+        possible = _POSSIBLE[self.kind]
+        return possible[zlib.crc32(" ".join((self.kind, *self.arguments)).encode()) % len(possible)]
+
+
+def answers(things: Sequence[Thing]) -> dict[Question, tuple[str, tuple[int, ...]]]:
+    """All questions that a scene answers, each with its answer and the objects that it is about.
+
+    Args:
+        things: the objects of a scene, no two of one colour or of one digit.
+
+    Examples:
+        >>> here = answers([Thing(7, "red", "big", (2, 2, 20, 28)), Thing(3, "blue", "small", (40, 4, 50, 20))])
+        >>> here[Question("sum", ("blue", "red"))]
+        ('zero', (1, 0))
+        >>> here[Question("place", ("three", "right of", "seven"))]
+        ('yes', (1, 0))
+        >>> Question("colour", ("two",)) in here
+        False
+    """
+    of_colour = {thing.colour: k for k, thing in enumerate(things)}
+    of_digit = {WORDS[thing.digit]: k for k, thing in enumerate(things)}
+    if len(of_colour) < len(things) or len(of_digit) < len(things):
+        raise ValueError("answers: two objects of a scene have the same colour or the same digit")
+    found: dict[Question, tuple[str, tuple[int, ...]]] = {}
+
+    def put(kind: str, arguments: tuple[str, ...], answer: str | bool, *about: int) -> None:
+        said = answer if isinstance(answer, str) else ANSWERS[not answer]
+        found[Question(kind, arguments)] = (said, about)
+
+    for digit, k in of_digit.items():
+        put("colour", (digit,), things[k].colour, k)
+    for colour, k in of_colour.items():
+        put("digit", (colour,), WORDS[things[k].digit], k)
+    for digit in WORDS:
+        put("there", (digit,), digit in of_digit, *([of_digit[digit]] if digit in of_digit else []))
+    for (colour, i), (digit, k) in product(of_colour.items(), of_digit.items()):
+        put("bound", (colour, digit), i == k, *dict.fromkeys((i, k)))
+    for (size,) in _ARGUMENTS["count"]:
+        counted = [k for k, thing in enumerate(things) if size in ("", thing.size)]
+        put("count", (size,), WORDS[len(counted)], *counted)
+    for (a, i), (b, k) in permutations(of_colour.items(), 2):
+        put("greater", (a, b), things[i].digit > things[k].digit, i, k)
+        if a < b:
+            put("sum", (a, b), WORDS[(things[i].digit + things[k].digit) % 10], i, k)
+    for (a, i), (b, k) in permutations(of_digit.items(), 2):
+        if (clear := relation(things[i], things[k])) is not None:
+            for stated in RELATIONS:
+                put("place", (a, stated, b), stated == clear, i, k)
+    for stated, (digit, k) in product(RELATIONS, of_digit.items()):
+        there = [i for i, thing in enumerate(things) if i != k and relation(thing, things[k]) == stated]
+        if len(there) == 1:
+            put("beside", (stated, digit), things[there[0]].colour, there[0], k)
+    return found
+
+
+class Questions(MultimodalDataset):
+    """Questions about scenes: each example is a scene and a question about it.
+
+    Examples have what the scenes have, and ``"question"`` int64 (T,), ``"label"`` int64 (), an index into
+    ``ANSWERS``, ``"kind_label"`` int64 (), an index into ``KINDS``, ``"about_label"`` bool (most,), the objects that
+    the question is about, and ``"scene_label"`` int64 (), the row of the scene.
+
+    Attributes:
+        asked: the question of each example.
+        texts: as it is worded.
+        prior: p(answer | question), by question and answer; exact.
+        scenes: of which scenes an answer is true, by question and answer.
+    """
+
+    def __init__(
+        self,
+        pictures: Mapping[str, Tensor],
+        own: Mapping[str, Tensor],
+        asked: Sequence[Question],
+        texts: Sequence[str],
+        prior: Mapping[Question, Mapping[str, float]],
+        scenes: Mapping[Question, Mapping[str, Sequence[int]]],
+    ) -> None:
+        super().__init__(pictures)
+        self.tensors = {**pictures, **own}
+        self._pictures = tuple(pictures)
+        self.asked, self.texts, self.prior, self.scenes = list(asked), list(texts), dict(prior), dict(scenes)
+
+    def __len__(self) -> int:
+        return len(self.tensors["scene_label"])
+
+    def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> dict[str, Tensor]:
+        index = list(index) if isinstance(index, tuple) else index
+        scene = take(self.tensors["scene_label"], index)
+        return {
+            name: take(value, scene) if name in self._pictures else take(value, index)
+            for name, value in self.tensors.items()
+        }
+
+    def showing(self, pictures: Mapping[str, Tensor]) -> Questions:
+        """The same questions, with other tensors for the scenes, such as ``{"regions": …}`` of an image encoder.
+
+        Args:
+            pictures: each with a row for every scene.
+
+        Raises:
+            ValueError: there are as many rows as no scenes, or a name is one of the questions'.
+        """
+        scenes = len(self.tensors[self._pictures[0]])
+        own = {name: value for name, value in self.tensors.items() if name not in self._pictures}
+        for name, value in pictures.items():
+            if name in own or not isinstance(value, Tensor) or not value.ndim or len(value) != scenes:
+                raise ValueError(f"Questions.showing: {name!r} must be a tensor with a row for each of {scenes} scenes")
+        return Questions(pictures, own, self.asked, self.texts, self.prior, self.scenes)
+
+
+VOCABULARY = Vocabulary.from_captions(
+    text for kind, arguments in _ARGUMENTS.items() for words in arguments for text in Question(kind, words).wordings
+)
+
+
+def questions(
+    data: Scenes,
+    *,
+    n: int = 1000,
+    seed: int = 0,
+    kinds: Collection[str] = KINDS,
+    bias: float | None = None,
+    progress: bool = True,
+) -> Questions:
+    """Questions about scenes; example k depends on the scenes, ``seed`` and k alone, not on ``n``.
+
+    A question of which only one answer is true in these scenes is not asked.
+
+    Args:
+        data: the scenes; those of training and of testing are made by `scenes`.
+        n: how many questions, at least 1.
+        seed: of everything drawn at random, at least 0.
+        kinds: of questions, each drawn equally often.
+        bias: how probable the usual answer of a question is, above 0 and below 1; the others share the rest. None: all
+            answers of a question are equally probable.
+        progress: show a bar when making takes longer than two seconds.
+
+    Raises:
+        TypeError: data are no scenes.
+        ValueError: a number out of range, an unknown kind, or a kind that these scenes have no question of.
+
+    Examples:
+        >>> from mmtutor.data import scenes
+        >>> asked = questions(scenes("train", n=200, progress=False), n=3, kinds=("colour",))
+        >>> asked.texts[0], ANSWERS[asked[0]["label"]]
+        ('which colour has the four', 'yellow')
+        >>> round(question_alone(asked)["colour"], 3)
+        0.125
+    """
+    from .progress import tqdm
+
+    if not isinstance(data, Scenes):
+        raise TypeError(f"questions: data must be scenes, got {type(data).__name__}")
+    n, seed = whole("questions", "n", n, 1, MOST_EXAMPLES), whole("questions", "seed", seed, 0)
+    chosen = _kinds(kinds)
+    if bias is not None and not (isinstance(bias, float | int) and 0 < bias < 1):
+        raise ValueError(f"questions: bias must be a probability above 0 and below 1, or None, got {bias!r}")
+
+    found = [answers(things) for things in data.objects]
+    true: dict[Question, dict[str, list[int]]] = {}  # question and answer to scenes
+    for row, here in enumerate(found):
+        for question, (answer, _) in here.items():
+            if question.kind in chosen:
+                true.setdefault(question, {}).setdefault(answer, []).append(row)
+    true = {question: dict(sorted(of.items())) for question, of in true.items() if len(of) > 1}
+    prior = {question: _prior(question, list(of), bias) for question, of in true.items()}
+    of_kind = {kind: sorted((q for q in true if q.kind == kind), key=lambda q: q.arguments) for kind in chosen}
+    for kind, there in of_kind.items():
+        if not there:
+            raise ValueError(
+                f"questions: in these scenes no question of kind {kind!r} has two answers; make more scenes"
+            )
+
+    most = data.tensors["digit_label"].shape[1]
+    rows, texts, asked, labels = [], [], [], []
+    about = torch.zeros(n, most, dtype=torch.bool)
+    for k in tqdm(range(n), "asking questions", leave=False, delay=2, disable=not progress):
+        rng = np.random.default_rng([seed, k, zlib.crc32(b"question")])
+        kind = chosen[rng.integers(len(chosen))]
+        question = of_kind[kind][rng.integers(len(of_kind[kind]))]
+        possible = list(prior[question])
+        answer = possible[rng.choice(len(possible), p=list(prior[question].values()))]
+        row = true[question][answer][rng.integers(len(true[question][answer]))]
+        about[k, list(found[row][question][1])] = True
+        asked.append(question)
+        texts.append(question.wordings[rng.integers(3)])
+        rows.append(row)
+        labels.append((ANSWERS.index(answer), KINDS.index(kind)))
+    own = {
+        "question": torch.stack([VOCABULARY.encode(text, QUESTION_LENGTH) for text in texts]),
+        "label": torch.tensor([answer for answer, _ in labels]),
+        "kind_label": torch.tensor([kind for _, kind in labels]),
+        "about_label": about,
+        "scene_label": torch.tensor(rows),
+    }
+    return Questions(data.tensors, own, asked, texts, prior, true)
+
+
+def question_alone(train: Questions, test: Questions | None = None) -> dict[str, float]:
+    """How often the question alone can be answered rightly, by kind, if the answers are guessed as in ``train``: exact.
+
+    Args:
+        train: where p(answer | question) is from; of equally probable answers any is guessed.
+        test: where the questions are asked; None: of the same p(answer | question).
+
+    Raises:
+        ValueError: the sets have no question of a kind in common.
+    """
+    test = train if test is None else test
+    right: dict[str, list[float]] = {}
+    for question, of in test.prior.items():
+        if question in train.prior:
+            likely = max(train.prior[question].values())
+            guesses = [answer for answer, p in train.prior[question].items() if p > likely - 1e-12]
+            right.setdefault(question.kind, []).append(float(np.mean([of.get(answer, 0.0) for answer in guesses])))
+    if missing := {question.kind for question in test.prior} - right.keys():
+        raise ValueError(f"question_alone: no question of kind {sorted(missing)[0]!r} is in both sets")
+    return {kind: float(np.mean(right[kind])) for kind in KINDS if kind in right}
+
+
+def picture_alone(asked: Questions) -> float:
+    """How often the picture alone can be answered rightly, by one who sees all of it: exact for these scenes.
+
+    It knows which questions may be asked of the picture, and how probable each is, but not which one is asked.
+    """
+    kinds = {question.kind for question in asked.prior}
+    of_kind = {kind: sum(question.kind == kind for question in asked.prior) for kind in kinds}
+    weight = np.zeros((len(next(iter(asked.tensors[m] for m in asked._pictures))), len(ANSWERS)))
+    for question, of in asked.prior.items():
+        for answer, p in of.items():
+            there = asked.scenes[question][answer]
+            weight[there, ANSWERS.index(answer)] += p / (len(kinds) * of_kind[question.kind] * len(there))
+    return float(weight.max(1).sum())
+
+
+def _prior(question: Question, possible: Sequence[str], bias: float | None) -> dict[str, float]:
+    """p(answer | question), among the answers that are possible in these scenes."""
+    if bias is None or question.usual not in possible:
+        return dict.fromkeys(possible, 1 / len(possible))
+    rest = (1 - bias) / (len(possible) - 1)
+    return {answer: bias if answer == question.usual else rest for answer in possible}
+
+
+def _kinds(kinds: Collection[str]) -> list[str]:
+    """The kinds in their order, checked."""
+    named = {kinds} if isinstance(kinds, str) else set(kinds)
+    if not named or not named <= set(KINDS):
+        raise ValueError(f"questions: kinds must be some of {', '.join(KINDS)}, got {kinds!r}")
+    return [kind for kind in KINDS if kind in named]
