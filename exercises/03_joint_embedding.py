@@ -249,7 +249,7 @@ check("3.5", information)
 # - Train the house numbers with batches of 16 and of 256, with as many epochs. Which of the two meets its floor? Which finds better among 256?
 # - Train `find(train, loss=Sigmoid())` with `Sigmoid` from `mmtutor.embedding`. What are R@1 and the gap?
 # - Use `TransformerSentence` in place of the GRU for the nine pairs. Does it bind? After how many epochs?
-# - Why does the bare word "seven" fail on a new pair, a red seven? Make the scenes without `never`; then with `never`, and with the bare
+# - Why may the bare word "seven" fail on a new pair, a red seven? Make the scenes without `never`; then with `never`, and with the bare
 #   word among the names on which the image encoder is trained. Which of the two helps?
 # - Let `sentences` say what is left and what is right, "the red seven left of the blue three". Does the space learn it?
 # - Copy the folder `mmtutor/embedding` into your own project and train `JointEmbedding` on two modalities of your own.
