@@ -519,7 +519,7 @@ claims = [
     "Where known false negatives do not count, the hardest negative",
     "The sigmoid loss finds better than InfoNCE in batches of 32",
     "Batches of 512",
-    "A learned temperature finds better than one fixed at t = 1",
+    "A learned temperature finds better than t = 1 does",
     "A bag of words finds nearly as well",
     "A model that finds well hardly knows",
     "Five colours and digits: the GRU binds better",
