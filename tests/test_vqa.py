@@ -237,7 +237,7 @@ def test_bad_arguments_are_refused(name):
     ):
         with pytest.raises(error, match=f"{message}"):
             make(*arguments)
-    for size in ("dim", "hops") if name == "stacked attention" else ("dim",):
+    for size in {"stacked attention": ("dim", "hops"), "FiLM": ("dim", "blocks")}.get(name, ("dim",)):
         with pytest.raises(ValueError, match=rf"{size} must be a whole number ≥ 1, got 0"):
             type(model_of(name))(two, [5, 4], 3, **{size: 0})
 

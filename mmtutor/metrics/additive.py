@@ -36,14 +36,15 @@ def emap(
     Args:
         model: from a batch, a dict of tensors, to scores (B, classes).
         data: N examples, at least two.
-        modality: the first part, a modality or several; a mask, a length or labels of a modality go with it. The second
-            part is all the rest.
+        modality: the first part, a modality or several; a mask and a length of a modality go with it. The second part
+            is all the rest.
         batch_size: how many pairs at a time.
 
     Returns:
         (N, classes) on the CPU, to be compared with `predict`: the share in which the largest score is the label's.
 
     Raises:
+        TypeError: data are no dict of tensors, and no data set that holds them.
         ValueError: there is no such modality, nothing is left for the second part, or there is one example only.
 
     Examples:
@@ -54,13 +55,16 @@ def emap(
         tensor([[ 2.,  0.],
                 [-2.,  0.]])
     """
-    examples = data[:] if isinstance(data, MultimodalDataset) else dict(data)
+    examples = (data if isinstance(data, MultimodalDataset) else MultimodalDataset(data))[:]
     first = _part(examples, modality)
     N = len(next(iter(examples.values())))
     if N < 2:
         raise ValueError("emap: needs at least two examples, got one")
     pairs = _Pairs(examples, first, N)
-    scores = predict(model, pairs, whole("emap", "batch_size", batch_size, 1)).view(N, N, -1)  # (N, N, C)
+    scores = predict(model, pairs, whole("emap", "batch_size", batch_size, 1))  # (N N, C)
+    if scores.ndim != 2:
+        raise ValueError(f"emap: the model must give scores (B, classes), got {tuple(scores.shape)}")
+    scores = scores.view(N, N, -1)  # (N, N, C)
     projected: Tensor = scores.mean(1) + scores.mean(0) - scores.mean((0, 1))  # (N, C)
     return projected
 
@@ -76,7 +80,7 @@ class _Pairs(MultimodalDataset):
         return self.n * self.n
 
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> dict[str, Tensor]:
-        k = torch.arange(len(self))[list(index) if isinstance(index, tuple) else index]
+        k = torch.as_tensor(range(len(self))[index] if isinstance(index, slice) else index)
         one, other = k // self.n, k % self.n
         return {name: x[(one if name in self.first else other).to(x.device)] for name, x in self.tensors.items()}
 
@@ -84,12 +88,12 @@ class _Pairs(MultimodalDataset):
 def _part(examples: Mapping[str, Tensor], modality: str | Sequence[str]) -> list[str]:
     """The names of all tensors of the first part."""
     asked = [modality] if isinstance(modality, str) else list(modality)
+    modalities = MultimodalDataset(examples).modalities
     for m in asked:
-        if m not in examples:
-            raise ValueError(f"emap: no modality {m!r}, only {', '.join(examples)}")
-    ends = ("", "_present", "_length", "_label")
-    first = [name for name in examples if any(name == m + end for m in asked for end in ends)]
-    rest = [name for name in MultimodalDataset(examples).modalities if name not in first]
+        if m not in modalities:
+            raise ValueError(f"emap: no modality {m!r}, only {', '.join(modalities)}")
+    first = [name for name in examples if any(name == m + end for m in asked for end in ("", "_present", "_length"))]
+    rest = [name for name in modalities if name not in first]
     if not asked or not rest:
         raise ValueError(f"emap: modality must name a part of the modalities, and leave another, got {modality!r}")
     return first

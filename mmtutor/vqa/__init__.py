@@ -5,17 +5,18 @@ regions. (Where it meets their mean alone, by concatenation or a product, `mmtut
 
 | class | equation | source |
 | --- | --- | --- |
-| `StackedAttention` | u ← u + Σᵢ pᵢ vᵢ, p = softmax(w tanh(W_v vᵢ + W_u u)), hop after hop; u begins as q | Yang 2016 |
+| `StackedAttention` | u ← u + Σᵢ pᵢ vᵢ, p = softmax(w tanh(W_v vᵢ + W_u u)), hop after hop | Yang 2016 |
 | `FiLM` | γ(q) ⊙ F + β(q): the question scales and shifts the features of convolutions | Perez 2018 |
-| `RelationNetwork` | f(Σᵢⱼ g(aᵢ, aⱼ, q)): a network of every two regions | Santoro 2017 |
+| `RelationNetwork` | f(meanᵢⱼ g(aᵢ, aⱼ, q)): a network of every two regions | Santoro 2017 |
 
 | symbol | in the code | shape |
 | --- | --- | --- |
 | aᵢ | ``regions`` | (B, L, D) |
 | q | ``question`` | (B, Q) |
+| v = tanh(W a + b), u at first tanh(W q + b) | ``v``, ``u`` | (B, L, H), (B, H) |
 | p, of K hops | ``attention(batch)`` | (B, K, L) |
-| γ, β | ``gamma``, ``beta`` | (B, H) |
-| F | ``x`` | (B, H, rows, columns) |
+| γ, β | ``gamma``, ``beta`` | (B, H, 1, 1) |
+| F | ``features`` | (B, H, rows, columns) |
 
 | file | what is in it |
 | --- | --- |

@@ -12,7 +12,7 @@ from .model import QuestionAnswering
 
 
 class StackedAttention(QuestionAnswering):
-    """Attention in K hops (Yang and others, 2016): u begins as the question, and each hop adds what it saw.
+    """Attention in K hops (Yang and others, 2016): u begins as tanh(W q + b), and each hop adds what it saw.
 
     Args:
         encoders: the picture and the question, from (B, …) to regions (B, L, D), and to (B, Q).

@@ -52,7 +52,9 @@ class FiLM(QuestionAnswering):
 
 
 class Block(nn.Module):
-    """x + φ(γ(q) ⊙ F + β(q)), with F the normalised features of a 3 × 3 convolution; γ = 1 + W q (the paper's code).
+    """x′ + φ(γ(q) ⊙ F + β(q)), with x′ = φ(W x + b), and F the normalised features of a 3 × 3 convolution of x′.
+
+    φ is ReLU, and γ = 1 + W q + b: at first the features are nearly as they were.
 
     Args:
         dim: H.
@@ -67,10 +69,11 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor, question: Tensor) -> Tensor:
         """Features (B, H, rows, columns) and a question (B, Q), to features of the same shape."""
-        gamma, beta = self.modulation(question)[..., None, None].chunk(2, 1)  # (B, H, 1, 1) each
+        scale, beta = self.modulation(question)[..., None, None].chunk(2, 1)  # (B, H, 1, 1) each
+        gamma = 1 + scale  # (B, H, 1, 1)
         x = self.one(x).relu()  # (B, H, rows, columns)
         features = self.norm(self.three(x))  # (B, H, rows, columns)
-        modulated: Tensor = (1 + gamma) * features + beta
+        modulated: Tensor = gamma * features + beta
         return x + modulated.relu()
 
 

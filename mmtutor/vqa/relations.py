@@ -13,8 +13,8 @@ from .model import QuestionAnswering
 class RelationNetwork(QuestionAnswering):
     """f(mean over i and j of g(aᵢ, aⱼ, q)) (Santoro and others, 2017).
 
-    The paper has the sum; the mean is the same but for a factor, which then does not depend on L. Time and memory grow
-    with L²: 64 regions make 4,096 pairs.
+    The paper has the sum; the mean divides it by L², so that its scale does not depend on L. Time and memory grow with
+    L²: 64 regions make 4,096 pairs.
 
     Args:
         encoders: the picture and the question, from (B, …) to regions (B, L, D), and to (B, Q). Whoever wants relations

@@ -73,10 +73,16 @@ def test_masks_and_lengths_go_with_their_modality():
     assert torch.equal(emap(Reads(), examples, "image"), torch.stack([image, text], 1))
 
 
+class Wide(nn.Module):
+    def forward(self, batch):
+        return batch["image"][..., None]
+
+
 def test_bad_input_is_refused():
     model = Both()
     for examples, modality, message in (
-        (data(), "sound", "no modality 'sound', only image, text, label"),
+        (data(), "sound", "no modality 'sound', only image, text"),
+        (data(), "label", "no modality 'label', only image, text"),
         (data(), ["image", "text"], "modality must name a part of the modalities, and leave another"),
         (data(), [], "modality must name a part"),
         (data(1), "image", "needs at least two examples, got one"),
@@ -85,4 +91,8 @@ def test_bad_input_is_refused():
             emap(model, examples, modality)
     with pytest.raises(ValueError, match=r"^emap: batch_size must be a whole number"):
         emap(model, data(), "image", batch_size=0)
+    with pytest.raises(TypeError, match="must be a dict of tensors, not list"):
+        emap(model, [data()], "image")
     assert model.calls == 0
+    with pytest.raises(ValueError, match=r"^emap: the model must give scores \(B, classes\), got \(49, 3, 1\)"):
+        emap(Wide(), data(), "image")
