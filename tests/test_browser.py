@@ -298,7 +298,7 @@ def test_claims_are_folded_filtered_and_found_by_their_address(context: BrowserC
     page.goto(address + "claims/")
     wide = (page.viewport_size or {"width": 0})["width"] > 600
     experiments = page.locator("details.experiment").count()
-    assert page.evaluate("document.documentElement.scrollHeight") <= (250 if wide else 400) * experiments
+    assert page.evaluate("document.documentElement.scrollHeight") <= (240 if wide else 400) * experiments
     rows = page.locator("tr[data-verdict]")
     n, undecided = rows.count(), page.locator('tr[data-verdict="undecided"]').count()
     assert 0 < undecided < n

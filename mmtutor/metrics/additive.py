@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from mmtutor.data import MultimodalDataset
+from mmtutor.data.dataset import take
 from mmtutor.data.items import whole
 
 from .reading import predict
@@ -82,7 +83,7 @@ class _Pairs(MultimodalDataset):
     def __getitem__(self, index: int | slice | Sequence[int] | Tensor) -> dict[str, Tensor]:
         k = torch.as_tensor(range(len(self))[index] if isinstance(index, slice) else index)
         one, other = k // self.n, k % self.n
-        return {name: x[(one if name in self.first else other).to(x.device)] for name, x in self.tensors.items()}
+        return {name: take(x, one if name in self.first else other) for name, x in self.tensors.items()}
 
 
 def _part(examples: Mapping[str, Tensor], modality: str | Sequence[str]) -> list[str]:

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from .checks import check_batch, check_label, check_names, kind, modules, moved, reading, whole
+from .checks import check_batch, check_label, check_names, kind, modules, moved, on_device, reading, whole
 
 
 class QuestionAnswering(nn.Module, ABC):
@@ -46,9 +46,9 @@ class QuestionAnswering(nn.Module, ABC):
             TypeError: a modality is no tensor or of another float type than the parameters, or the label is not int64.
             ValueError: as ``forward``, or a label is not from 0 to C − 1.
         """
-        label = check_label(type(self).__name__, batch, self.classes, self._size(batch))
-        logits = self(batch)  # (B, C)
-        return {"loss": F.cross_entropy(logits, label.to(logits.device, non_blocking=_may_go_on(logits)))}
+        self.check_batch(batch)
+        logits = self.answer(*self._read(batch))  # (B, C)
+        return {"loss": F.cross_entropy(logits, on_device(batch["label"], logits.device))}
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Logits of the answers, (B, C).
@@ -58,8 +58,7 @@ class QuestionAnswering(nn.Module, ABC):
             ValueError: a modality is missing in the batch or misspelt, both are missing in an example, sizes differ,
                 values are NaN or infinite, or an encoder gives something else than regions or vectors.
         """
-        regions, question = self.read(batch)
-        return self.answer(regions, question)
+        return self.answer(*self.read(batch))
 
     @abstractmethod
     def answer(self, regions: Tensor, question: Tensor) -> Tensor:
@@ -68,6 +67,9 @@ class QuestionAnswering(nn.Module, ABC):
     def read(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The regions (B, L, D) and the question (B, Q), zeros where they are missing."""
         self._size(batch)
+        return self._read(batch)
+
+    def _read(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         names = [name for m in self.encoders for name in (m, f"{m}_present") if name in batch]
         batch = moved({name: batch[name] for name in names}, self)
         regions, question = (self._features(m, batch) for m in self.encoders)
@@ -102,11 +104,6 @@ class QuestionAnswering(nn.Module, ABC):
 def _keep(x: Tensor, present: Tensor | None) -> Tensor:
     """Zeros where a modality is missing, also in the gradient."""
     return x if present is None else torch.where(present.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros_like(x))
-
-
-def _may_go_on(x: Tensor) -> bool:
-    """Whether the program goes on while a tensor is copied to the device of x; see ``on_device`` in ``checks.py``."""
-    return x.device.type not in ("cpu", "mps")
 
 
 def _check(who: str, encoders: Mapping[str, nn.Module], dims: Sequence[int]) -> list[int]:
