@@ -12,6 +12,7 @@ from mmtutor.vqa import FiLM, QuestionAnswering, RelationNetwork, StackedAttenti
 
 KINDS = {
     "stacked attention": lambda encoders, dims, C: StackedAttention(encoders, dims, C, dim=6, hops=3),
+    "stacked attention, hidden": lambda encoders, dims, C: StackedAttention(encoders, dims, C, dim=6, hidden=7),
     "FiLM": lambda encoders, dims, C: FiLM(encoders, dims, C, dim=6, blocks=2),
     "relations": lambda encoders, dims, C: RelationNetwork(encoders, dims, C, dim=6),
 }
@@ -41,6 +42,12 @@ def linear(layer, x):
     return torch.stack(rows)
 
 
+def perceptron(layers, x):
+    for layer in layers:
+        x = linear(layer, x) if isinstance(layer, nn.Linear) else nn.functional.relu(x)
+    return x
+
+
 def attention_by_loops(model, regions, question):
     """The logits of one example, and the weights of each hop."""
     v = [torch.tanh(linear(model.image, a)) for a in regions]
@@ -52,7 +59,7 @@ def attention_by_loops(model, regions, question):
         p = [math.exp(s) / total for s in scores]
         u = u + sum(weight * x for weight, x in zip(p, v, strict=True))
         looked.append(p)
-    return linear(model.output, u), torch.tensor(looked, dtype=torch.float64)
+    return perceptron(model.output, u), torch.tensor(looked, dtype=torch.float64)
 
 
 def film_by_loops(model, regions, question):
@@ -108,7 +115,7 @@ def test_the_logits_by_loops(name):
     logits = model(batch)
     for k in range(4):
         a, q = batch["regions"][k], batch["question"][k]
-        if name == "stacked attention":
+        if name.startswith("stacked attention"):
             wanted, weights = attention_by_loops(model, a, q)
             assert (model.attention(batch)[k] - weights).abs().max() < 1e-12
         else:

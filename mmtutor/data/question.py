@@ -46,7 +46,6 @@ from .word import WORDS
 
 KINDS = ("colour", "digit", "there", "bound", "count", "greater", "sum", "place", "beside")
 ANSWERS = ("yes", "no", *WORDS, *COLOURS)
-QUESTION_LENGTH = 17  # numbers of the longest question, start and end included
 
 _WORDINGS = {
     "colour": ("what colour is the {0}", "which colour does the {0} have", "the {0} is of which colour"),
@@ -173,7 +172,8 @@ Cell = tuple[str, float, list[int]]  # an answer, its probability, the rows of t
 class Questions(MultimodalDataset):
     """Questions about scenes: each example is a scene and a question about it.
 
-    Examples have what the scenes have, and ``"question"`` int64 (T,), ``"label"`` int64 (), an index into
+    Examples have what the scenes have, and ``"question"`` int64 (T,), padded to the longest question of the kinds that
+    are asked, ``"label"`` int64 (), an index into
     ``ANSWERS``, ``"kind_label"`` int64 (), an index into ``KINDS``, ``"asked_label"`` bool (most,), the objects that
     the question is about, and ``"scene_label"`` int64 (), the row of the scene.
 
@@ -237,9 +237,8 @@ class Questions(MultimodalDataset):
         return Questions(pictures, own, self.asked, self.texts, self.cells)
 
 
-VOCABULARY = Vocabulary.from_captions(
-    text for kind, arguments in _ARGUMENTS.items() for words in arguments for text in Question(kind, words).wordings
-)
+_TEXTS = {kind: [text for words in of for text in Question(kind, words).wordings] for kind, of in _ARGUMENTS.items()}
+VOCABULARY = Vocabulary.from_captions(text for kind in KINDS for text in _TEXTS[kind])
 
 
 def questions(
@@ -317,8 +316,9 @@ def questions(
         texts.append(question.wordings[rng.integers(3)])
         rows.append(row)
         labels.append((ANSWERS.index(answer), KINDS.index(kind)))
+    longest = 2 + max(len(text.split()) for kind in chosen for text in _TEXTS[kind])  # with start and end
     own = {
-        "question": torch.stack([VOCABULARY.encode(text, QUESTION_LENGTH) for text in texts]),
+        "question": torch.stack([VOCABULARY.encode(text, longest) for text in texts]),
         "label": torch.tensor([answer for answer, _ in labels]),
         "kind_label": torch.tensor([kind for _, kind in labels]),
         "asked_label": about,

@@ -5,6 +5,7 @@
 | ``reading.py`` | a classifier's scores, which examples are right, intervals, tables of mistakes |
 | ``scores.py`` | regressions, such as sentiment from −3 to 3, and classes that are not equally frequent |
 | ``captions.py`` | generated captions: what is true of them, where the attention was |
+| ``answers.py`` | questions about scenes: where the attention was |
 | ``references.py`` | captions against references: BLEU, CIDEr-D |
 | ``information.py`` | what two modalities tell about a label: redundancy, unique information, synergy |
 | ``probes.py`` | linear probes: how much of a label features or latent codes hold |
@@ -14,6 +15,7 @@
 """
 
 from mmtutor.metrics.additive import emap
+from mmtutor.metrics.answers import question_pointing
 from mmtutor.metrics.captions import (
     Mention,
     Pointing,
@@ -101,6 +103,7 @@ __all__ = [
     "pointing",
     "predict",
     "probe_loss",
+    "question_pointing",
     "ranks",
     "recall_at",
     "recall_ceiling",

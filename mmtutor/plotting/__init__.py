@@ -14,6 +14,7 @@
 
 from mmtutor.plotting.claims import verdicts
 from mmtutor.plotting.diagrams import (
+    answering_diagram,
     captioning_diagram,
     embedding_diagram,
     mfm_diagram,
@@ -31,6 +32,7 @@ __all__ = [
     "COLOURS",
     "MARKERS",
     "TEN_COLOURS",
+    "answering_diagram",
     "attention",
     "bars",
     "captioned",

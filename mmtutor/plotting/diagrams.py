@@ -57,6 +57,26 @@ def embedding_diagram() -> Figure:
     return _drawn("Two encoders that meet in one space", boxes, arrows, (10.8, 4.2))
 
 
+def answering_diagram() -> Figure:
+    """Question answering: where the question meets the picture."""
+    boxes = {
+        "picture": (1.0, 4.2, "picture\n(B, 3, H, W)", "data"),
+        "question": (1.0, 0.9, "question\n(B, T)", "data"),
+        "grid": (3.0, 4.2, "image\nencoder", "network"),
+        "gru": (3.0, 0.9, "GRU", "network"),
+        "a": (5.1, 4.2, "regions a\n(B, L, D)", "data"),
+        "q": (5.1, 0.9, "question q\n(B, Q)", "data"),
+        "fusion": (7.8, 4.2, "fusion of two vectors\n[mean a; q]", "new"),
+        "attention": (7.8, 2.55, "attention\nΣ p(q) v", "new"),
+        "film": (7.8, 0.9, "FiLM\nγ(q) ⊙ F + β(q)", "new"),
+        "answer": (10.3, 2.55, "p(answer)\n(B, C)", "data"),
+    }
+    ways = ("fusion", "attention", "film")
+    arrows = [("picture", "grid"), ("grid", "a"), ("question", "gru"), ("gru", "q")]
+    arrows += [(source, way) for source in "aq" for way in ways] + [(way, "answer") for way in ways]
+    return _drawn("Three places at which a question can meet a picture", boxes, arrows, (11.2, 5.1))
+
+
 def mfm_diagram() -> Figure:
     """The Multimodal Factorization Model of two modalities (Tsai and others, 2019)."""
     boxes: dict[str, tuple[float, float, str, str]] = {

@@ -20,6 +20,8 @@ class StackedAttention(QuestionAnswering):
         classes: number C of answers.
         dim: H, size of the regions and of the question where they meet.
         hops: K.
+        hidden: units of a layer between u and the answers. The paper has none, 0: what was seen is then added to what
+            was asked, and cannot be compared with it.
 
     Examples:
         >>> model = StackedAttention({"regions": nn.Identity(), "question": nn.Identity()}, [5, 4], classes=3)
@@ -29,17 +31,25 @@ class StackedAttention(QuestionAnswering):
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], dims: Sequence[int], classes: int, dim: int = 64, hops: int = 2
+        self,
+        encoders: Mapping[str, nn.Module],
+        dims: Sequence[int],
+        classes: int,
+        dim: int = 64,
+        hops: int = 2,
+        hidden: int = 0,
     ) -> None:
         super().__init__(encoders, dims, classes)
         dim, hops = whole("StackedAttention", "dim", dim), whole("StackedAttention", "hops", hops)
+        hidden = whole("StackedAttention", "hidden", hidden, 0)
         D, Q = self.dims
         self.image, self.question = nn.Linear(D, dim), nn.Linear(Q, dim)
         self.hops = nn.ModuleList(Hop(dim) for _ in range(hops))
-        self.output = nn.Linear(dim, self.classes)
+        layers = [nn.Linear(dim, hidden), nn.ReLU()] if hidden else []
+        self.output = nn.Sequential(*layers, nn.Linear(hidden or dim, self.classes))
 
     def answer(self, regions: Tensor, question: Tensor) -> Tensor:
-        """W u + b, with u after the last hop."""
+        """W u + b, with u after the last hop, or a perceptron of u."""
         u, _ = self.look(regions, question)
         logits: Tensor = self.output(u)  # (B, C)
         return logits

@@ -13,7 +13,6 @@ from mmtutor.data import COLOURS, Vocabulary, scenes
 from mmtutor.data.question import (
     ANSWERS,
     KINDS,
-    QUESTION_LENGTH,
     VOCABULARY,
     Question,
     answers,
@@ -143,9 +142,11 @@ def test_an_example_has_the_answer_of_its_scene(world):
         assert torch.equal(value, torch.stack([asked[k][name] for k in (3, 1, 4)])), name
     assert all(torch.equal(value, asked[(3, 1, 4)][name]) for name, value in batch.items())
     assert len(asked) == 600
-    every = (Question(k, words) for k, of in question_module._ARGUMENTS.items() for words in of)
-    longest = max(len(text.split()) for question in every for text in question.wordings)
-    assert longest + 2 == QUESTION_LENGTH  # with start and end
+    for kinds in (KINDS, ("there",), ("count", "bound")):
+        every = (Question(k, words) for k in kinds for words in question_module._ARGUMENTS[k])
+        longest = max(len(text.split()) for question in every for text in question.wordings)
+        asked = questions(world, n=2, kinds=kinds)  # with start and end
+        assert asked.tensors["question"].shape == (2, longest + 2)
 
 
 def commonest(train, test):
