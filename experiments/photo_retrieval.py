@@ -39,7 +39,7 @@ SETTINGS: dict[str, Any] = {
     "lr": 1e-3,
     "dropout of regions and words": 0.2,
     "margin": 0.2,
-    "warm-up of the hardest negatives, batches": 47,
+    "warm-up of the hardest negatives, batches": 235,
     "patience": 4,
     "epochs at most": 30,
 }

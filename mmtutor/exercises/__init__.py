@@ -15,7 +15,17 @@ from collections import Counter
 from collections.abc import Mapping
 from typing import Any
 
-from mmtutor.exercises import captioning, digit_world, embedding, fusion, iterative, mfm_images, mfm_sequences, vaes
+from mmtutor.exercises import (
+    captioning,
+    digit_world,
+    embedding,
+    fusion,
+    iterative,
+    mfm_images,
+    mfm_sequences,
+    vaes,
+    vqa,
+)
 from mmtutor.exercises.answers import Exercise, Mistake
 
 EXERCISES: Mapping[str, Exercise] = {
@@ -23,6 +33,7 @@ EXERCISES: Mapping[str, Exercise] = {
     **fusion.EXERCISES,
     **embedding.EXERCISES,
     **captioning.EXERCISES,
+    **vqa.EXERCISES,
     **mfm_images.EXERCISES,
     **mfm_sequences.EXERCISES,
     **vaes.EXERCISES,

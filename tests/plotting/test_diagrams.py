@@ -7,9 +7,16 @@ import pytest
 from matplotlib.patches import FancyBboxPatch
 from matplotlib.text import Annotation
 
-from mmtutor.plotting import captioning_diagram, embedding_diagram, mfm_diagram, mfn_diagram, students_diagram
+from mmtutor.plotting import (
+    answering_diagram,
+    captioning_diagram,
+    embedding_diagram,
+    mfm_diagram,
+    mfn_diagram,
+    students_diagram,
+)
 
-DIAGRAMS = (captioning_diagram, embedding_diagram, mfm_diagram, mfn_diagram, students_diagram)
+DIAGRAMS = (answering_diagram, captioning_diagram, embedding_diagram, mfm_diagram, mfn_diagram, students_diagram)
 
 
 @pytest.fixture(params=DIAGRAMS, ids=lambda f: f.__name__)
