@@ -43,7 +43,7 @@ def best_guess(p):
 
 
 # %% tags=["wrong"]
-# this is a guess that is drawn from p(answer | question)
+# this is a guess drawn from p(answer | question)
 def best_guess(p):
     return (p * p / p.sum(1, keepdim=True)).sum()
 
