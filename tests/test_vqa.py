@@ -14,6 +14,7 @@ KINDS = {
     "stacked attention": lambda encoders, dims, C: StackedAttention(encoders, dims, C, dim=6, hops=3),
     "stacked attention, hidden": lambda encoders, dims, C: StackedAttention(encoders, dims, C, dim=6, hidden=7),
     "FiLM": lambda encoders, dims, C: FiLM(encoders, dims, C, dim=6, blocks=2),
+    "FiLM, grid": lambda encoders, dims, C: FiLM(encoders, dims, C, dim=6, grid=(1, 9)),
     "relations": lambda encoders, dims, C: RelationNetwork(encoders, dims, C, dim=6),
 }
 every_model = pytest.mark.parametrize("name", KINDS)
@@ -64,9 +65,9 @@ def attention_by_loops(model, regions, question):
 
 def film_by_loops(model, regions, question):
     """The logits of one example; batch normalisation with its running statistics."""
-    side = math.isqrt(len(regions))
-    x = {(r, c): nn.functional.relu(linear_of_convolution(model.first, regions[r * side + c]))
-         for r, c in itertools.product(range(side), repeat=2)}  # fmt: skip
+    rows, columns = model.grid or (math.isqrt(len(regions)),) * 2
+    x = {(r, c): nn.functional.relu(linear_of_convolution(model.first, regions[r * columns + c]))
+         for r, c in itertools.product(range(rows), range(columns))}  # fmt: skip
     for block in model.blocks:
         H = len(next(iter(x.values())))
         modulation = linear(block.modulation, question)
@@ -119,7 +120,7 @@ def test_the_logits_by_loops(name):
             wanted, weights = attention_by_loops(model, a, q)
             assert (model.attention(batch)[k] - weights).abs().max() < 1e-12
         else:
-            wanted = {"FiLM": film_by_loops, "relations": relations_by_loops}[name](model, a, q)
+            wanted = (relations_by_loops if name == "relations" else film_by_loops)(model, a, q)
         assert (logits[k] - wanted).abs().max() < 1e-12
 
 
@@ -169,7 +170,9 @@ def test_it_learns_what_only_both_together_tell(name, fit_device):
     encoders = {"regions": nn.Identity(), "question": nn.Identity()}
     makes = {
         "stacked attention": lambda: StackedAttention(encoders, [5, 4], 2, dim=16),
+        "stacked attention, hidden": lambda: StackedAttention(encoders, [5, 4], 2, dim=16, hidden=16),
         "FiLM": lambda: FiLM(encoders, [5, 4], 2, dim=16),
+        "FiLM, grid": lambda: FiLM(encoders, [5, 4], 2, dim=16, grid=(4, 1)),
         "relations": lambda: RelationNetwork(encoders, [5, 4], 2, dim=32),
     }
     model = makes[name]()
@@ -225,9 +228,15 @@ def test_a_bad_batch_is_refused(name):
         model({**batch, **both})
 
 
-def test_film_needs_a_square():
-    with pytest.raises(ValueError, match=r"^FiLM: needs the regions of a square grid, such as 49 or 64, got 8"):
+def test_film_needs_a_square_or_its_grid():
+    with pytest.raises(ValueError, match=r"^FiLM: needs the regions of a square grid, such as 49 or 64, got 8; of ano"):
         model_of("FiLM").double()(batch_of(L=8))
+    with pytest.raises(ValueError, match=r"^FiLM: was made for grid=\(1, 9\), got 8$"):
+        model_of("FiLM, grid").double()(batch_of(L=8))
+    both = {"regions": nn.Identity(), "question": nn.Identity()}
+    for grid, said in ((9, r"grid must be \(rows, columns\)"), ((3, 0), r"grid\[1\] must be a whole number")):
+        with pytest.raises(ValueError, match=said):
+            FiLM(both, [5, 4], 3, grid=grid)
 
 
 @every_model

@@ -51,5 +51,6 @@ def question_pointing(alpha: ArrayLike, data: Questions) -> dict[str, Pointing]:
     for k, name in enumerate(KINDS):
         rows = (kind == k) & asked.any(1)
         if rows.any():
-            found[name] = Pointing(*(float(x[rows].mean()) for x in (hit, mass, chance)), int(rows.sum()))
+            hits, on_average, uniform = (float(x[rows].mean()) for x in (hit, mass, chance))
+            found[name] = Pointing(hits, on_average, uniform, int(rows.sum()))
     return found

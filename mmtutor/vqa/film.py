@@ -14,15 +14,16 @@ from .model import QuestionAnswering
 class FiLM(QuestionAnswering):
     """γ(q) ⊙ F + β(q) in residual blocks of convolutions (Perez and others, 2018).
 
-    The regions are those of a square grid, row by row. Whoever wants places hands in regions that say where they are,
+    The regions are those of a grid, row by row. Whoever wants places hands in regions that say where they are,
     as those of `mmtutor.encoders.GridEncoder` do with their last two features.
 
     Args:
-        encoders: the picture and the question, from (B, …) to regions (B, L, D) with L a square, and to (B, Q).
+        encoders: the picture and the question, from (B, …) to regions (B, L, D), and to (B, Q).
         dims: D and Q.
         classes: number C of answers.
         dim: H, channels of the convolutions.
         blocks: how many.
+        grid: rows and columns of the regions; None: as many rows as columns.
 
     Examples:
         >>> import torch
@@ -32,10 +33,17 @@ class FiLM(QuestionAnswering):
     """
 
     def __init__(
-        self, encoders: Mapping[str, nn.Module], dims: Sequence[int], classes: int, dim: int = 64, blocks: int = 2
+        self,
+        encoders: Mapping[str, nn.Module],
+        dims: Sequence[int],
+        classes: int,
+        dim: int = 64,
+        blocks: int = 2,
+        grid: tuple[int, int] | None = None,
     ) -> None:
         super().__init__(encoders, dims, classes)
         dim, blocks = whole("FiLM", "dim", dim), whole("FiLM", "blocks", blocks)
+        self.grid = _grid(grid)
         D, Q = self.dims
         self.first = nn.Conv2d(D, dim, 1)
         self.blocks = nn.ModuleList(Block(dim, Q) for _ in range(blocks))
@@ -43,7 +51,7 @@ class FiLM(QuestionAnswering):
 
     def answer(self, regions: Tensor, question: Tensor) -> Tensor:
         """Blocks, the largest value of each channel, and a perceptron."""
-        x = regions.transpose(1, 2).reshape(len(regions), -1, *_square(regions))  # (B, D, rows, columns)
+        x = regions.transpose(1, 2).unflatten(2, _rows_columns(self.grid, regions))  # (B, D, rows, columns)
         x = self.first(x).relu()  # (B, H, rows, columns)
         for block in self.blocks:
             x = block(x, question)  # (B, H, rows, columns)
@@ -80,8 +88,19 @@ class Block(nn.Module):
 # ---- messages
 
 
-def _square(regions: Tensor) -> tuple[int, int]:
-    side = math.isqrt(regions.shape[1])
-    if side * side != regions.shape[1]:
-        raise ValueError(f"FiLM: needs the regions of a square grid, such as 49 or 64, got {regions.shape[1]}")
-    return side, side
+def _grid(grid: tuple[int, int] | None) -> tuple[int, int] | None:
+    if grid is None:
+        return None
+    if not isinstance(grid, tuple | list) or len(grid) != 2:
+        raise ValueError(f"FiLM: grid must be (rows, columns) or None, got {grid!r}")
+    return whole("FiLM", "grid[0]", grid[0]), whole("FiLM", "grid[1]", grid[1])
+
+
+def _rows_columns(grid: tuple[int, int] | None, regions: Tensor) -> tuple[int, int]:
+    L = regions.shape[1]
+    if grid is None and (side := math.isqrt(L)) ** 2 == L:
+        return side, side
+    if grid is not None and grid[0] * grid[1] == L:
+        return grid
+    said = "needs the regions of a square grid, such as 49 or 64" if grid is None else f"was made for grid={grid}"
+    raise ValueError(f"FiLM: {said}, got {L}" + ("; of another one say grid=(rows, columns)" if grid is None else ""))

@@ -31,7 +31,8 @@ def test_pointing_is_counted_pixel_by_pixel(asked):
             on.append(any((pixels == thing).any().item() for thing in about))
         mass = sum(alpha[k, region].item() for region in range(16) if on[region])
         rows.setdefault(asked.asked[k].kind, []).append((on[int(alpha[k].argmax())], mass, sum(on) / 16))
-    assert found.keys() == rows.keys() and len(found) == len(KINDS)
+    assert found.keys() == rows.keys()
+    assert len(found) == len(KINDS)
     for kind, values in rows.items():
         hits, mass, chance = (sum(column) / len(values) for column in zip(*values, strict=True))
         assert found[kind] == pytest.approx((hits, mass, chance, len(values)))
