@@ -22,7 +22,7 @@ of objects says nothing about yes or no, p(answer | question) is known, and with
 answered rightly at best. By default the answers of a question are equally probable, *balanced*; VQA v2 was made more
 balanced by pairs of pictures with different answers to one question (Goyal and others, 2017, arXiv:1612.00837). With
 ``bias`` each question has a *usual* answer. Trained on a biased set and tested on a balanced one, a model shows whether
-it looks (Agrawal and others, 2018, arXiv:1712.00377).
+it looks. (In VQA-CP the test has other usual answers; Agrawal and others, 2018, arXiv:1712.00377.)
 """
 
 from __future__ import annotations

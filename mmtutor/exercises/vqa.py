@@ -66,7 +66,7 @@ HOP = Exercise(
     wrong={
         Mistake(
             "the softmax is over the batch: the weights of one picture depend on the others",
-            ("F.softmax without dim chooses dimension 0 for such tensors.", "softmax(1), over the regions."),
+            ("dim=0 compares pictures; F.softmax without dim takes it for (B, L, 1).", "softmax(1), over the regions."),
         ): lambda v, u, score: u + (score.softmax(0)[..., None] * v).sum(1),
         Mistake(
             "what was seen takes the place of what was asked",

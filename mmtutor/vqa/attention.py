@@ -21,7 +21,7 @@ class StackedAttention(QuestionAnswering):
         dim: H, size of the regions and of the question where they meet.
         hops: K.
         hidden: units of a layer between u and the answers. The paper has none, 0: what was seen is then added to what
-            was asked, and cannot be compared with it.
+            was asked, and a linear layer cannot compare the two.
 
     Examples:
         >>> model = StackedAttention({"regions": nn.Identity(), "question": nn.Identity()}, [5, 4], classes=3)

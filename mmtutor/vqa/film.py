@@ -51,7 +51,8 @@ class FiLM(QuestionAnswering):
 
     def answer(self, regions: Tensor, question: Tensor) -> Tensor:
         """Blocks, the largest value of each channel, and a perceptron."""
-        x = regions.transpose(1, 2).unflatten(2, _rows_columns(self.grid, regions))  # (B, D, rows, columns)
+        rows, columns = _rows_columns(self.grid, regions)
+        x = regions.transpose(1, 2).reshape(len(regions), -1, rows, columns)  # (B, D, rows, columns)
         x = self.first(x).relu()  # (B, H, rows, columns)
         for block in self.blocks:
             x = block(x, question)  # (B, H, rows, columns)
