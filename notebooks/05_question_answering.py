@@ -178,6 +178,7 @@ class ObjectClassifier(nn.Module):
         return {"loss": digit + nn.functional.cross_entropy(self.colour(middle), batch["colour_label"])}
 
 
+# %% tags=["nbval-ignore-output"]
 seed_everything(0)
 classifier = ObjectClassifier()
 crops = scenes("train", n=n, seed=1).crops()
@@ -451,7 +452,7 @@ for name, (yes, no) in pair.items():
     print(f"{name:8} pairs: right if it is so {yes:.2f}, if it is not {no:.2f}")
 
 # %%
-claim("of a pair that was never asked about FiLM says no more often", pair["new"][0] < pair["trained"][0] - 0.02, str(pair))
+claim("of a pair never asked about, FiLM says no more often", pair["new"][0] < pair["trained"][0] - 0.02, str(pair))
 
 # %% [markdown]
 # It says "no" to more of the new pairs, though it knows both words from other pairs, and the image encoder has seen red sevens.
