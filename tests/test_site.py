@@ -323,7 +323,7 @@ def test_claims(tmp_path: Path):
     assert "+0.093" in text
     assert "<b>✓</b> holds" in text
     assert "late &lt; early <small>(a paper)</small>" in text
-    assert '<tr id="fusion-late-early" data-verdict="holds" data-from="paper">' in text
+    assert re.search('<tr id="fusion-[0-9a-f]{8}" data-verdict="holds" data-from="paper">', text)
     assert f"<small>p {p_value:.3f}</small>" in text
     assert "found it: 2 and 0 of 3 runs" in text
     assert "found: above 0.905; McNemar’s exact test: p 0.500" in text

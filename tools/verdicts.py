@@ -23,6 +23,7 @@ CHAPTERS = {
     "captioning": "04_image_captioning",
     "photographs": "04_image_captioning",
     "vqa": "05_question_answering",
+    "nlvr": "05_question_answering",
     "mfm_images": "08_mfm_images",
     "mfm_ablations": "09_mfm_sequences",
     "mfm_sequences": "09_mfm_sequences",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import html
+import zlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from mmtutor.plotting.notebook import anchor, display, in_notebook
+from mmtutor.plotting.notebook import display, in_notebook
 
 VERDICTS = {"holds": ("#009E73", "✓"), "undecided": ("#888888", "–"), "does not hold": ("#D55E00", "✗")}
 WIDTH, HEIGHT, _EDGE = 150, 16, 5  # of a picture, in pixels
@@ -46,8 +47,8 @@ def verdicts(results: Mapping[str, Any], claims: Sequence[str] = ()) -> None:
 
 
 def row_id(results: Mapping[str, Any], row: Mapping[str, Any]) -> str:
-    """The name of a row on the page of claims: its experiment and its claim, without what a link cannot have."""
-    return anchor(f"{results['experiment']} {row['claim']}".lower())
+    """The name of a row on the page of claims: its experiment, and a number made from its claim."""
+    return f"{results['experiment']}-{zlib.crc32(row['claim'].encode()):08x}"
 
 
 def extent(rows: Sequence[Mapping[str, Any]], unit: str) -> float:
