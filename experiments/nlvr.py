@@ -5,7 +5,8 @@ and sentences that people wrote about them. The archive holds ``dev.json``, ``te
 examples also list the objects of the picture, and one picture of each example, ``images/SPLIT-IDENTIFIER-0.png``. The
 2,964 examples are cut into ten parts. A *seed* is a fold: tested on one part, stopped early on the next, and trained on
 the other eight. All examples of a sentence are in one part. The image encoder learns to name the objects of the
-training pictures, and is frozen then. The learning rate was chosen on the validation part of fold 0. Stops and resumes fold by fold.
+training pictures, and is frozen then. The learning rate was chosen on the validation part of fold 0. Stops and resumes
+fold by fold.
 """
 
 from __future__ import annotations
