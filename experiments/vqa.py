@@ -48,7 +48,7 @@ SETTINGS: dict[str, Any] = {
     "lr of the image encoder": 3e-3,
     "epochs": 8,
     "lr": 4e-3,
-    "lr of the relation network": 2e-3,
+    "lr of the relation network": 1e-3,
     "batch": 128,
     "clip": 5.0,
     "units": 64,

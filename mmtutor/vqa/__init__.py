@@ -7,7 +7,7 @@ regions. (Where it meets their mean alone, by concatenation or a product, `mmtut
 | --- | --- | --- |
 | `StackedAttention` | u ← u + Σᵢ pᵢ vᵢ, p = softmax(w tanh(W_v vᵢ + W_u u)), hop after hop | Yang 2016 |
 | `FiLM` | γ(q) ⊙ F + β(q): the question scales and shifts the features of convolutions | Perez 2018 |
-| `RelationNetwork` | f(meanᵢⱼ g(aᵢ, aⱼ, q)): a network of every two regions | Santoro 2017 |
+| `RelationNetwork` | f(Σᵢⱼ g(aᵢ, aⱼ, q)): a network of every two regions | Santoro 2017 |
 
 | symbol | in the code | shape |
 | --- | --- | --- |

@@ -11,10 +11,10 @@ from .model import QuestionAnswering
 
 
 class RelationNetwork(QuestionAnswering):
-    """f(mean over i and j of g(aᵢ, aⱼ, q)) (Santoro and others, 2017).
+    """f(Σᵢⱼ g(aᵢ, aⱼ, q)) (Santoro and others, 2017).
 
-    The paper has the sum; the mean divides it by L², so that its scale does not depend on L. Time and memory grow with
-    L²: 64 regions make 4,096 pairs.
+    Time and memory grow with L²: 64 regions make 4,096 pairs. The scale of the sum grows with L², too, so the learning
+    rate must be small; with the mean in its place it learned far less.
 
     Args:
         encoders: the picture and the question, from (B, …) to regions (B, L, D), and to (B, Q). Whoever wants relations
@@ -40,8 +40,8 @@ class RelationNetwork(QuestionAnswering):
         self.f = nn.Sequential(nn.Linear(dim, dim), nn.ReLU(), nn.Linear(dim, self.classes))
 
     def answer(self, regions: Tensor, question: Tensor) -> Tensor:
-        """A network of the mean over all pairs; the first layer of g, W[aᵢ; aⱼ; q], is written part by part."""
+        """A network of the sum over all pairs; the first layer of g, W[aᵢ; aⱼ; q], is written part by part."""
         one, other = self.one(regions)[:, :, None], self.other(regions)[:, None]  # (B, L, 1, H), (B, 1, L, H)
         pairs = self.g(one + other + self.asked(question)[:, None, None])  # (B, L, L, H)
-        logits: Tensor = self.f(pairs.mean((1, 2)))  # (B, C)
+        logits: Tensor = self.f(pairs.sum((1, 2)))  # (B, C)
         return logits
