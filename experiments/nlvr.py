@@ -191,16 +191,16 @@ def models(words: int, D: int) -> dict[str, Callable[[], nn.Module]]:
     }
 
 
-def one_fold(fold: int, tensors: Mapping[str, Tensor], sentences: Sequence[str]) -> dict[str, float]:
-    """Train and test all models on one fold."""
+def one_seed(seed: int, tensors: Mapping[str, Tensor], sentences: Sequence[str]) -> dict[str, float]:
+    """Train and test all models on the fold of this number."""
     part = parts(sentences)
-    rows = {"test": part == fold % PARTS, "valid": part == (fold + 1) % PARTS}
+    rows = {"test": part == seed % PARTS, "valid": part == (seed + 1) % PARTS}
     rows["train"] = ~(rows["test"] | rows["valid"])
-    seed_everything(fold)
+    seed_everything(seed)
     names, s = ObjectNames(), SETTINGS
     pictures = {name: tensors[name][rows["train"]] for name in ("picture", "shown_label")}
     fit(names, pictures, epochs=s["epochs of the image encoder"], lr=s["lr of the image encoder"], batch_size=32,
-        schedule="one-cycle", seed=fold, progress=False)  # fmt: skip
+        schedule="one-cycle", seed=seed, progress=False)  # fmt: skip
     training = [sentence for sentence, here in zip(sentences, rows["train"].tolist(), strict=True) if here]
     vocabulary = Vocabulary.from_captions(training, 2)
     said = torch.stack([vocabulary.encode(sentence, LENGTH) for sentence in sentences])
@@ -212,10 +212,10 @@ def one_fold(fold: int, tensors: Mapping[str, Tensor], sentences: Sequence[str])
     out = {"commonest answer": commonest, "commonest answer and .03": commonest + 0.03}
     optimizer = partial(torch.optim.AdamW, weight_decay=s["weight decay"])
     for name, make in models(len(vocabulary), regions.shape[2]).items():
-        seed_everything(fold)
+        seed_everything(seed)
         model, start = make(), time.perf_counter()
         past = fit(model, data["train"], data["valid"], epochs=s["epochs at most"], patience=s["patience"], lr=s["lr"],
-                   batch_size=s["batch"], optimizer=optimizer, clip_norm=5.0, seed=fold, progress=False)  # fmt: skip
+                   batch_size=s["batch"], optimizer=optimizer, clip_norm=5.0, seed=seed, progress=False)  # fmt: skip
         out |= {f"{name}, seconds": time.perf_counter() - start, f"{name}, epochs": len(past.train["loss"])}
         out[name] = float(correct(model, data["test"]).mean())
         out[f"{name}, in training"] = float(correct(model, data["train"]).mean())
@@ -230,7 +230,7 @@ def main() -> None:
     given = parser.parse_args()
     tensors, sentences = read(given.file)
     what = "NLVR: people's sentences about pictures, true or false, ten-fold cross-validation; a seed is a fold"
-    one = partial(one_fold, tensors=tensors, sentences=sentences)
+    one = partial(one_seed, tensors=tensors, sentences=sentences)
     print(measure("nlvr", what, CLAIMS, one, given.folds, SETTINGS))
 
 

@@ -265,7 +265,8 @@ print(", ".join(f"{kind} {value:.2f}" for kind, value in scores["stacked attenti
 # %% tags=["nbval-ignore-output"]
 looked = models["stacked attention"].attention(test[:]).cpu()
 shown = [k for k, q in enumerate(test.asked) if q.kind == "colour" and test[k]["asked_label"].any()][:3]
-shown += [next(k for k, q in enumerate(test.asked) if q.kind == kind) for kind in ("bound", "count")]
+for kind in ("bound", "count"):
+    shown.append(min((k for k, q in enumerate(test.asked) if q.kind == kind), key=lambda k: len(test.texts[k])))
 answered = predict(models["stacked attention"], test).argmax(1)
 pictures = {f"{test.texts[k]}?": k for k in shown}
 right = test.tensors["label"]
@@ -346,9 +347,9 @@ claim(
 # & - \tfrac1{N^2} \textstyle\sum_{jk} f(x_j, q_k).
 # \end{aligned}$$
 #
-# If $\hat f$ is as accurate as $f$, the model was not shown to use both together. (The nearest additive function need not be the
-# most accurate one.) For comparison, the same for the *program* that knows all answers. Where a scene does not answer a
-# question, the program says how frequent each answer of the question is.
+# If this *additive part* is as accurate as the model, the model was not shown to use both together. (The nearest additive
+# function need not be the most accurate one.) For comparison, the same for the *program* that knows all answers. Where a scene
+# does not answer a question, the program says how frequent each answer of the question is.
 #
 # **Before you run it:** which models will lose most?
 

@@ -89,7 +89,7 @@ def test_a_sentence_is_in_one_part():
 def test_a_fold_has_all_numbers(archive, monkeypatch, fit_device):
     small = {"epochs of the image encoder": 1, "epochs at most": 1, "units": 8}
     monkeypatch.setattr(nlvr, "SETTINGS", nlvr.SETTINGS | small)
-    found = nlvr.one_fold(3, *nlvr.read(archive[0]))
+    found = nlvr.one_seed(3, *nlvr.read(archive[0]))
     wanted = {name for claim in nlvr.CLAIMS for name in (claim.larger, claim.smaller, *claim.show)}
     assert wanted <= found.keys()
     assert all(math.isfinite(value) for value in found.values())
