@@ -15,7 +15,7 @@ from mmtutor.plotting.notebook import anchor, display, in_notebook
 
 # A frame is shown while its button is chosen. Buttons are radio buttons, so arrow keys go from one to the next.
 _STYLE = (
-    ".frames{{border:none;margin:1em 0;padding:0}}.frames>input{{position:absolute;opacity:0}}"
+    ".frames{{border:none;margin:1em 0;padding:0}}.frames>input{{position:absolute;opacity:0;width:0;margin:0}}"
     ".frames>label{{display:inline-block;padding:.25em .8em;margin:.2em .4em .2em 0;white-space:nowrap;cursor:pointer;"
     "border:1px solid;border-radius:1em}}.frames>input:checked+label{{background:#0072b2;color:white}}"
     ".frames>input:focus-visible+label{{outline:2px solid;outline-offset:2px}}"
