@@ -46,7 +46,7 @@ show(
 # %% [markdown]
 # Each example is made in this order: first a kind of question and a question, then its answer, then one of the scenes of which
 # that answer is true. So $p(\text{answer} \mid \text{question})$ is known. Each question has three wordings. This chapter
-# trains with the five kinds that are learned fastest; `python -m experiments.vqa` trains with all nine.
+# trains with the five kinds that are learned fastest.
 #
 # ## The idea: where does the question meet the picture?
 #
