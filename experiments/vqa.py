@@ -34,7 +34,7 @@ from mmtutor.data.question import (
 from mmtutor.data.word import WORDS
 from mmtutor.encoders import GridEncoder
 from mmtutor.fusion import Arithmetic, Concat, LateFusion, LowRankFusion
-from mmtutor.metrics import emap, predict, question_pointing
+from mmtutor.metrics import correct, emap, predict, question_pointing
 from mmtutor.sentences import RecurrentSentence
 from mmtutor.training import fit, seed_everything
 from mmtutor.vqa import FiLM, RelationNetwork, StackedAttention
@@ -236,12 +236,13 @@ class World:
         self.test = draw(seed=4 * seed + 10)
         crowds = {name: draw(seed=4 * seed + 11, objects=(k, k)) for name, k in (("three", 3), ("four", 4))}
         self.crowds = {name: self.asked(data, 2 * SHOWN, kinds=("colour", "digit")) for name, data in crowds.items()}
-        self.with_pair = {
-            "new": draw(seed=4 * seed + 12, always=NEVER, never=(), objects=(2, 3)),
-            "trained": draw(seed=4 * seed + 12, always=SEEN, objects=(2, 3)),
-        }
-        bias = SETTINGS["a usual answer is right in"]
         seen = predict(self.classifier, self.test)
+        self.pairs = {}  # questions of pairs, where it is so and where it is not, with their answer
+        for which, pairs, never in (("new", NEVER, ()), ("trained", SEEN, NEVER)):
+            shown = draw(seed=4 * seed + 12, always=pairs, never=never, objects=(2, 3))
+            yes = pair_questions(shown, predict(self.classifier, shown), pairs, "yes")
+            self.pairs[which] = (yes, pair_questions(self.test, seen, pairs, "no"))
+        bias = SETTINGS["a usual answer is right in"]
         things, places = partial(self.asked, kinds=THINGS), partial(self.asked, kinds=PLACES)
         self.balanced, self.biased = (things(self.train, ASKED, self.regions, bias=b) for b in (None, bias))
         self.asked_test, self.usual_test = (things(self.test, TEST, seen, bias=b) for b in (None, bias))
@@ -262,27 +263,24 @@ class World:
             seed=seed, progress=False)  # fmt: skip
         return model.eval(), time.perf_counter() - start
 
-    def bound(self, model: nn.Module, pairs: Sequence[tuple[str, int]], shown: Scenes) -> tuple[float, float]:
-        """How often 'is the red digit a seven' is answered rightly where it is, and where they are two objects."""
-        shares = []
-        for answer, data in (("yes", shown), ("no", self.test)):
-            here, rows = [answers(things) for things in data.objects], []
-            for colour, digit in pairs:
-                question = Question("bound", (colour, WORDS[digit]))
-                there = [k for k, of in enumerate(here) if of.get(question, ("",))[0] == answer]
-                rows += [(k, text) for k in there for text in question.wordings]
-            regions = predict(self.classifier, data)[[k for k, _ in rows]]
-            words = torch.stack([VOCABULARY.encode(text, 17) for _, text in rows])
-            said = predict(model, {"regions": regions, "question": words}).argmax(1)
-            shares.append((said == ANSWERS.index(answer)).double().mean().item())
-        return shares[0], shares[1]
+
+def pair_questions(data: Scenes, regions: Tensor, pairs: Sequence[tuple[str, int]], answer: str) -> dict[str, Tensor]:
+    """'Is the red digit a seven', of each pair, in all wordings, about each scene of which the answer is true."""
+    here, rows = [answers(things) for things in data.objects], []
+    for colour, digit in pairs:
+        question = Question("bound", (colour, WORDS[digit]))
+        there = [k for k, of in enumerate(here) if of.get(question, ("",))[0] == answer]
+        rows += [(k, text) for k in there for text in question.wordings]
+    words = torch.stack([VOCABULARY.encode(text, 17) for _, text in rows])
+    label = torch.full((len(rows),), ANSWERS.index(answer))
+    return {"regions": regions[[k for k, _ in rows]], "question": words, "label": label}
 
 
 def accuracy(model: nn.Module, data: Questions) -> dict[str, float]:
     """The share of right answers by kind, and of all kinds that are asked, each kind counting the same."""
     right, kind = predict(model, data).argmax(1) == data.tensors["label"], data.tensors["kind_label"]
     by_kind = {KINDS[k]: right[kind == k].double().mean().item() for k in kind.unique().tolist()}
-    return by_kind | {"all": sum(by_kind.values()) / len(by_kind)}
+    return by_kind | {"all": _mean(by_kind)}
 
 
 def _mean(of: dict[str, float]) -> float:
@@ -326,15 +324,15 @@ def one_seed(seed: int) -> dict[str, float]:
         out[f"parameters, {name}"] = sum(p.numel() for p in model.parameters())
         out |= {f"{kind}, {name}": value for kind, value in accuracy(model, world.asked_test).items()}
         out[f"all, {name}, in training"] = accuracy(model, world.balanced)["all"]
-        of_places, _ = world.trained(name, world.places, seed)
-        out |= {f"{kind}, {name}": accuracy(of_places, world.places_test)[kind] for kind in PLACES}
+        of_places = accuracy(world.trained(name, world.places, seed)[0], world.places_test)
+        out |= {f"{kind}, {name}": of_places[kind] for kind in PLACES}
         if name != "question":
             own = additive_part(predict(model, part), part["label"])
             out[f"owed, {name}"] = own - additive_part(emap(model, part, "regions"), part["label"])
             for k, asked in world.crowds.items():
                 out[f"{k} objects, {name}"] = accuracy(model, asked)["all"]
-            for which, pairs in (("new", NEVER), ("trained", SEEN)):
-                yes, no = world.bound(model, pairs, world.with_pair[which])
+            for which, two in world.pairs.items():
+                yes, no = (float(correct(model, asked).mean()) for asked in two)
                 out |= {f"bound of {which} pairs if so, {name}": yes, f"bound of {which} pairs if not, {name}": no}
                 out[f"bound of {which} pairs, {name}"] = (yes + no) / 2
         if isinstance(model, StackedAttention):

@@ -173,9 +173,9 @@ class Questions(MultimodalDataset):
     """Questions about scenes: each example is a scene and a question about it.
 
     Examples have what the scenes have, and ``"question"`` int64 (T,), padded to the longest question of the kinds that
-    are asked, ``"label"`` int64 (), an index into
-    ``ANSWERS``, ``"kind_label"`` int64 (), an index into ``KINDS``, ``"asked_label"`` bool (most,), the objects that
-    the question is about, and ``"scene_label"`` int64 (), the row of the scene.
+    are asked, ``"label"`` int64 (), an index into ``ANSWERS``, ``"kind_label"`` int64 (), an index into ``KINDS``,
+    ``"asked_label"`` bool (most,), the objects that the question is about, and ``"scene_label"`` int64 (), the row of
+    the scene.
 
     Attributes:
         asked: the question of each example.
