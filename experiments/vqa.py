@@ -3,7 +3,7 @@
 The image encoder is trained to classify single objects and is then frozen; it sees all pairs of colour and digit. All
 models of a seed are given the same
 regions, questions, batches and number of steps. Each seed has its own scenes, those of the tests too. Learning rates
-were chosen with other scenes. About thirty core-minutes a seed. Stops and resumes seed by seed.
+were chosen with other scenes. About 35 core-minutes a seed. Stops and resumes seed by seed.
 """
 
 from __future__ import annotations
@@ -46,7 +46,8 @@ SETTINGS: dict[str, Any] = {
     "test": "1,000 scenes, 5,000 questions of five kinds and 5,000 about places",
     "epochs of the image encoder": 4,
     "lr of the image encoder": 3e-3,
-    "epochs": 8,
+    "epochs": 16,
+    "epochs of the question alone, and for comparison": 8,
     "lr": 5e-3,
     "lr of the relation network": 1e-3,
     "batch": 128,
@@ -128,6 +129,11 @@ CLAIMS = [
           "its image encoder has seen them", OURS,
           "bound of trained pairs, FiLM", "bound of new pairs, FiLM", SHARE,
           show=("bound of new pairs if so, FiLM", "bound of new pairs if not, FiLM")),
+    *(
+        Claim(f"Twice as many epochs add at most .05 to what {name} answers", OURS, f"all, {key}, half, and .05",
+              f"all, {key}", SHARE, show=(f"all, {key}, in training",))
+        for name, key in (("concatenation", "concatenation"), ("stacked attention", "attention"), ("FiLM", "FiLM"))
+    ),
     Claim("With four objects, one more than in training, FiLM loses at most .05 of the questions about colour, digit",
           OURS, "four objects and .05, FiLM", "three objects, FiLM", SHARE,
           show=("three objects, attention", "four objects, attention")),
@@ -212,6 +218,8 @@ def models(D: int) -> dict[str, Callable[[], nn.Module]]:
 
 
 BIASED = ("question", "concatenation", "attention", "FiLM")  # the rows that are trained on usual answers, too
+PLACED = ("attention", "attention, one hop", "FiLM", "FiLM, no coordinates", "relations")  # those about places, too
+HALF = ("concatenation", "attention", "FiLM")  # with half the epochs, too: does training still improve?
 
 
 # ---- scenes and questions
@@ -254,11 +262,13 @@ class World:
         pictures = {"regions": regions, "owner_label": data.tensors["owner_label"]}
         return questions(data, n=n, progress=False, **settings).showing(pictures)
 
-    def trained(self, name: str, data: Questions, seed: int) -> tuple[nn.Module, float]:
+    def trained(self, name: str, data: Questions, seed: int, half: bool = False) -> tuple[nn.Module, float]:
         """A trained model, and the seconds it took."""
         seed_everything(seed)
         model, start = models(self.dim)[name](), time.perf_counter()
-        fit(model, data, epochs=SETTINGS["epochs"], batch_size=SETTINGS["batch"], clip_norm=SETTINGS["clip"],
+        few = half or name == "question"
+        epochs = SETTINGS["epochs of the question alone, and for comparison" if few else "epochs"]
+        fit(model, data, epochs=epochs, batch_size=SETTINGS["batch"], clip_norm=SETTINGS["clip"],
             lr=SETTINGS["lr of the relation network" if name == "relations" else "lr"], schedule="one-cycle",
             seed=seed, progress=False)  # fmt: skip
         return model.eval(), time.perf_counter() - start
@@ -324,8 +334,13 @@ def one_seed(seed: int) -> dict[str, float]:
         out[f"parameters, {name}"] = sum(p.numel() for p in model.parameters())
         out |= {f"{kind}, {name}": value for kind, value in accuracy(model, world.asked_test).items()}
         out[f"all, {name}, in training"] = accuracy(model, world.balanced)["all"]
-        of_places = accuracy(world.trained(name, world.places, seed)[0], world.places_test)
-        out |= {f"{kind}, {name}": of_places[kind] for kind in PLACES}
+        if name in PLACED:
+            of_places = accuracy(world.trained(name, world.places, seed)[0], world.places_test)
+            out |= {f"{kind}, {name}": of_places[kind] for kind in PLACES}
+        if name in HALF:
+            fewer, _ = world.trained(name, world.balanced, seed, half=True)
+            out[f"all, {name}, half"] = accuracy(fewer, world.asked_test)["all"]
+            out[f"all, {name}, half, and .05"] = out[f"all, {name}, half"] + 0.05
         if name != "question":
             own = additive_part(predict(model, part), part["label"])
             out[f"owed, {name}"] = own - additive_part(emap(model, part, "regions"), part["label"])
