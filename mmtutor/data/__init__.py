@@ -12,10 +12,11 @@ from .mosi import Mosi, convert_mosi, mosi
 from .photos import Photos, flickr8k, photos
 from .question import Questions, picture_alone, question_alone, questions
 from .same_length import same_length
-from .scene import COLOURS, Pairs, Scenes, scenes
+from .scene import COLOURS, Pairs, Scenes, scenes, twins
 from .smartwatch import EXERCISES, smartwatch
 from .svhn import svhn
 from .vocabulary import Vocabulary, tokenise
+from .voice import speak
 
 __all__ = [
     "COLOURS",
@@ -50,6 +51,8 @@ __all__ = [
     "same_length",
     "scenes",
     "smartwatch",
+    "speak",
     "svhn",
     "tokenise",
+    "twins",
 ]

@@ -252,6 +252,57 @@ def scenes(
     return Scenes(tensors, captions, things, about)
 
 
+def twins(split: str, *, n: int = 1000, seed: int = 0, source: Source = handwritten) -> Scenes:
+    """Scenes of two objects that show the same digit in different colours.
+
+    Args:
+        split: ``"train"``, ``"valid"`` or ``"test"``, of the handwritten digits.
+        n: how many, at least 1.
+        seed: of everything drawn at random, at least 0.
+        source: of the digits, as in `scenes`.
+
+    Returns:
+        As `scenes`.
+
+    Raises:
+        ValueError: a number out of range, or digits that do not fit.
+
+    Examples:
+        >>> twins("test", n=3)[:]["digit_label"]
+        tensor([[2, 2],
+                [1, 1],
+                [1, 1]])
+    """
+    check_split(split)
+    n, seed = whole("twins", "n", n, 1, MOST_EXAMPLES), whole("twins", "seed", seed, 0)
+    items = source(split)
+    by_digit = rows_by_digit(items, split, "twins: the source")
+    made = []
+    for k in range(n):
+        rng = example_rng(seed, split, k, "twins")
+        for _ in range(1000):  # until it fits
+            (one, digit), (other, _) = _pairs(rng, 2, set(), ())
+            pairs = [(one, digit), (other, digit)]
+            glyphs = [_glyph(items.values[row]) for row in rng.choice(by_digit[digit], 2)]
+            placed = _place(rng, pairs, glyphs)
+            if placed is not None:
+                break
+        else:
+            raise ValueError("twins: two digits of this source do not fit into a scene")
+        made.append((placed, *_draw(rng, placed, glyphs), _references(rng, placed)))
+    things, pictures, owners, words = zip(*made, strict=True)
+    tensors = {
+        "scene": torch.from_numpy(np.stack(pictures)).float() / 255,
+        "owner_label": torch.from_numpy(np.stack(owners)),
+        "box_label": torch.tensor([[t.box for t in row] for row in things]),
+        "digit_label": torch.tensor([[t.digit for t in row] for row in things]),
+        "colour_label": torch.tensor([[list(COLOURS).index(t.colour) for t in row] for row in things]),
+        "big_label": torch.tensor([[int(t.size == "big") for t in row] for row in things]),
+    }
+    captions = [[" ".join(word for word, _ in sentence) for sentence in three] for three in words]
+    return Scenes(tensors, captions, list(things), [[[owner for _, owner in s] for s in three] for three in words])
+
+
 def relation(first: Thing, second: Thing) -> str | None:
     """Where the first lies as seen from the second, or None where it is not clear (along the diagonal)."""
     across, down = (a - b for a, b in zip(first.centre, second.centre, strict=True))

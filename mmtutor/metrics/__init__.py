@@ -6,6 +6,7 @@
 | ``scores.py`` | regressions, such as sentiment from −3 to 3, and classes that are not equally frequent |
 | ``captions.py`` | generated captions: what is true of them, where the attention was |
 | ``answers.py`` | questions about scenes: where the attention was |
+| ``localisation.py`` | maps of where a sound comes from: pointing, overlap, what listening adds |
 | ``references.py`` | captions against references: BLEU, CIDEr-D |
 | ``information.py`` | what two modalities tell about a label: redundancy, unique information, synergy |
 | ``probes.py`` | linear probes: how much of a label features or latent codes hold |
@@ -35,6 +36,7 @@ from mmtutor.metrics.generation import (
     joint_coherence,
 )
 from mmtutor.metrics.information import InformationParts, information_parts, mutual_information
+from mmtutor.metrics.localisation import Overlap, hearing, map_overlap, map_pointing, speaker_masks
 from mmtutor.metrics.probes import linear_probe, probe_loss
 from mmtutor.metrics.reading import (
     Interval,
@@ -70,6 +72,7 @@ __all__ = [
     "InformationParts",
     "Interval",
     "Mention",
+    "Overlap",
     "Pointing",
     "accuracy_7",
     "alignment",
@@ -89,10 +92,13 @@ __all__ = [
     "f1",
     "frechet_distance",
     "generate_captions",
+    "hearing",
     "image_style",
     "information_parts",
     "joint_coherence",
     "linear_probe",
+    "map_overlap",
+    "map_pointing",
     "mean_absolute_error",
     "mean_interval",
     "mentions",
@@ -109,5 +115,6 @@ __all__ = [
     "recall_ceiling",
     "sentiment_scores",
     "share_interval",
+    "speaker_masks",
     "uniformity",
 ]
