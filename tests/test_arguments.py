@@ -22,6 +22,7 @@ from mmtutor import (
     fusion,
     iterative,
     lineargaussian,
+    localisation,
     mfm,
     sentences,
     vae,
@@ -130,6 +131,11 @@ CALLS = {
             (vqa.StackedAttention, dict(hops=2)), (vqa.FiLM, dict(blocks=2)), (vqa.RelationNetwork, dict()),
         )
     },
+    localisation.Attention: dict(sharpness=5.0),
+    localisation.LogSumExp: dict(sharpness=5.0),
+    localisation.Positives: dict(positive=0.5, negative=0.25, temperature=0.1),
+    localisation.InfoNCE: dict(scale=5.0, learned=False, most=50.0),
+    localisation.SoundLocalisation: dict(encoders=lines(4, 4), dims=[4, 4], dim=3, pooling=localisation.Max()),
     vae.gaussian: dict(scale=0.5),
     vae.laplace: dict(scale=0.5),
     vae.MVAE: of_vae(drawn=1),
@@ -165,12 +171,15 @@ CALLS = {
     data.monologues: dict(split="train", n=2, seed=1, irony=0.3),
     data.smartwatch: dict(split="train", fold=1, hop=50),
 }  # fmt: skip
-MODULES = (captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, mfm, sentences, vae, vqa)
+MODULES = (
+    captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, localisation, mfm, sentences, vae, vqa,
+)  # fmt: skip
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     embedding.Contrast,
     captioning.Captioner, captioning.Captions, captioning.Tokens, captioning.TeacherForcing, captioning.SoftAttention,
     fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, fusion.HarmonicRule,
     iterative.Distillation,
+    localisation.Max, localisation.Mean, localisation.Pooling,
     mfm.Surrogate, vqa.QuestionAnswering, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
 }  # fmt: skip
 

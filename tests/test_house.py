@@ -99,6 +99,17 @@ batch = {"regions": torch.rand(6, 9, 5), "question": torch.rand(6, 4), "label": 
 for kind in (StackedAttention, FiLM, RelationNetwork):
     train(kind({"regions": nn.Linear(5, 4), "question": nn.Linear(4, 4)}, [4, 4], 3, 8), batch)
 """,
+    "localisation": """
+from localisation import Attention, LogSumExp, Max, Positives, SoundLocalisation
+from torch import nn
+torch.manual_seed(0)
+batch = {"scene": torch.rand(6, 9, 5), "spoken": torch.rand(6, 4)}
+for pooling in (LogSumExp(), Attention(), Max(), Positives()):
+    encoders = {"scene": nn.Linear(5, 4), "spoken": nn.Linear(4, 4)}
+    model = SoundLocalisation(encoders, [4, 4], 3, pooling)
+    train(model, batch)
+    assert model.map(batch).shape == (6, 9)
+""",
     "captioning": """
 from captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy
 from torch import nn

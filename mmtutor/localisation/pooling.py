@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from abc import ABC, abstractmethod
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -83,7 +84,7 @@ class LogSumExp(Pooling):
 
     def forward(self, maps: Tensor) -> Tensor:
         """See `Pooling.forward`."""
-        return ((self.sharpness * maps).logsumexp(-1) - math.log(maps.shape[-1])) / self.sharpness
+        return (torch.logsumexp(self.sharpness * maps, -1) - math.log(maps.shape[-1])) / self.sharpness
 
 
 class Positives(Pooling):

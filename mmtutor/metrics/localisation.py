@@ -99,7 +99,7 @@ def map_overlap(maps: ArrayLike, masks: ArrayLike, threshold: float | str = 0.5)
     x, y = _both("map_overlap", maps, masks)
     if threshold != "median" and (isinstance(threshold, str) or not 0 <= threshold <= 1):
         raise ValueError(f"map_overlap: threshold must be from 0 to 1, or 'median', got {threshold!r}")
-    large = torch.nn.functional.interpolate(torch.from_numpy(x)[:, None], y.shape[1:], mode="bilinear")[:, 0].numpy()
+    large = torch.nn.functional.interpolate(torch.tensor(x)[:, None], y.shape[1:], mode="bilinear")[:, 0].numpy()
     flat, mask = large.reshape(len(x), -1), y.reshape(len(y), -1)
     if threshold == "median":
         answer = flat > np.sort(flat, 1)[:, flat.shape[1] // 2, None]
@@ -111,25 +111,28 @@ def map_overlap(maps: ArrayLike, masks: ArrayLike, threshold: float | str = 0.5)
     return Overlap(iou, float((iou >= 0.5).mean()), float(iou.mean()))
 
 
-def hearing(own: ArrayLike, other: ArrayLike, without: ArrayLike) -> float:
-    """Which share of what can be won by listening was won: (own − other) / (1 − without), each a mean over scenes.
+def hearing(own: ArrayLike, deaf: ArrayLike) -> float:
+    """Which share of what can be won by listening is won: (own − deaf) / (1 − deaf), each a mean over scenes.
 
     Args:
         own: which answers are right with the scene's own sound.
-        other: which are right with the sound of another scene.
-        without: how often the best guess is right that does not listen, such as 1/n for n objects.
+        deaf: how often one is right who does not listen. Who points at an object of a scene with n objects whatever is
+            heard is right for 1/n of them; or the same answers to the sounds of other scenes.
 
     Returns:
-        0 where the sound changes nothing, 1 where all is right with it and no more than the guess without it.
+        1 where all is right, 0 where listening wins nothing, and below where it harms.
+
+    Raises:
+        ValueError: without listening all is right already.
 
     Examples:
-        >>> hearing([True, True], [True, False], [0.5, 0.5])
-        1.0
+        >>> hearing([True, True, True, False], [0.5, 0.5, 0.5, 0.5])
+        0.5
     """
-    a, b, c = (float(np.mean(to_array(x, float))) for x in (own, other, without))
-    if not c < 1:
-        raise ValueError(f"hearing: without listening all is right already, {c}; nothing can be won by it")
-    return (a - b) / (1 - c)
+    a, b = (float(np.mean(to_array(x, float))) for x in (own, deaf))
+    if not b < 1:
+        raise ValueError("hearing: without listening all is right already; nothing can be won by it")
+    return (a - b) / (1 - b)
 
 
 def _both(who: str, maps: ArrayLike, masks: ArrayLike) -> tuple[NDArray[np.float64], Hits]:

@@ -18,6 +18,7 @@ from devices import test_captioning as captioning
 from devices import test_embedding as embedding
 from devices import test_fusion as fusion
 from devices import test_iterative as iterative
+from devices import test_localisation as localisation
 from devices import test_mfm as mfm
 from devices import test_training as training
 from devices import test_vae as vae
@@ -62,6 +63,10 @@ def of_vqa(name):
     return vqa.model_of(name), vqa.batch_of()
 
 
+def of_localisation(name):
+    return localisation.model_of(name), localisation.batch_of()
+
+
 def of_mfm(name):
     torch.manual_seed(0)
     return mfm.MODELS[name](), mfm.batch(name)
@@ -99,6 +104,7 @@ CASES = {
     "captioning, frozen vectors": partial(of_captioning, frozen_vectors),
     **{f"embedding, {loss}, {s}": partial(of_embedding, loss, s) for loss, s in embedding.MODELS},
     **{f"mfm, {name}": partial(of_mfm, name) for name in mfm.MODELS},
+    **{f"localisation, {name}": partial(of_localisation, name) for name in localisation.MODELS},
     **{f"vqa, {name}": partial(of_vqa, name) for name in vqa.MODELS},
     "mfm, surrogate": surrogate,
     **{f"vae, {name}": partial(of_vae, name) for name in vae.MODELS},
