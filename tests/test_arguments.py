@@ -172,7 +172,8 @@ CALLS = {
     data.smartwatch: dict(split="train", fold=1, hop=50),
 }  # fmt: skip
 MODULES = (
-    captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, localisation, mfm, sentences, vae, vqa,
+    captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, localisation, mfm, sentences,
+    vae, vqa,
 )  # fmt: skip
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     embedding.Contrast,
