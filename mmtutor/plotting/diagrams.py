@@ -77,6 +77,26 @@ def answering_diagram() -> Figure:
     return _drawn("Three places at which a question can meet a picture", boxes, arrows, (11.2, 5.1))
 
 
+def localisation_diagram() -> Figure:
+    """Sound localisation: a map of cosines, pooled to one number for each picture and sound."""
+    boxes = {
+        "picture": (1.0, 3.2, "pictures\n(B, 3, H, W)", "data"),
+        "sound": (1.0, 1.0, "sounds, log-mel\n(B, 1, bands, frames)", "data"),
+        "f": (3.2, 3.2, "image\nencoder", "network"),
+        "g": (3.2, 1.0, "audio\nencoder", "network"),
+        "v": (5.2, 3.2, "regions v\n(B, L, d)", "new"),
+        "h": (5.2, 1.0, "sound h\n(B, d)", "new"),
+        "map": (7.2, 2.1, "maps m = v h\n(B, B, L)", "new"),
+        "pool": (9.2, 2.1, "pooled S\n(B, B)", "new"),
+        "loss": (11.0, 2.1, "pairs high,\nthe rest low", "loss"),
+    }
+    arrows = [
+        ("picture", "f"), ("sound", "g"), ("f", "v"), ("g", "h"), ("v", "map"), ("h", "map"), ("map", "pool"),
+        ("pool", "loss"),
+    ]  # fmt: skip
+    return _drawn("The map is a by-product of matching", boxes, arrows, (12.1, 4.2))
+
+
 def mfm_diagram() -> Figure:
     """The Multimodal Factorization Model of two modalities (Tsai and others, 2019)."""
     boxes: dict[str, tuple[float, float, str, str]] = {
