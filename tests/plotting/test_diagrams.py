@@ -11,12 +11,21 @@ from mmtutor.plotting import (
     answering_diagram,
     captioning_diagram,
     embedding_diagram,
+    localisation_diagram,
     mfm_diagram,
     mfn_diagram,
     students_diagram,
 )
 
-DIAGRAMS = (answering_diagram, captioning_diagram, embedding_diagram, mfm_diagram, mfn_diagram, students_diagram)
+DIAGRAMS = (
+    answering_diagram,
+    captioning_diagram,
+    embedding_diagram,
+    localisation_diagram,
+    mfm_diagram,
+    mfn_diagram,
+    students_diagram,
+)
 
 
 @pytest.fixture(params=DIAGRAMS, ids=lambda f: f.__name__)
