@@ -81,7 +81,7 @@ def localisation_diagram() -> Figure:
     """Sound localisation: a map of cosines, pooled to one number for each picture and sound."""
     boxes = {
         "picture": (1.0, 3.2, "pictures\n(B, 3, H, W)", "data"),
-        "sound": (1.0, 1.0, "sounds, log-mel\n(B, 1, bands, frames)", "data"),
+        "sound": (1.0, 1.0, "log-mel\n(B, 1, F, T)", "data"),
         "f": (3.2, 3.2, "image\nencoder", "network"),
         "g": (3.2, 1.0, "audio\nencoder", "network"),
         "v": (5.2, 3.2, "regions v\n(B, L, d)", "new"),
