@@ -24,6 +24,7 @@ CHAPTERS = {
     "photographs": "04_image_captioning",
     "vqa": "05_question_answering",
     "nlvr": "05_question_answering",
+    "localisation": "07_sound_localisation",
     "mfm_images": "08_mfm_images",
     "mfm_ablations": "09_mfm_sequences",
     "mfm_sequences": "09_mfm_sequences",
