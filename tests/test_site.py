@@ -200,7 +200,7 @@ def test_pages_are_small_and_well_formed(built_site: Path):
     for path in built_site.rglob("*.html"):
         text = path.read_text(encoding="utf-8")
         claims = len(re.findall(r'<tr id="[a-z_]+-[0-9a-f]{8}"', text))  # the page of claims has all of them
-        assert len(gzip.compress(text.encode())) < max(46_000, 230 * claims), f"{path}: too much to send"
+        assert len(gzip.compress(text.encode())) < max(46_000, 140 * claims), f"{path}: too much to send"
         assert not re.search(r"<p>[^<]*\n(?:[-*]|\d+\.) ", text), f"{path}: a list needs a blank line before it"
         assert "<p>====" not in text, f"{path}: indent a table of a docstring by four spaces"
         assert not re.search("/tmp/|ipykernel_", text), f"{path}: the path of a machine"
