@@ -135,7 +135,7 @@ def pool(m, r):
 check("7.3", pool)
 
 # %% [markdown]
-# ## 7.4 · Without listening
+# ## 7.4 · An answer that ignores the sound
 #
 # *5 minutes, easy.* Someone always finds the objects of a scene, and points at one of them, whatever the voice says. Write a function
 # that gets the number of objects of each scene, int64 $(N,)$, and returns how often this is right.

@@ -3,8 +3,8 @@
 #
 # A picture shows a few digits, and a voice says one of them. A network gets many such pictures with their sounds, and has one
 # task: which sound belongs to which picture? Nobody tells it where anything is, or what a digit is. Yet it learns to point at
-# the digit that is said. Then you learn to distrust such pointing. How often is one right who does not listen? Where does the
-# network point in silence? And what do the scores of this field measure?
+# the digit that is said. Then you learn to distrust such pointing. How often is an answer right that ignores the sound? Where
+# does the network point if nobody speaks? And what do the scores of this field measure?
 #
 # > **You learn** to find a sound's source without labels, and which questions to ask of a map that looks good.
 # >
@@ -51,29 +51,37 @@ for k in range(2):
 #
 # ## From a sound to a picture of it
 #
-# A sound is a *waveform*: 8,000 numbers for a second. Its *power spectrum* says how much of each frequency there is, and not
-# when. So one cuts the sound into short overlapping *frames*, and takes the spectrum of each: the *spectrogram*. Ears tell low
-# frequencies apart better than high ones, and hear loudness on a logarithmic scale. So neighbouring frequencies are summed in
-# bands of equal width on the *mel* scale, $2595 \log_{10}(1 + f/700)$, and energies become decibels: the *log-mel spectrogram*, which the network sees.
+# A sound is a *waveform*: 8,000 numbers for a second. Its *power spectrum* says how much of each frequency there is, but not
+# when. So one cuts the sound into short overlapping *frames*, and takes the spectrum of each: the *spectrogram*. (512 points in
+# place of 400 only make its frequencies denser.)
 
 # %%
-from mmtutor.data.spoken import log_mel
-
 wave = first[0]["waveform"].double()
 power = torch.fft.rfft(wave).abs() ** 2  # of the whole sound
 window = torch.hann_window(400, periodic=False, dtype=torch.float64)  # 50 ms, soft at both ends
 cut = nn.functional.pad(wave, (200, 200)).unfold(0, 400, 250)[:32] * window  # 32 frames, one each 31 ms
 spectrogram = torch.fft.rfft(cut, 512).abs() ** 2  # (32, 257)
+
+# %% [markdown]
+# Ears tell low frequencies apart better than high ones. On the *mel* scale, $2595 \log_{10}(1 + f/700)$, steps that sound alike
+# are about equal. So the energy is summed in 32 overlapping bands, triangles of equal width on that scale:
+
+# %%
 f = torch.linspace(0, 4000, 257, dtype=torch.float64)
 lowest, highest = (2595 * torch.log10(torch.tensor(1 + hertz / 700)) for hertz in (60, 3900))
-corners = 700 * (10 ** (torch.linspace(lowest, highest, 34, dtype=torch.float64) / 2595) - 1)  # of 32 triangles
+corners = 700 * (10 ** (torch.linspace(lowest, highest, 34, dtype=torch.float64) / 2595) - 1)
 left, middle, right = corners[:-2, None], corners[1:-1, None], corners[2:, None]
 triangles = torch.minimum((f - left) / (middle - left), (right - f) / (right - middle)).clamp(min=0)  # (32, 257)
 energy = spectrogram @ triangles.T
-decibels = 10 * torch.log10((energy / energy.max()).clamp(min=1e-6))  # from −60 to 0
-by_hand = (decibels / 60 + 1).T
+
+# %% [markdown]
+# Loudness is heard on a logarithmic scale, so energies become decibels: the *log-mel spectrogram*, which the network sees.
 
 # %%
+from mmtutor.data.spoken import log_mel
+
+decibels = 10 * torch.log10((energy / energy.max()).clamp(min=1e-6))  # from −60 to 0
+by_hand = (decibels / 60 + 1).T
 gap = (by_hand - torch.from_numpy(log_mel(wave.numpy()))[0]).abs().max()
 claim("the log-mel spectrogram by hand equals the library's", gap < 1e-5, f"gap {gap}")
 
@@ -96,26 +104,33 @@ show(
 # %% [markdown]
 # ## The idea: a map, and one number of it
 #
+# How is the sound used? Twice. In training it is the *supervision*: which sound belongs to this picture? Afterwards it is the
+# *question*: its one vector is compared with each region. Which direction a sound comes from is nowhere in it, for the sound
+# is mono. So the network can find what makes such a sound, not what made this one.
+#
 # The picture becomes $L = 64$ regions with vectors $a_1, \dots, a_L$, the sound a vector $b$. Both are mapped into one space, where
 # all have length 1. The *map* says how similar each region is to the sound:
 #
 # $$v_l = \frac{W a_l}{\lVert W a_l \rVert}, \qquad h = \frac{U b}{\lVert U b \rVert}, \qquad m_l = v_l^\top h.$$
 #
-# How well do picture $i$ and sound $j$ fit? That is one number, so the map must be *pooled*:
+# How well do picture $i$ and sound $j$ fit? That is one number, $S_{ij}$, so the map must be *pooled*:
 #
 # | pooling | $S$ | source |
 # | --- | --- | --- |
 # | mean | $\frac1L \sum_l m_l$ | the picture as one vector |
 # | maximum | $\max_l m_l$ | Arandjelović 2018, EZ-VSL 2022 |
-# | attention | $\sum_l p_l m_l$ with $p = \mathrm{softmax}(r m)$ | Senocak 2018 |
 # | log-sum-exp | $\frac1r \log \frac1L \sum_l \exp(r m_l)$ | Pinheiro 2015 |
+# | attention | $\sum_l p_l m_l$ with $p = \mathrm{softmax}(r m)$ | after Senocak 2018 |
+# | positive regions | $\sum_l w_l m_l / \sum_l w_l$ with $w = \sigma((m - \varepsilon) / \tau)$ | Chen 2021, "the hard way" |
 #
-# The loss is InfoNCE of chapter 3 in both directions: of all $B$ sounds of a batch, which belongs to this picture?
+# The sharpness $r$ goes from the mean, $r \to 0$, to the maximum, $r \to \infty$; here it is 14. The loss is InfoNCE of chapter 3 in both
+# directions, with the inverse temperature $t$: of all $B$ sounds of a batch, which belongs to this picture?
 #
 # $$-\log \frac{\exp(t\, S_{ii})}{\sum_j \exp(t\, S_{ij})}$$
 #
-# "Three" fits to all pictures with a three, and to no other. The only way to tell them apart is the region with the three: no
-# label says so, it is what they have in common.
+# A sound "three" belongs to pictures with a three. What these have in common is the three, so a region that shows it is the
+# easiest to rely on. But the loss does not demand that: a region sees beyond its $8 \times 8$ pixels, and the mean can match without
+# pointing. So pointing must be tested.
 
 # %% tags=["hide-input"]
 show(
@@ -148,63 +163,63 @@ gap = (slope - (5 * m).softmax(0)).abs().max()
 claim("the gradient of log-sum-exp is the softmax of the map", gap < 1e-12, f"gap {gap}")
 
 # %% [markdown]
-# The mean moves all regions alike, background too. The maximum moves one region, right or wrong. Log-sum-exp moves the good ones
-# most. Attention even pushes the worse ones down.
+# These are the directions for a pair that fits; for one that does not, all signs turn round. The mean moves all regions alike,
+# background too. The maximum moves one region, right or wrong. Log-sum-exp moves the good ones most. Attention even pushes the
+# worse ones down.
 #
 # ## What is the best loss?
 #
-# A program knows which digits each picture shows. The best score of a picture and a sound is the logarithm of how much more often
-# the two occur together than by chance: of a scene with $n$ digits, $10/n$ for a digit that is there, else 0. A picture with a three
-# fits to each sound "three" of the batch equally well; so even the best loss is far above zero. **Before you run it:** guessing
-# among 64 sounds costs $\log 64 = 4.16$ nats. What is the best?
+# A program knows which digits each picture shows. As in chapter 3, the best score of a pair is its pointwise mutual information, how
+# much more often the two occur together than by chance. A digit that a scene of $n$ objects shows is said there with $1/n$, and anywhere with
+# $1/10$: so the score is $\log(10/n)$, and $-\infty$ for a digit that is not there. A picture with a three fits each sound "three" of
+# the batch equally well; so even the best loss is far above zero. **Before you run it:** guessing among 64 sounds costs
+# $\log 64 = 4.16$ nats. What is the best?
 
 
 # %%
-def best_loss(data, batch_size=64):
-    """The loss of the program, the mean over batches."""
-    losses, said = [], data.tensors["said_label"]
-    for rows in torch.arange(len(data)).split(batch_size):
-        digits = data.tensors["digit_label"][rows]  # (B, objects)
+def best_loss(data):
+    losses = []
+    for rows in torch.arange(len(data["said_label"])).split(64):
+        digits = data["digit_label"][rows]  # (B, objects)
         count = (digits >= 0).sum(1, keepdim=True)
-        there = (digits[:, None] == said[rows][:, None]).any(2)  # (pictures, sounds)
+        there = (digits[:, None] == data["said_label"][rows][:, None]).any(2)  # (pictures, sounds)
         score = torch.where(there, (10 / count).log(), -1e9)
         right = torch.arange(len(rows))
-        ways = [nn.functional.cross_entropy(s, right) for s in (score, score.T)]
-        losses.append(sum(ways) / 2)
-    return torch.stack(losses[:-1]).mean().item()  # the last batch is smaller
+        losses += [nn.functional.cross_entropy(s, right) for s in (score, score.T)]
+    return torch.stack(losses).mean().item()
 
 
-print(f"guessing {torch.tensor(64.0).log():.2f} nats, the best {best_loss(test):.2f}")
+batches = test[:960]  # fifteen batches of 64
+print(f"guessing {torch.tensor(64.0).log():.2f} nats, the best {best_loss(batches):.2f}")
 
 # %% [markdown]
 # ## How far without ears?
 #
-# In the *pointing game* the answer is the region with the largest value, and it is right if it touches the object that speaks. Some
-# answers need no training, and some need no sound:
+# In the *pointing game* the answer is the region with the largest value; it is right if no object is nearer to its middle than the one that
+# speaks, and that one is near. Some answers need no training, and some need no sound:
 
 # %%
-masks, objects = speaker_masks(test), speaker_masks(test, every=True)
 count = (test.tensors["digit_label"] >= 0).sum(1)
-down, across = torch.meshgrid(torch.arange(8), torch.arange(8), indexing="ij")
-centre = -((down - 3.5) ** 2 + (across - 3.5) ** 2).float().expand(1000, 8, 8)
-touch = torch.from_numpy(masks).view(1000, 8, 8, 8, 8).any(4).any(2)  # which regions touch the speaker
+middle = torch.arange(8) - 3.5
+centre = -(middle[:, None] ** 2 + middle**2).flatten()
+each = [map_pointing(region.expand(1000, -1), test).mean() for region in torch.eye(64)]
 without = {
-    "any region": touch.float().mean().item(),
-    "the centre": map_pointing(centre, masks).mean(),
+    "a region at random": sum(each) / 64,
+    "the centre": map_pointing(centre.expand(1000, -1), test).mean(),
     "an object, but which?": (1 / count).mean().item(),
 }
 for name, value in without.items():
     print(f"{name:22} {value:.2f}")
 
 # %% [markdown]
-# The last row is exact: whoever points at the same one of $n$ objects, whatever is said, is right for one of $n$ voices. Here that
-# is .63, for a third of the scenes have one object. So a model that only finds objects looks good. (Oya and others, 2020, found
-# that on the usual benchmark vision alone does about as well as with sound.)
+# The last row is exact: an answer that points at the same one of $n$ objects, whatever is said, is right for one of $n$ voices. Here
+# that is .63, for more than a third of the scenes have one object. So a model that only finds objects looks good. (Oya and others,
+# 2020, found that on the usual benchmark vision alone does about as well as with sound.)
 #
 # ## Train
 #
-# First on scenes of one object, then of one to three. That is still matching alone; but where one digit is in the picture, a
-# sound fits one picture in ten, and learning sets in much earlier.
+# First on scenes of one object, then of one to three. That is still matching alone; but with one digit in the picture a sound fits
+# one picture in ten, and learning sets in earlier (try it without; an exercise asks for that).
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.encoders import GridEncoder
@@ -228,27 +243,28 @@ for data, k in ((single, epochs[0]), (train, epochs[1])):
 # %% tags=["nbval-ignore-output"]
 from mmtutor.training import evaluate
 
-loss = evaluate(model, test, batch_size=64)["loss"]
-print(f"on new scenes and voices: {loss:.2f} nats; guessing 4.16, the best {best_loss(test):.2f}")
+loss, best = evaluate(model, batches, batch_size=64)["loss"], best_loss(batches)
+print(f"on new scenes and voices: {loss:.2f} nats; guessing 4.16, the best {best:.2f}")
 
 # %%
-claim(
-    "on new scenes the loss is nearer to the best than to guessing", loss < (4.16 + best_loss(test)) / 2, f"{loss:.2f}"
-)
-claim("it is not below the best", loss > best_loss(test), f"{loss:.2f}")
+claim("on new scenes the loss is nearer to the best than to guessing", loss < (4.16 + best) / 2, f"{loss:.2f}")
+claim("it is not below the best", loss > best, f"{loss:.2f}")
+
+# %% [markdown]
+# One scene, and four voices of the test: those that say one of its three digits, and one that says another digit.
+
+# %% tags=["nbval-ignore-output"]
+maps, heard = predict(model, test), test.tensors["said_label"]
+k = [len(things) for things in test.objects].index(3)
+there = [thing.digit for thing in test.objects[k]]
+absent = min({*range(10)} - {*there})
+voices = [int((heard == digit).nonzero()[0]) for digit in (*there, absent)]
+asked = {"scene": test.tensors["scene"][[k] * 4], "spoken": test.tensors["spoken"][voices]}
+cosine = dict(zip([WORDS[digit] for digit in (*there, absent)], predict(model, asked), strict=True))
 
 # %% [markdown]
 # **Choose what the voice says**, and say beforehand where the map will be light. A white frame is around the region of the largest
 # cosine. The last digit is not there.
-
-# %% tags=["nbval-ignore-output"]
-maps, heard = predict(model, test), test.tensors["said_label"]
-k = next(k for k, things in enumerate(test.objects) if len(things) == 3 and k > 2)
-there = [thing.digit for thing in test.objects[k]]
-absent = next(digit for digit in range(10) if digit not in there)
-voice = {digit: int((heard == digit).nonzero()[0]) for digit in (*there, absent)}
-asked = {"scene": test.tensors["scene"][[k] * 4], "spoken": test.tensors["spoken"][[*voice.values()]]}
-light = dict(zip(voice, predict(model, asked), strict=True))
 
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -266,7 +282,6 @@ def drawn(m):
 
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-cosine = {WORDS[d]: m for d, m in light.items()}
 alts = {
     word: f"The scene, and where it is similar to “{word}”; largest cosine {m.max():.2f}." for word, m in cosine.items()
 }
@@ -275,99 +290,110 @@ frames({word: drawn(m) for word, m in cosine.items()}, alts, "the voice says")
 # %% [markdown]
 # ## Does it point, and does it listen?
 #
-# For comparison each picture gets the sound of another scene. What the sound adds, as a share of what it could add, is
+# First a test: does it point elsewhere if each picture gets the sound of another scene? That shows whether it listens, not how well.
+# For that, compare with an answer that ignores the sound. What the sound adds, as a share of what it could add, is
 #
-# $$\frac{\text{right with its sound} - \text{right without listening}}{1 - \text{right without listening}}.$$
+# $$\frac{\text{right} - \text{right without the sound}}{1 - \text{right without the sound}}.$$
+#
+# There are two such answers: one object of each scene, which is right with $1/n$; and the network's own map, averaged over all sounds.
 
 # %% tags=["nbval-ignore-output"]
+own, finds = map_pointing(maps, test), map_pointing(maps, test, every=True)
 other = predict(model, {"scene": test.tensors["scene"], "spoken": test.tensors["spoken"].roll(1, 0)})
-own, swapped = map_pointing(maps, masks), map_pointing(other, masks)
-finds = map_pointing(maps, objects)
-print(
-    f"points at some object {finds.mean():.2f}, at the speaker {own.mean():.2f}; if at an object, right {own[finds].mean():.2f}"
-)
-print(f"with another scene's sound {swapped.mean():.2f}")
-ear = {"who finds objects": hearing(own, 1 / count), "itself with other sounds": hearing(own, swapped)}
-for name, value in ear.items():
-    print(f"of what can be won against {name}: {value:.2f}")
+with torch.no_grad():
+    v, h = model.eval().embed(test[:])
+averaged = (v @ h.mean(0)).cpu()  # the mean of v · h over all h
+deaf = {"one of the objects": 1 / count, "its own averaged map": map_pointing(averaged, test)}
+print(f"points at the speaker {own.mean():.2f}, with the sound of another scene {map_pointing(other, test).mean():.2f}")
+print(f"points at some object {finds.mean():.2f}; of these at the speaker {own[finds].mean():.2f}")
+ear = {name: hearing(own, right) for name, right in deaf.items()}
+for name, right in deaf.items():
+    print(f"{name}: right {right.mean():.2f}; of what listening could add, the network gains {ear[name]:.2f}")
 
 # %%
 claim(
     "it points at the speaker twice as often as a region at random, and as the centre",
-    own.mean() > 2 * max(without["any region"], without["the centre"]),
+    own.mean() > 2 * max(without["a region at random"], without["the centre"]),
     f"{own.mean():.2f}, {without}",
 )
 several = (count > 1).numpy()
 chance = (1 / count[several]).mean().item()
 claim(
-    "in scenes of two or three it is right half again as often as who does not listen",
+    "in scenes of two or three it is right 1.5 times as often as an answer that ignores the sound",
     own[several].mean() > 1.5 * chance,
     f"{own[several].mean():.2f}, {chance:.2f}",
 )
-claim("of what can be won by listening it wins more than a third", min(ear.values()) > 1 / 3, str(ear))
+claim("it gains more than half of what listening could add", min(ear.values()) > 1 / 2, str(ear))
 
 # %% [markdown]
-# ## The pooling decides whether it begins
+# ## The pooling decides how soon it points
 #
-# The same network with the maximum, which is the most usual pooling, on the same scenes of one object. And for comparison the
-# network that you have trained, which goes on with the maximum. **Before you run it:** which of them will learn?
+# The same network with the maximum, on the same scenes of one object. And for comparison the network that you have trained: one
+# copy goes on with the maximum, one as before. **Before you run it:** which of them will point?
 
 # %% tags=["nbval-ignore-output"]
 from copy import deepcopy
 
 seed_everything(0)
-scratch, goes_on = network(Max()), deepcopy(model)
+scratch, goes_on, as_before = network(Max()), deepcopy(model), deepcopy(model)
 goes_on.pooling = Max()
-past = fit(scratch, single, epochs=epochs[0], batch_size=batch_size, lr=lr, schedule="one-cycle")
-fit(goes_on, train, epochs=2, batch_size=batch_size, lr=lr / 3, schedule="one-cycle")
-hits = {"from the start": scratch, "afterwards": goes_on, "log-sum-exp": model}
-hits = {name: map_pointing(predict(of, test), masks).mean() for name, of in hits.items()}
-print(f"maximum from the start: loss {past.train['loss'][-1]:.2f} nats, guessing 4.16")
+fit(scratch, single, epochs=epochs[0], batch_size=batch_size, lr=lr, schedule="one-cycle")
+for of in (goes_on, as_before):
+    fit(of, train, epochs=1, batch_size=batch_size, lr=lr / 3, schedule="one-cycle")
+hits = {"maximum from the start": scratch, "maximum afterwards": goes_on, "log-sum-exp": as_before}
+hits = {name: map_pointing(predict(of, test), test).mean() for name, of in hits.items()}
 print("points at the speaker:", ", ".join(f"{name} {x:.2f}" for name, x in hits.items()))
 
 # %%
+low = hits["maximum from the start"]
 claim(
-    "the maximum alone has not begun to learn after as many epochs",
-    past.train["loss"][-1] > 4.0,
-    str(past.train["loss"]),
-)
-claim(
-    "after log-sum-exp it points as well, within 10 points",
-    abs(hits["afterwards"] - hits["log-sum-exp"]) < 0.1,
+    "with the maximum from the start it points no better than a region at random",
+    low < without["a region at random"],
     str(hits),
 )
+gap = abs(hits["maximum afterwards"] - hits["log-sum-exp"])
+claim("begun with log-sum-exp, the maximum points as well, within 10 points", gap < 0.1, str(hits))
 
 # %% [markdown]
-# The maximum can express the answer, but it cannot find it: at first its one region is anywhere, and only that one learns. Published
-# models that use it begin with an image encoder that was trained on ImageNet, where regions are told apart already.
+# So the maximum can express the answer. With these settings it finds it later, if at all: its gradient goes through one region of each
+# picture and sound, at first an arbitrary one. EZ-VSL uses it with an image encoder that was trained on ImageNet; Arandjelović and
+# Zisserman use it without, but with another loss, yes or no for each pair, and with far more data.
 #
 # ## What do the tables of this field measure?
 #
-# Benchmarks compare the part of a map above a threshold with a box around the object, as intersection over union (IoU). Two numbers
-# are reported: the share of pictures with an IoU of at least one half ("cIoU"), and the area under that share as a function of the
-# bound ("AUC"). That area is simply the mean IoU. Which threshold? Published programs take the *median* of each map: then the
-# answer covers half the picture, whatever was learned.
+# Benchmarks compare the part of a map above a threshold with a box around the object, by intersection over union (IoU). Two numbers
+# are reported: the share of pictures with an IoU of at least one half ("cIoU", for *consensus*, since several people drew boxes),
+# and the area under that share as a function of the bound ("AUC"), which is the mean IoU. (Programs sum it in 20 steps.) Which threshold?
+# Those of Chen and of EZ-VSL take the *median* of each map: then the answer covers half the picture, whatever was learned.
+#
+# For comparison: the true box, as a map of $8 \times 8$ regions.
 
-# %%
-boxes, u = speaker_masks(test, boxes=True), torch.linspace(0, 1, 41)
-share = {"this map": [map_overlap(maps, boxes, float(x)).half for x in u]}
-share["whole picture"] = [map_overlap(torch.zeros(1000, 8, 8), boxes, float(x)).half for x in u]
-overlap, median = map_overlap(maps, boxes), map_overlap(maps, boxes, "median")
-print(
-    f"IoU at least .5 at threshold .5: {overlap.half:.2f}, at the best: {max(share['this map']):.2f}, median: {median.half:.2f}"
+# %% tags=["nbval-ignore-output"]
+masks, u = speaker_masks(test), torch.linspace(0, 1, 21)  # boxes
+truth = torch.from_numpy(masks).double().view(1000, 8, 8, 8, 8).mean((2, 4))
+share = {
+    name: [map_overlap(m, masks, float(x)).half for x in u] for name, m in (("this map", maps), ("the true box", truth))
+}
+show(
+    curves(u, share, "A map that points well can have a small IoU", "threshold", "share of pictures with IoU ≥ ½"),
+    f"Over the threshold: the true box reaches {max(share['the true box']):.2f}, this map at most {max(share['this map']):.2f}.",
 )
+overlap = map_overlap(maps, masks)
+print(f"this map: pointing {own.mean():.2f}, mean IoU at threshold .5 {overlap.auc:.2f}")
 
 # %%
 area = torch.tensor([(torch.from_numpy(overlap.iou) >= x).double().mean() for x in torch.linspace(0, 1, 10_001)])
 claim("the area under the curve is the mean IoU", abs(area.mean() - overlap.iou.mean()) < 1e-3, f"{area.mean():.3f}")
 claim(
-    "a map that points well has hardly an IoU of one half", max(share["this map"]) < 0.3 < own.mean(), str(median.half)
+    "no threshold gives this map an IoU of one half in a third of the pictures",
+    max(share["this map"]) < 1 / 3,
+    str(share),
 )
 
 # %% [markdown]
-# A region of this map is $8 \times 8$ pixels, a box here up to $28 \times 28$: the map marks what tells the digit, not its extent. The
-# reverse happens, too. If the object fills a share $s$ of the picture, the whole picture has IoU $s$. And an answer of half the picture
-# has at most $\min(s, \frac12) / \max(s, \frac12)$, so at the median no map, however good, is counted as right for an object that fills less than a
+# It points at what identifies a digit, one or two regions, and not at the digit's extent. A bad answer can also have a good IoU. If the
+# object fills a share $s$ of the picture, the whole picture has IoU $s$. And an answer of half the picture has at most
+# $\min(s, \frac12) / \max(s, \frac12)$: at the median no map, however good, is counted as right for an object that fills less than a
 # quarter:
 
 # %%
@@ -392,14 +418,15 @@ claim("at the median even a perfect map is bounded by the object's size", gap < 
 
 # %% [markdown]
 # So ask of a table: how large are the objects, and what does the whole picture get? Ask also how training was stopped. Whoever looks
-# at $k$ checkpoints and reports the one that is best on the annotated test pictures reports luck as well:
+# at $k$ checkpoints and reports the one that is best on the annotated test pictures reports luck as well. The Flickr test set has
+# 250 pictures:
 
 # %%
 seed_everything(0)
 right = torch.rand(2000, 20, 250) < 0.8  # 20 checkpoints that are all equally good, 250 pictures, 2,000 times
 best = right.double().mean(2).amax(1).mean().item()
 print(f"each is right for .80; the best of twenty looks like {best:.3f}")
-claim("the best of twenty equal checkpoints looks 4 points better", 0.03 < best - 0.8 < 0.06, f"{best:.3f}")
+claim("the best of twenty equal checkpoints looks 4 to 5 points better", 0.04 < best - 0.8 < 0.05, f"{best:.4f}")
 
 # %% [markdown]
 # (The twenty are drawn independently. Checkpoints of one run resemble each other, so there it is less.)
@@ -411,19 +438,19 @@ claim("the best of twenty equal checkpoints looks 4 points better", 0.03 < best 
 # %% tags=["nbval-ignore-output"]
 pair = speak(twins("test", n=1000), "test")
 of_pair = predict(model, pair)
-either = map_pointing(of_pair, speaker_masks(pair, every=True))
-speaker = map_pointing(of_pair, speaker_masks(pair))[either]
+either = map_pointing(of_pair, pair, every=True)
+speaker = map_pointing(of_pair, pair)[either]
 print(f"at one of the two {either.mean():.2f}; of these at the speaker {speaker.mean():.2f}")
 
 # %%
 off = abs(speaker.mean() - 0.5)  # the standard error is below .02
 claim("of two twins it points at the speaker half of the time, within 6 points", off < 0.06, f"{speaker.mean():.3f}")
-claim("it points at one of the two nearly always", either.mean() > 0.75, f"{either.mean():.2f}")
+claim("it points at one of the two in most scenes", either.mean() > 0.8, f"{either.mean():.2f}")
 
 # %% [markdown]
-# **Silence, and voices from elsewhere.** The largest value of a map is somewhere, even where nothing speaks. Scale each map to 0 to 1
-# before you look, as many programs do, and you cannot see it. The pooled map $S$ says how well sound and picture fit. Choose a
-# threshold on sounds from elsewhere, so that one in twenty is a false alarm; then test on others:
+# **Nobody speaks, or someone elsewhere.** The largest value of a map is somewhere, even where nothing speaks. If each map is scaled to
+# 0 to 1, as many programs do, this is hidden. The pooled map $S$ says how well sound and picture fit. Choose a threshold with voices
+# that say a digit which the picture does not show, so that one in twenty is a false alarm; then test on others, and on noise alone:
 
 
 # %% tags=["nbval-ignore-output"]
@@ -435,27 +462,28 @@ def told_apart(high, low):
 valid = scenes("valid", n=1000, seed=1)
 model.eval().calibrate({m: speak(valid, "valid", says="other").tensors[m] for m in ("scene", "spoken")})
 nothing, elsewhere = (predict(model, speak(shown, "test", says=what)) for what in ("nothing", "other"))
-fits = {name: model.pooling(x) for name, x in (("speaker", maps), ("silence", nothing), ("elsewhere", elsewhere))}
+fits = {name: model.pooling(x) for name, x in (("speaker", maps), ("noise", nothing), ("elsewhere", elsewhere))}
 for name, x in fits.items():
     print(f"{name:9} fits {x.mean():.2f}, above the threshold {(x > model.threshold.cpu()).double().mean():.2f}")
 
 # %%
-auc = {name: told_apart(fits["speaker"], fits[name]) for name in ("silence", "elsewhere")}
-claim("speech is told from silence", auc["silence"] > 0.75, str(auc))
+auc = {name: told_apart(fits["speaker"], fits[name]) for name in ("noise", "elsewhere")}
+claim("a speaker is told from noise alone", auc["noise"] > 0.75, str(auc))
 claim("a speaker in the picture is told from one elsewhere", auc["elsewhere"] > 0.85, str(auc))
 alarms = (fits["elsewhere"] > model.threshold.cpu()).double().mean().item()
-claim("with new voices and pictures there are still few false alarms", alarms < 0.15, f"{alarms:.2f}")
+claim("with new voices and pictures there are still few false alarms", alarms < 0.1, f"{alarms:.2f}")
 
 # %% [markdown]
-# Silence was never trained. That it fits less well is luck, not design.
+# Noise alone was never trained, and the threshold lets through more of it than it was set for: a threshold holds for the negatives with
+# which it was chosen. (A silent room is noise here, too, since a log-mel spectrogram is relative to the loudest value of its clip.)
 #
 # ## What to remember
 #
-# - Matching pictures and sounds is enough to find what a sound comes from: regions are what matching pictures have in common.
-# - The pooling decides which regions learn. The maximum moves one region only, so from scratch it may never begin.
-# - Say how often one is right who does not listen: for $n$ objects $1/n$. Then test with the sounds of other scenes.
+# - Matching pictures and sounds can be enough to find what makes a sound. Test it, for the loss does not ask for it.
+# - The pooling decides which regions learn. The maximum moves one region only, so it learns later, or needs a good start.
+# - Say how often an answer is right that ignores the sound: for $n$ objects $1/n$. Swapped sounds show that a model listens, not how well.
 # - IoU depends on the threshold and on how large objects are. At the median the answer is half the picture.
-# - A map has a largest value in silence, too. Look at the unscaled values, and test on silence and on voices from elsewhere.
+# - A map has a largest value if nobody speaks, too. Look at unscaled values, and test on noise and on voices from elsewhere.
 #
 # ## Exercises
 #

@@ -132,6 +132,19 @@ def test_a_contrast_of_the_joint_embedding_can_be_handed_in(contrast):
         torch.testing.assert_close(own, wanted, rtol=1e-5, atol=1e-6)
 
 
+def test_several_sounds_of_a_picture_by_loops():
+    """Two pictures, three sounds, of which the last two belong to the first picture."""
+    torch.manual_seed(0)
+    s, owner, there = torch.randn(2, 3).double(), torch.tensor([1, 0, 0]), torch.ones(2, 3, dtype=torch.bool)
+    total = 0.0
+    for j, i in enumerate(owner.tolist()):
+        total += math.log(sum(math.exp(s[i, k]) for k in range(3))) - s[i, j].item()
+        total += math.log(sum(math.exp(s[k, j]) for k in range(2))) - s[i, j].item()
+    assert InfoNCE(1.0)(s, owner, there).item() == pytest.approx(total / 6, abs=1e-12)
+    turned = InfoNCE(1.0)(torch.eye(3)[[1, 2, 0]].T, torch.tensor([1, 2, 0]), torch.ones(3, 3, dtype=torch.bool))
+    assert turned.item() == pytest.approx(InfoNCE(1.0)(torch.eye(3), torch.arange(3), torch.ones(3, 3).bool()).item())
+
+
 def test_a_learned_scale_is_held():
     loss = InfoNCE(scale=99.0)
     with torch.no_grad():
@@ -176,6 +189,12 @@ def test_it_is_calibrated_on_what_does_not_come_from_the_picture():
         assert threshold == model.threshold
         shares.append(model.comes_from_picture(batch).double().mean().item())
     assert shares == pytest.approx([0.0, 0.05, 0.5], abs=0.005)
+    batch["spoken_present"] = torch.arange(400) < 200
+    half = model.calibrate(batch, 0.5)
+    first = {name: x[:200] for name, x in batch.items()}
+    assert half == model.calibrate(first, 0.5)
+    with pytest.raises(RuntimeError, match="the model is in training mode"):
+        model.train().calibrate(batch)
     there = model_of()
     there.load_state_dict(model.state_dict())
     assert there.threshold == model.threshold

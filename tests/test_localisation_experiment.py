@@ -14,7 +14,18 @@ def test_a_tiny_seed_has_all_numbers(monkeypatch, fit_device):
     monkeypatch.setattr(localisation, "TRAIN", 80)
     monkeypatch.setattr(localisation, "TEST", 70)
     all_rows = [*localisation.ROWS]
-    rows = ("log-sum-exp", "maximum afterwards", "positives", "triplet", "shown", "people", "4 × 4")
+    rows = (
+        "log-sum-exp",
+        "maximum afterwards",
+        "positives",
+        "triplet",
+        "shown",
+        "people",
+        "4 × 4",
+        "untrained",
+        "shuffled sounds",
+        "15 negatives",
+    )
     monkeypatch.setattr(localisation, "ROWS", {name: localisation.ROWS[name] for name in rows})
     few = {name: 1 for name in localisation.SETTINGS if name.startswith("epochs")}
     monkeypatch.setattr(localisation, "SETTINGS", localisation.SETTINGS | few)
@@ -38,6 +49,14 @@ def test_the_best_loss_is_that_of_the_ratios():
         total -= math.log(ratio[i, i] / sum(ratio[i, b] for b in range(64)))
         total -= math.log(ratio[i, i] / sum(ratio[a, i] for a in range(64)))
     assert localisation.best_loss(data) == pytest.approx(total / 128, abs=1e-5)
+
+
+def test_blocks_are_batches_of_their_own():
+    torch.manual_seed(0)
+    s, blocks = torch.randn(6, 6), localisation.Blocks(3)
+    parts = [localisation.InfoNCE()(s[k : k + 3, k : k + 3], torch.arange(3), torch.ones(3, 3).bool()) for k in (0, 3)]
+    found = blocks(s, torch.arange(6), torch.ones(6, 6).bool())
+    assert found.item() == pytest.approx(sum(part.item() for part in parts) / 2)
 
 
 def test_who_is_shown_the_speaker_learns_it(fit_device):

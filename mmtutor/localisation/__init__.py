@@ -11,7 +11,7 @@ Nobody says which region it is: what is trained is which sound belongs to which 
 | `LogSumExp` | S = (1/r) log (1/L) Σₗ exp(r mₗ): the mean at r → 0, the maximum at r → ∞ | Pinheiro 2015 |
 | `Mean` | S = (1/L) Σₗ mₗ: the picture as one vector | |
 | `Positives` | S = Σₗ wₗ mₗ / Σₗ wₗ, w = σ((m − ε)/τ) | Chen 2021 |
-| `InfoNCE` | −log exp(t Sᵢᵢ) / Σⱼ exp(t Sᵢⱼ), and of the columns; a background Nᵢ is one more negative | Chen 2021 |
+| `InfoNCE` | −log exp(t Sᵢᵢ) / Σⱼ exp(t Sᵢⱼ), and of the columns; a background joins Σⱼ of the rows | Chen 2021 |
 
 | symbol | in the code | shape |
 | --- | --- | --- |

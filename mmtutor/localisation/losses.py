@@ -39,17 +39,20 @@ class InfoNCE(nn.Module):
         """The loss, ().
 
         Args:
-            similarity: S of all pictures with all sounds, (B, B).
-            owner: which picture each sound belongs to: 0 to B − 1.
-            counted: which pairs count, bool (B, B).
-            background: N of each picture with its own sound, (B,): one more negative.
+            similarity: S of all pictures with all sounds, (N, M).
+            owner: which picture each sound belongs to, int64 (M,).
+            counted: which of them count, bool (N, M).
+            background: how similar the own background of each sound's picture is, (M,): one more negative, where the
+                sound is sought for the picture.
         """
         if self.training and self.log_scale.requires_grad:
             with torch.no_grad():
                 self.log_scale.clamp_(max=math.log(self.most))
         lowest = torch.finfo(similarity.dtype).min / 8  # its sums are finite
-        s = (self.scale * similarity).masked_fill(~counted, lowest)  # (B, B)
-        rows = s if background is None else torch.cat([s, self.scale * background[:, None]], 1)  # (B, B or B + 1)
-        costs = rows.logsumexp(1) + s.logsumexp(0) - 2 * s.diagonal()  # (B,)
-        weight = counted.diagonal().to(s.dtype)  # (B,)
-        return torch.where(counted.diagonal(), costs, 0).sum() / weight.sum().clamp_min(1) / 2
+        s = (self.scale * similarity).masked_fill(~counted, lowest)  # (N, M)
+        rows = s[owner]  # (M, M)
+        if background is not None:
+            rows = torch.cat([rows, self.scale * background[:, None]], 1)  # (M, M + 1)
+        pair, here = s.gather(0, owner[None])[0], counted.gather(0, owner[None])[0]  # (M,)
+        costs = rows.logsumexp(1) + s.logsumexp(0) - 2 * pair  # (M,)
+        return torch.where(here, costs, 0).sum() / here.to(s.dtype).sum().clamp_min(1) / 2

@@ -115,19 +115,26 @@ class SoundLocalisation(nn.Module):
     def calibrate(self, negatives: Mapping[str, Tensor], false_alarms: float = 0.05) -> Tensor:
         """Set the threshold so that of sounds that come from nothing in the picture this share is above it.
 
-        Call it in eval mode, as you would `comes_from_picture`.
+        Pairs of which something is missing do not count.
 
         Args:
-            negatives: pictures with silence, or with sounds from elsewhere; not those on which it is tested.
+            negatives: one batch of pictures with silence, or with sounds from elsewhere; not those of the test.
             false_alarms: the share, from 0 to 1.
 
         Returns:
             The threshold, ().
+
+        Raises:
+            RuntimeError: the model is in training mode.
         """
         share = number("SoundLocalisation.calibrate", "false_alarms", false_alarms, 0, 1)
+        if self.training:
+            raise RuntimeError("SoundLocalisation.calibrate: the model is in training mode; call .eval() first")
         with torch.no_grad():
-            self.threshold.copy_(self.fits(negatives).float().quantile(1 - share))
-        return self.threshold
+            fits = self.fits(negatives).float()  # (B,)
+            there = self._there(moved(negatives, self), fits)
+            self.threshold.copy_(torch.where(there, fits, torch.nan).nanquantile(1 - share))
+        return self.threshold.clone()
 
     def comes_from_picture(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Whether each sound comes from its picture, bool (B,): the pooled map is above the threshold."""

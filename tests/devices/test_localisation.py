@@ -50,5 +50,6 @@ def test_the_loss_and_its_gradient_are_those_of_the_cpu_without_a_wait(name, on_
     for p, expected in zip(there.parameters(), model.parameters(), strict=True):
         torch.testing.assert_close(p.grad.cpu(), expected.grad, rtol=1e-4, atol=1e-4)
     torch.testing.assert_close(there.eval()(given).cpu(), model.eval()(batch), rtol=1e-4, atol=1e-5)
-    there.calibrate(given)
+    threshold = there.calibrate(given)
+    assert threshold.device == device
     assert there.comes_from_picture(given).cpu().tolist() == (model.fits(batch) > there.threshold.cpu()).tolist()

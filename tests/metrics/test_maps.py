@@ -1,5 +1,7 @@
 """Maps of where a sound comes from: against brute force on drawn masks, and what trivial answers get."""
 
+import math
+
 import numpy as np
 import pytest
 import torch
@@ -22,16 +24,22 @@ def drawn(n=30, H=16, W=24):
     return rng.standard_normal((n, 4, 6)), masks
 
 
-def test_pointing_cell_by_cell():
-    maps, masks = drawn()
-    found = map_pointing(maps, masks)
-    for hit, values, mask in zip(found, maps, masks, strict=True):
-        row, column = max(((r, c) for r in range(4) for c in range(6)), key=lambda place: values[place])
-        assert hit == any(mask[4 * row + i, 4 * column + j] for i in range(4) for j in range(4))
-    square = torch.from_numpy(maps[:, :, :4])
-    torch.testing.assert_close(
-        map_pointing(square.flatten(1), masks[:, :, :16]), map_pointing(square, masks[:, :, :16])
-    )
+@pytest.mark.parametrize("side", [4, 8, 16])
+def test_pointing_pixel_by_pixel(data, side):
+    cell = 64 // side
+    maps = np.random.default_rng(side).standard_normal((40, side, side))
+    found, every = map_pointing(maps, data), map_pointing(maps.reshape(40, -1), data, every=True)
+    close = map_pointing(maps, data, tolerance=2)
+    for k, values in enumerate(maps):
+        row, column = max(((r, c) for r in range(side) for c in range(side)), key=lambda place: values[place])
+        point = (row + 0.5) * cell - 0.5, (column + 0.5) * cell - 0.5
+        owner, speaks = data[k]["owner_label"], data[k]["speaks_label"]
+        places = [(math.dist(point, (i, j)), int(owner[i, j])) for i, j in (owner >= 0).nonzero().tolist()]
+        distance, whose = min(places)
+        assert every[k] == (distance <= 6)
+        assert found[k] == (distance <= 6 and speaks[whose])
+        assert close[k] == (distance <= 2 and speaks[whose])
+    assert 0 < every.sum() < 40
 
 
 def enlarged(values, H, W):
@@ -78,6 +86,7 @@ def test_the_whole_picture_is_right_where_the_object_fills_half_of_it():
     found = map_overlap(np.zeros((10, 5, 5)), masks)
     assert found.iou == pytest.approx((np.arange(10) + 1) / 10)
     assert found.half == 0.6
+    assert not map_overlap(np.zeros((10, 5, 5)), masks, "median").iou.any()
 
 
 def test_at_the_median_the_answer_is_half_the_picture_whatever_the_map_says():
@@ -92,7 +101,8 @@ def test_at_the_median_the_answer_is_half_the_picture_whatever_the_map_says():
 
 
 def test_masks_are_those_of_the_speaker(data):
-    masks, boxes, every = speaker_masks(data), speaker_masks(data, boxes=True), speaker_masks(data, every=True)
+    boxes, masks = speaker_masks(data), speaker_masks(data, pixels=True)
+    every = speaker_masks(data, every=True, pixels=True)
     for k in range(40):
         example = data[k]
         (who,) = example["speaks_label"].nonzero().flatten().tolist()
@@ -104,16 +114,15 @@ def test_masks_are_those_of_the_speaker(data):
         assert (torch.from_numpy(every[k]) == (example["owner_label"] >= 0)).all()
 
 
-def test_who_points_at_an_object_and_does_not_listen_is_right_for_one_of_n():
+def test_an_answer_that_ignores_the_sound_is_right_for_one_of_n():
     """Over all objects of a scene as speakers, exactly."""
     shown = scenes("test", n=40, progress=False)
-    here = shown.tensors["digit_label"] >= 0
-    cells = shown.tensors["owner_label"].view(40, 8, 8, 8, 8).transpose(2, 3).flatten(3)  # (n, 8, 8, pixels)
-    deaf = (cells == 0).any(3) & ~(cells > 0).any(3)  # the first object, and no other, whatever is said
+    here, deaf = shown.tensors["digit_label"] >= 0, np.zeros((40, 64, 64))
+    deaf[shown.tensors["owner_label"].numpy() == 0] = 1  # a pixel of the first object, whatever is said
     right = torch.zeros(40)
     for who in range(3):
         shown.tensors["speaks_label"] = here & (torch.arange(3) == who)
-        right += torch.from_numpy(map_pointing(deaf, speaker_masks(shown)))
+        right += torch.from_numpy(map_pointing(deaf, shown))
     assert (right == 1).all()
     n = here.sum(1)
     assert hearing(right / n, 1 / n) == pytest.approx(0, abs=1e-6)
@@ -125,12 +134,17 @@ def test_what_listening_wins():
     assert hearing([0, 0], [0.5, 0.5]) == -1
     with pytest.raises(ValueError, match="without listening all is right already"):
         hearing([1, 1], [1, 1])
+    for wrong in (([], []), ([1, 0, 1], [0.5]), (1.0, 0.5)):
+        with pytest.raises(ValueError, match=r"own and deaf must be \(n,\) each"):
+            hearing(*wrong)
 
 
 def test_bad_input_is_refused(data):
-    maps, masks = drawn()
-    for call in (map_pointing, map_overlap):
-        for wrong in (maps[:5], maps[:, :3], maps[0], np.zeros((30, 20))):
+    maps, _ = drawn()
+    maps = maps[:, :, :4]
+    voiced = speak(scenes("test", n=30, progress=False), "test", progress=False)
+    for call, masks in ((map_pointing, voiced), (map_overlap, np.zeros((30, 64, 64), bool))):
+        for wrong in (maps[:5], maps[:, :3], maps[0], np.zeros((30, 20)), np.zeros((30, 0))):
             with pytest.raises(ValueError, match=f"^{call.__name__}: maps must be"):
                 call(wrong, masks)
         with pytest.raises(ValueError, match="NaN"):
@@ -138,6 +152,10 @@ def test_bad_input_is_refused(data):
     for threshold in (1.5, "mean"):
         with pytest.raises(ValueError, match="threshold must be from 0 to 1, or 'median'"):
             map_overlap(maps, masks, threshold)
+    with pytest.raises(TypeError, match="map_pointing: data must be Scenes"):
+        map_pointing(maps, masks)
+    with pytest.raises(ValueError, match="map_pointing: the scenes have no sound"):
+        map_pointing(np.zeros((2, 64)), scenes("test", n=2, progress=False))
     with pytest.raises(TypeError, match="data must be Scenes"):
         speaker_masks({"owner_label": torch.zeros(2, 4, 4)})
     with pytest.raises(ValueError, match="the scenes have no sound"):
