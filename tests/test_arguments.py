@@ -25,6 +25,7 @@ from mmtutor import (
     localisation,
     mfm,
     sentences,
+    text_to_image,
     vae,
     vqa,
 )
@@ -136,6 +137,16 @@ CALLS = {
     localisation.Positives: dict(positive=0.5, negative=0.25, temperature=0.1),
     localisation.InfoNCE: dict(scale=5.0, learned=False, most=50.0),
     localisation.SoundLocalisation: dict(encoders=lines(4, 4), dims=[4, 4], dim=3, pooling=localisation.Max()),
+    text_to_image.Generator: dict(reader=nn.Identity(), dim=3, noise=2, channels=1, size=8, width=4),
+    text_to_image.Discriminator: dict(
+        reader=nn.Identity(), dim=3, channels=1, size=8, width=4, normalise=True, projection=False
+    ),
+    text_to_image.Relativistic: dict(penalty=0.5),
+    text_to_image.TextToImageGAN: dict(
+        generator=nn.Linear(3, 3), discriminator=nn.Linear(3, 3), noise=3, together=True, average=0.5
+    ),
+    text_to_image.FlowMatching: dict(network=nn.Linear(3, 3), reader=nn.Linear(3, 3), dim=3, drop=0.1),
+    text_to_image.VelocityNetwork: dict(dim=3, channels=1, width=4),
     vae.gaussian: dict(scale=0.5),
     vae.laplace: dict(scale=0.5),
     vae.MVAE: of_vae(drawn=1),
@@ -173,7 +184,7 @@ CALLS = {
 }  # fmt: skip
 MODULES = (
     captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, localisation, mfm, sentences,
-    vae, vqa,
+    text_to_image, vae, vqa,
 )  # fmt: skip
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     embedding.Contrast,
@@ -181,6 +192,7 @@ ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, d
     fusion.Classifier, fusion.Merge, fusion.Rule, fusion.MeanRule, fusion.HarmonicRule,
     iterative.Distillation,
     localisation.Max, localisation.Mean, localisation.Pooling,
+    text_to_image.ConditionalGAN, text_to_image.MatchingAware, text_to_image.Objective,
     mfm.Surrogate, vqa.QuestionAnswering, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
 }  # fmt: skip
 

@@ -20,7 +20,17 @@ from tools import notebooks
 
 ROOT = Path(__file__).resolve().parents[1]
 LIBRARY = ROOT / "mmtutor"
-MODELS = ("captioning", "embedding", "fusion", "iterative", "localisation", "mfm", "vae", "vqa")  # folders
+MODELS = (
+    "captioning",
+    "embedding",
+    "fusion",
+    "iterative",
+    "localisation",
+    "mfm",
+    "text_to_image",
+    "vae",
+    "vqa",
+)  # folders
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAX_LINES = 500
 # The README promises seconds; this bound is for the slowest machine on which the tests shall pass.

@@ -110,6 +110,21 @@ for pooling in (LogSumExp(), Attention(), Max(), Positives()):
     train(model, batch)
     assert model.map(batch).shape == (6, 9)
 """,
+    "text_to_image": """
+from text_to_image import (
+    ConditionalGAN, Discriminator, FlowMatching, Generator, MatchingAware, Relativistic, TextToImageGAN,
+    VelocityNetwork,
+)
+from torch import nn
+torch.manual_seed(0)
+batch = {"picture": torch.rand(6, 1, 8, 8), "sentence": torch.rand(6, 4)}
+for objective in (ConditionalGAN(), MatchingAware(), Relativistic()):
+    players = Generator(nn.Linear(4, 3), 3, 2, 1, 8, 8), Discriminator(nn.Linear(4, 3), 3, 1, 8, 8)
+    model = TextToImageGAN(*players, 2, objective)
+    assert model.loss(batch)["loss"].isfinite()
+    assert model.draw(batch["sentence"]).shape == (6, 1, 8, 8)
+train(FlowMatching(VelocityNetwork(3, 1, 8), nn.Linear(4, 3), 3), batch)
+""",
     "captioning": """
 from captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy
 from torch import nn

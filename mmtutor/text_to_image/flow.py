@@ -1,0 +1,206 @@
+"""Flow matching: noise is moved to a picture along the velocity that a network has learned. See ``__init__.py``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from .checks import check_batch, check_names, kind, module, moved, number, reading, whole
+
+
+class FlowMatching(nn.Module):
+    """A network of the velocity from noise to pictures, given a sentence or none, for guidance.
+
+    Pictures are in [0, 1] in a batch and in what is drawn, and from −1 to 1 in between.
+
+    Args:
+        network: from (B, C, H, W), times (B,) and sentence vectors (B, S) to velocities (B, C, H, W).
+        reader: from sentences (B, …) to (B, S).
+        dim: S.
+        drop: how often the sentence is left out in training; a learned vector stands in its place.
+        picture: name of the pictures in a batch.
+        sentence: name of the sentences in a batch.
+
+    Examples:
+        >>> model = FlowMatching(VelocityNetwork(8), nn.Linear(4, 8), 8)
+        >>> batch = {"picture": torch.rand(6, 3, 16, 16), "sentence": torch.rand(6, 4)}
+        >>> sorted(model.loss(batch)), model.draw(batch["sentence"], (3, 16, 16), steps=2).shape
+        (['loss'], torch.Size([6, 3, 16, 16]))
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        reader: nn.Module,
+        dim: int,
+        drop: float = 0.1,
+        *,
+        picture: str = "picture",
+        sentence: str = "sentence",
+    ) -> None:
+        super().__init__()
+        who = "FlowMatching"
+        self.network, self.reader = module(who, "network", network), module(who, "reader", reader)
+        self.nothing = nn.Parameter(torch.zeros(whole(who, "dim", dim)))
+        self.drop, self.names = number(who, "drop", drop, 0, 1), (picture, sentence)
+        check_names(who, self.names)
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The mean squared error of the velocity, ``{"loss": ()}``.
+
+        Raises:
+            TypeError: a modality is no tensor, or pictures are of another float type than the parameters.
+            ValueError: a modality is missing, sizes differ, or a network gives something else than it should.
+        """
+        self.check_batch(batch)
+        batch = moved({name: batch[name] for name in self.names}, self)
+        x, sentence = 2 * batch[self.names[0]] - 1, batch[self.names[1]]
+        noise = torch.randn(x.shape, dtype=x.dtype, device=x.device)  # (B, C, H, W)
+        time = torch.rand(len(x), dtype=x.dtype, device=x.device)  # (B,)
+        along = time.view(-1, 1, 1, 1)
+        s = self._vectors(sentence)  # (B, S)
+        left_out = torch.rand(len(x), device=x.device) < self.drop
+        s = torch.where(left_out[:, None], self.nothing.to(s.dtype), s)
+        velocity = self._velocity((1 - along) * noise + along * x, time, s)
+        return {"loss": (velocity - (x - noise)).square().mean()}
+
+    @torch.no_grad()
+    def draw(
+        self,
+        sentence: Tensor,
+        shape: tuple[int, int, int],
+        steps: int = 10,
+        guidance: float = 1.0,
+        noise: Tensor | None = None,
+    ) -> Tensor:
+        """Pictures of sentences, (B, C, H, W) in [0, 1]: Heun's method from noise.
+
+        Args:
+            sentence: (B, …).
+            shape: C, H, W.
+            steps: of the method, each with two evaluations.
+            guidance: w; 1 draws from what was learned, more exaggerates what the sentence says, 0 ignores it.
+            noise: (B, C, H, W), to begin with; drawn if not given.
+        """
+        steps, w = whole("FlowMatching.draw", "steps", steps), number("FlowMatching.draw", "guidance", guidance)
+        like = self.nothing
+        s = self._vectors(sentence.to(like.device))
+        x = (
+            torch.randn(len(s), *shape, dtype=like.dtype, device=like.device)
+            if noise is None
+            else noise.to(like.device)
+        )
+
+        def velocity(x: Tensor, time: float) -> Tensor:
+            at = torch.full((len(x),), time, dtype=x.dtype, device=x.device)
+            told = self._velocity(x, at, s)
+            if w == 1:
+                return told
+            untold = self._velocity(x, at, self.nothing.to(s.dtype).expand_as(s))
+            return untold + w * (told - untold)
+
+        for k in range(steps):
+            first = velocity(x, k / steps)
+            second = velocity(x + first / steps, (k + 1) / steps)
+            x = x + (first + second) / (2 * steps)
+        return ((x + 1) / 2).clamp(0, 1)
+
+    def _vectors(self, sentence: Tensor) -> Tensor:
+        with reading("FlowMatching", self.names[1], sentence, self.reader):
+            s: Tensor = self.reader(sentence)
+        if s.shape != (len(sentence), len(self.nothing)):
+            raise ValueError(f"FlowMatching: the reader must give (B, {len(self.nothing)}), got {kind(s)}")
+        return s
+
+    def _velocity(self, x: Tensor, time: Tensor, s: Tensor) -> Tensor:
+        velocity: Tensor = self.network(x, time, s)
+        if velocity.shape != x.shape:
+            raise ValueError(f"FlowMatching: the network must give {tuple(x.shape)}, got {kind(velocity)}")
+        return velocity
+
+    # ---- messages
+
+    def check_batch(self, batch: Mapping[str, Tensor]) -> None:
+        """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
+        here = check_batch("FlowMatching", batch, self.names, model=self)
+        if len(here) < 2:
+            missing = next(m for m in self.names if m not in here)
+            raise ValueError(f"FlowMatching: the batch has no {missing!r}, only {', '.join(batch)}")
+        if any(f"{m}_present" in batch for m in self.names):
+            raise ValueError("FlowMatching: needs both modalities in all examples; leave out those that lack one")
+
+
+class VelocityNetwork(nn.Module):
+    """A small U-Net: down to a quarter of the size and up again; time and sentence scale and shift the features.
+
+    Args:
+        dim: S, of the sentence vectors.
+        channels: of the pictures.
+        width: channels at full size; twice as many below.
+
+    Examples:
+        >>> VelocityNetwork(6)(torch.randn(2, 3, 16, 16), torch.rand(2), torch.rand(2, 6)).shape
+        torch.Size([2, 3, 16, 16])
+    """
+
+    def __init__(self, dim: int, channels: int = 3, width: int = 32) -> None:
+        super().__init__()
+        who = "VelocityNetwork"
+        dim, channels, width = whole(who, "dim", dim), whole(who, "channels", channels), whole(who, "width", width)
+        told = 4 * width
+        self.register_buffer("frequencies", torch.pi * 2.0 ** torch.arange(6), persistent=False)
+        self.told = nn.Sequential(nn.Linear(dim + 12, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
+        self.first = nn.Conv2d(channels, width, 3, padding=1)
+        self.down = nn.ModuleList([Block(width, told), Block(2 * width, told)])
+        self.shrink = nn.ModuleList([_halve(width, 2 * width), _halve(2 * width, 2 * width)])
+        self.middle = Block(2 * width, told)
+        self.grow = nn.ModuleList([nn.Conv2d(4 * width, 2 * width, 1), nn.Conv2d(3 * width, width, 1)])
+        self.up = nn.ModuleList([Block(2 * width, told), Block(width, told)])
+        self.output = nn.Conv2d(width, channels, 3, padding=1)
+
+    frequencies: Tensor
+
+    def forward(self, x: Tensor, time: Tensor, sentence: Tensor) -> Tensor:
+        """Pictures (B, C, H, W) with H and W multiples of 4, times (B,), sentences (B, S), to (B, C, H, W)."""
+        angle = time[:, None] * self.frequencies.to(time.dtype)  # (B, 6)
+        told = self.told(torch.cat([sentence, angle.sin(), angle.cos()], 1))  # (B, 4 w)
+        x, kept = self.first(x), []
+        for block, halve in zip(self.down, self.shrink, strict=True):
+            x = block(x, told)
+            kept.append(x)
+            x = halve(x)
+        x = self.middle(x, told)
+        for mix, block in zip(self.grow, self.up, strict=True):
+            x = nn.functional.interpolate(x, scale_factor=2.0)
+            x = block(mix(torch.cat([x, kept.pop()], 1)), told)
+        velocity: Tensor = self.output(x)
+        return velocity
+
+
+class Block(nn.Module):
+    """Two convolutions with a residual path; what was told scales and shifts in between.
+
+    Args:
+        width: channels.
+        told: numbers of time and sentence.
+    """
+
+    def __init__(self, width: int, told: int) -> None:
+        super().__init__()
+        self.one, self.two = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
+        self.norms = nn.ModuleList([nn.GroupNorm(min(8, width), width) for _ in range(2)])
+        self.modulation = nn.Linear(told, 2 * width)
+
+    def forward(self, x: Tensor, told: Tensor) -> Tensor:
+        """(B, w, H, W) and (B, T) to (B, w, H, W)."""
+        scale, shift = self.modulation(told)[..., None, None].chunk(2, 1)
+        h = self.one(self.norms[0](x).relu())
+        h = (1 + scale) * self.norms[1](h) + shift
+        out: Tensor = x + self.two(h.relu())
+        return out
+
+
+def _halve(before: int, after: int) -> nn.Module:
+    return nn.Conv2d(before, after, 3, stride=2, padding=1)
