@@ -142,10 +142,13 @@ CALLS = {
         reader=nn.Identity(), dim=3, channels=1, size=8, width=4, normalise=True, projection=False
     ),
     text_to_image.Relativistic: dict(penalty=0.5),
+    text_to_image.MovingAverage: dict(network=nn.Linear(3, 3), decay=0.5),
     text_to_image.TextToImageGAN: dict(
         generator=nn.Linear(3, 3), discriminator=nn.Linear(3, 3), noise=3, together=True, average=0.5
     ),
-    text_to_image.FlowMatching: dict(network=nn.Linear(3, 3), reader=nn.Linear(3, 3), dim=3, drop=0.1),
+    text_to_image.FlowMatching: dict(
+        network=nn.Linear(3, 3), reader=nn.Linear(3, 3), dim=3, drop=0.1, average=0.5
+    ),
     text_to_image.VelocityNetwork: dict(dim=3, channels=1, width=4),
     vae.gaussian: dict(scale=0.5),
     vae.laplace: dict(scale=0.5),

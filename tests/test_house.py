@@ -119,7 +119,7 @@ from torch import nn
 torch.manual_seed(0)
 batch = {"picture": torch.rand(6, 1, 8, 8), "sentence": torch.rand(6, 4)}
 for objective in (ConditionalGAN(), MatchingAware(), Relativistic()):
-    players = Generator(nn.Linear(4, 3), 3, 2, 1, 8, 8), Discriminator(nn.Linear(4, 3), 3, 1, 8, 8)
+    players = Generator(nn.Linear(4, 3), 3, 2, 1, 8, 8), Discriminator(nn.Linear(4, 3), 3, 1, 8, 8, normalise=False)
     model = TextToImageGAN(*players, 2, objective)
     assert model.loss(batch)["loss"].isfinite()
     assert model.draw(batch["sentence"]).shape == (6, 1, 8, 8)

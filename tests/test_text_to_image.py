@@ -1,5 +1,6 @@
 """Text to image: each player's loss and gradient, optima in closed form, the way of flow matching; refusals."""
 
+import copy
 import math
 
 import pytest
@@ -24,6 +25,7 @@ every_objective = pytest.mark.parametrize("name", OBJECTIVES)
 
 def model_of(name="matching-aware", normalise=True, **settings):
     torch.manual_seed(0)
+    normalise = normalise and name != "relativistic"
     players = Generator(nn.Linear(4, 6), 6, 5, width=8), Discriminator(nn.Linear(4, 6), 6, width=8, normalise=normalise)
     return TextToImageGAN(*players, 5, OBJECTIVES[name](), **settings)
 
@@ -66,13 +68,11 @@ def test_the_losses_by_loops(name, together):
             of_d += (softplus(-real[k]) + against) / 6
             of_g += softplus(-false[k]) / 6
     if name == "relativistic":
-        both = [x.clone().requires_grad_(), fake.clone().requires_grad_()]
-        if together:
-            sums = [model.discriminator(torch.cat(both), s.repeat(2, 1)).sum()]
-        else:
-            sums = [model.discriminator(p, s).sum() for p in both]
-        slopes = torch.autograd.grad(sum(sums), both)
-        of_d += 0.7 / 2 * sum(float(slope[k].square().sum()) / 6 for slope in slopes for k in range(6))
+        for pictures in (x, fake):
+            for k in range(6):  # each logit's own gradient
+                picture = pictures[k : k + 1].clone().requires_grad_()
+                (slope,) = torch.autograd.grad(model.discriminator(picture, s[k : k + 1]).sum(), picture)
+                of_d += 0.7 / 2 * slope.square().sum().item() / 6
     assert found["discriminator"].item() == pytest.approx(of_d, abs=1e-12)
     assert found["generator"].item() == pytest.approx(of_g, abs=1e-12)
     assert found["loss"].item() == pytest.approx(of_d + of_g, abs=1e-12)
@@ -234,31 +234,62 @@ def test_projection_is_a_product_of_features_and_sentence():
     torch.manual_seed(0)
     judge = Discriminator(nn.Linear(4, 6), 6, width=8, normalise=False, projection=True).double()
     batch = batch_of(dtype=torch.float64)
-    features = judge.features(batch["picture"]).flatten(1)
+    features = judge.features(2 * batch["picture"] - 1).flatten(1)
     s = judge.reader(batch["sentence"])
     for k, logit in enumerate(judge(batch["picture"], batch["sentence"])):
         wanted = judge.output.weight[0] @ features[k] + judge.output.bias[0] + s[k] @ judge.match.weight.T @ features[k]
         assert (logit - wanted).abs() < 1e-12
 
 
+def moved(network):
+    with torch.no_grad():
+        for p in network.parameters():
+            p.add_(1.0)
+
+
 def test_drawing_uses_the_moving_average():
     model, batch = model_of(average=0.9), batch_of()
     before = [p.clone() for p in model.average.parameters()]
-    with torch.no_grad():
-        for p in model.generator.parameters():
-            p.add_(1.0)
-    model.loss(batch)
+    model.loss(batch)  # nothing has changed yet
+    assert all((a == b).all() for a, b in zip(before, model.average.parameters(), strict=True))
+    moved(model.generator)
+    for _ in range(3):  # one change, however often the loss is computed
+        model.loss(batch)
     for old, new, now in zip(before, model.average.parameters(), model.generator.parameters(), strict=True):
         torch.testing.assert_close(new, 0.9 * old + 0.1 * now)
         assert not new.requires_grad
     z = torch.randn(6, 5)
-    torch.testing.assert_close(model.draw(batch["sentence"], z), model.average(batch["sentence"], z))
-    plain = model_of(average=0)
-    torch.testing.assert_close(plain.eval().draw(batch["sentence"], z), plain.generator(batch["sentence"], z))
-    model.eval()
+    torch.testing.assert_close(model.draw(batch["sentence"], z), model.average.network(batch["sentence"], z))
+    assert not model.average.network.training
+    assert model.generator.training
     kept = [p.clone() for p in model.average.parameters()]
-    model.loss(batch)
+    moved(model.generator)
+    model.eval().loss(batch)
     assert all((a == b).all() for a, b in zip(kept, model.average.parameters(), strict=True))
+
+
+def test_the_average_has_batch_statistics_of_its_own():
+    model, batch = model_of(average=0.9), batch_of(B=64)
+    for _ in range(60):
+        moved_a_little = model.generator.first.weight
+        with torch.no_grad():
+            moved_a_little.add_(0.01 * torch.randn_like(moved_a_little))
+        model.loss(batch)
+    average = copy.deepcopy(model.average.network).train()
+    with torch.no_grad():
+        for _ in range(100):
+            average(batch["sentence"], torch.randn(64, 5))
+    own, wanted = (dict(net.named_buffers()) for net in (model.average.network, average))
+    for name in own:
+        if "running_mean" in name:
+            assert (own[name] - wanted[name]).abs().mean() < 0.1 * wanted[name].abs().mean()
+
+
+def test_the_generator_does_not_move_the_discriminators_statistics():
+    model, batch = model_of(), batch_of()
+    model.loss(batch)
+    counts = [b.item() for name, b in model.discriminator.named_buffers() if name.endswith("num_batches_tracked")]
+    assert set(counts) == {1}
 
 
 def test_both_players_learn_by_the_usual_training(fit_device):
@@ -280,20 +311,20 @@ def test_both_players_learn_by_the_usual_training(fit_device):
 def test_the_loss_of_flow_matching_by_loops():
     torch.manual_seed(0)
     model = FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6, drop=0.5).double()
-    nn.init.normal_(model.nothing)
+    nn.init.normal_(model.velocity.nothing)
     batch = batch_of(dtype=torch.float64)
     torch.manual_seed(2)
     found = model.loss(batch)["loss"].item()
     torch.manual_seed(2)
     x = 2 * batch["picture"] - 1
     noise, time = torch.randn_like(x), torch.rand(6, dtype=torch.float64)
-    out = torch.rand(6) < 0.5
+    out = torch.rand(6, dtype=torch.float32) < 0.5
     assert 0 < out.sum() < 6
     total = 0.0
     for k in range(6):
-        s = model.nothing if out[k] else model.reader(batch["sentence"][k])
+        s = model.velocity.nothing if out[k] else model.velocity.reader(batch["sentence"][k])
         at = (1 - time[k]) * noise[k] + time[k] * x[k]
-        velocity = model.network(at[None], time[k : k + 1], s[None])[0]
+        velocity = model.velocity.network(at[None], time[k : k + 1], s[None])[0]
         total += (velocity - (x[k] - noise[k])).square().mean().item() / 6
     assert found == pytest.approx(total, abs=1e-12)
 
@@ -309,7 +340,7 @@ def test_the_way_and_guidance_in_closed_form():
     """Heun's method is exact for a velocity that is linear in time; ∫ s τ dτ = s/2."""
     model = FlowMatching(Told(), nn.Identity(), 1)
     with torch.no_grad():
-        model.nothing.fill_(0.2)
+        model.average.network.nothing.fill_(0.2)
     noise, sentence = 0.1 * torch.randn(3, 1, 2, 2), torch.tensor([[0.5], [0.1], [-0.4]])
     for w in (0.0, 1.0, 3.0):
         found = model.draw(sentence, (1, 2, 2), steps=4, guidance=w, noise=noise)
@@ -321,7 +352,7 @@ def test_flow_matching_learns(fit_device):
     torch.manual_seed(0)
     sentence = torch.eye(2)[torch.arange(256) % 2]
     picture = (0.2 + 0.6 * sentence[:, :1, None, None]).expand(-1, 1, 8, 8).clone()
-    model = FlowMatching(VelocityNetwork(2, 1, 8), nn.Identity(), 2)
+    model = FlowMatching(VelocityNetwork(2, 1, 8), nn.Identity(), 2, average=0.9)
     fit(model, {"picture": picture, "sentence": sentence}, epochs=20, lr=5e-3, batch_size=64, progress=False, seed=0)
     drawn = model.cpu().eval().draw(sentence, (1, 8, 8)).mean((1, 2, 3))
     assert (drawn - picture.mean((1, 2, 3))).abs().mean() < 0.1
@@ -339,6 +370,9 @@ def test_a_bad_batch_is_refused(kind):
         ({"picture": torch.rand(6, 3, 16, 16).double()}, TypeError, "'picture' is torch.float64"),
         ({"sentence": torch.rand(5, 4)}, ValueError, "modalities need the same number of examples"),
         ({"sentence": torch.rand(6, 9)}, ValueError, "the encoder of 'sentence' cannot read"),
+        ({"picture": (255 * torch.rand(6, 3, 16, 16)).byte()}, TypeError, "convert it with .float"),
+        ({"picture": 255 * torch.rand(6, 3, 16, 16)}, ValueError, r"'picture' must be in \[0, 1\], got values from"),
+        ({"picture": torch.rand(6, 16, 16)}, ValueError, r"'picture' must be pictures \(B, C, H, W\)"),
         ({"picture_present": torch.ones(6).bool()}, ValueError, "needs both modalities in all examples"),
     ):
         wrong = {key: value for key, value in {**batch, **change}.items() if value is not None}
@@ -349,16 +383,27 @@ def test_a_bad_batch_is_refused(kind):
             model.loss({name: x[:1] for name, x in batch.items()})
         with pytest.raises(ValueError, match="the generator gives"):
             model.loss({**batch, "picture": torch.rand(6, 3, 8, 8)})
+        with pytest.raises(ValueError, match=r"noise must be \(6, 5\)"):
+            model.draw(batch["sentence"], torch.randn(6, 8))
+        alone = {name: x[:1] for name, x in batch.items()}
+        assert model_of("relativistic").loss(alone)["loss"].isfinite()
 
 
 def test_bad_arguments_are_refused():
-    reader = nn.Identity()
+    reader, shared = nn.Identity(), nn.Linear(3, 3)
     for make, error, message in (
         (lambda: Generator(reader, 2, 3, size=12), ValueError, "size must be 4 times a power of 2"),
         (lambda: Discriminator(reader, 2, size=2), ValueError, "size must be a whole number"),
         (lambda: Discriminator(reader, 2, normalise=1), TypeError, "normalise must be True or False"),
         (lambda: TextToImageGAN(reader, reader, 3, "GAN"), TypeError, "objective must be one such as"),
         (lambda: TextToImageGAN(reader, reader, 0), ValueError, "noise must be a whole number"),
+        (lambda: TextToImageGAN(shared, shared, 3), ValueError, "share parameters that are trained"),
+        (
+            lambda: TextToImageGAN(reader, Discriminator(reader, 2), 3, Relativistic()),
+            ValueError,
+            "a gradient penalty needs logits that depend on their own picture alone",
+        ),
+        (lambda: TextToImageGAN(reader, reader, 3, average=1), ValueError, "with a decay of 1 it would never move"),
         (lambda: TextToImageGAN(reader, reader, 3, average=2), ValueError, "average must be finite and from 0 to 1"),
         (lambda: TextToImageGAN(nn.Identity, reader, 3), TypeError, "generator must be a torch.nn.Module"),
         (lambda: FlowMatching(reader, reader, 3, drop=-1), ValueError, "drop must be finite and from 0 to 1"),
@@ -368,6 +413,10 @@ def test_bad_arguments_are_refused():
         with pytest.raises(error, match=message):
             make()
     model = FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6)
-    for wrong in ({"steps": 0}, {"guidance": -1}):
-        with pytest.raises(ValueError, match=r"FlowMatching.draw: (steps|guidance) must be"):
+    for wrong in ({"steps": 0}, {"guidance": -1}, {"noise": torch.rand(2, 3, 8, 8)}):
+        with pytest.raises(ValueError, match=r"FlowMatching.draw: (steps|guidance|noise) must be"):
             model.draw(torch.rand(2, 4), (3, 16, 16), **wrong)
+    with pytest.raises(ValueError, match="guidance needs a model that was trained with drop above 0"):
+        FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6, drop=0).draw(
+            torch.rand(2, 4), (3, 16, 16), guidance=2
+        )

@@ -5,11 +5,11 @@ a logit. s′ is a sentence of another example.
 
 | class | equation | source |
 | --- | --- | --- |
-| `ConditionalGAN` | L_D = −log σ(D(x, s)) − log σ(−D(x̂, s)), L_G = −log σ(D(x̂, s)) | Mirza 2014 |
+| `ConditionalGAN` | L_D = −log σ(D(x, s)) − log σ(−D(x̂, s)), L_G = −log σ(D(x̂, s)) | Goodfellow, Mirza 2014 |
 | `MatchingAware` | L_D = −log σ(D(x, s)) − ½ [log σ(−D(x, s′)) + log σ(−D(x̂, s))], GAN-CLS | Reed 2016 |
-| `Relativistic` | L_D = −log σ(D(x, s) − D(x̂, s)) + γ/2 (R₁ + R₂), R = E ‖∂D/∂x‖² at x and at x̂ | Huang 2024 (R3GAN) |
+| `Relativistic` | L_D = −log σ(D(x, s) − D(x̂, s)) + γ/2 (R₁ + R₂), R = E ‖∂D/∂x‖² at x and at x̂ | R3GAN, 2024 |
 | `FlowMatching` | ‖v(x_τ, τ, s) − (x − ε)‖², x_τ = (1 − τ) ε + τ x | Lipman 2023 |
-| guidance | v(x, τ, –) + w [v(x, τ, s) − v(x, τ, –)] | Ho 2022 |
+| guidance | v(x, τ, –) + w [v(x, τ, s) − v(x, τ, –)]; w is one more than theirs | Ho 2022 |
 
 | symbol | in the code | shape |
 | --- | --- | --- |
@@ -24,14 +24,17 @@ a logit. s′ is a sentence of another example.
 | ``gan.py`` | `TextToImageGAN`: both players in one loss |
 | ``objectives.py`` | what each player wants |
 | ``networks.py`` | `Generator`, `Discriminator` |
+| ``average.py`` | `MovingAverage` of weights |
 | ``flow.py`` | `FlowMatching`, `VelocityNetwork` |
 | ``checks.py`` | what a batch must be |
 
-Sources: Mirza and Osindero (2014, arXiv:1411.1784); Reed and others (2016, arXiv:1605.05396); Miyato and Koyama (2018,
-arXiv:1802.05637); Mescheder and others (2018, arXiv:1801.04406); Huang and others (2024, arXiv:2501.05441); Lipman and
-others (2023, arXiv:2210.02747); Ho and Salimans (2022, arXiv:2207.12598).
+Sources: Goodfellow and others (2014, arXiv:1406.2661); Mirza and Osindero (2014, arXiv:1411.1784); Reed and others
+(2016, arXiv:1605.05396); Miyato and Koyama (2018, arXiv:1802.05637); Mescheder and others (2018, arXiv:1801.04406);
+Jolicoeur-Martineau (2018, arXiv:1807.00734); Huang and others (R3GAN, 2024, arXiv:2501.05441); Lipman and others (2023,
+arXiv:2210.02747), with σ_min = 0, as Liu and others (2022, arXiv:2209.03003); Ho and Salimans (2022, arXiv:2207.12598).
 """
 
+from .average import MovingAverage
 from .flow import FlowMatching, VelocityNetwork
 from .gan import TextToImageGAN
 from .networks import Discriminator, Generator
@@ -43,6 +46,7 @@ __all__ = [
     "FlowMatching",
     "Generator",
     "MatchingAware",
+    "MovingAverage",
     "Objective",
     "Relativistic",
     "TextToImageGAN",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 
+from .average import MovingAverage
 from .checks import check_batch, check_names, kind, module, moved, number, reading, whole
+from .gan import check_pictures
 
 
 class FlowMatching(nn.Module):
@@ -20,6 +23,7 @@ class FlowMatching(nn.Module):
         reader: from sentences (B, …) to (B, S).
         dim: S.
         drop: how often the sentence is left out in training; a learned vector stands in its place.
+        average: drawing uses the `MovingAverage` of both networks with this decay.
         picture: name of the pictures in a batch.
         sentence: name of the sentences in a batch.
 
@@ -37,15 +41,17 @@ class FlowMatching(nn.Module):
         dim: int,
         drop: float = 0.1,
         *,
+        average: float = 0.99,
         picture: str = "picture",
         sentence: str = "sentence",
     ) -> None:
         super().__init__()
         who = "FlowMatching"
-        self.network, self.reader = module(who, "network", network), module(who, "reader", reader)
-        self.nothing = nn.Parameter(torch.zeros(whole(who, "dim", dim)))
+        network, reader = module(who, "network", network), module(who, "reader", reader)
         self.drop, self.names = number(who, "drop", drop, 0, 1), (picture, sentence)
         check_names(who, self.names)
+        self.velocity = Velocity(network, reader, whole(who, "dim", dim))
+        self.average = MovingAverage(self.velocity, number(who, "average", average, 0, 1))
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """The mean squared error of the velocity, ``{"loss": ()}``.
@@ -59,12 +65,13 @@ class FlowMatching(nn.Module):
         x, sentence = 2 * batch[self.names[0]] - 1, batch[self.names[1]]
         noise = torch.randn(x.shape, dtype=x.dtype, device=x.device)  # (B, C, H, W)
         time = torch.rand(len(x), dtype=x.dtype, device=x.device)  # (B,)
+        told = torch.rand(len(x), device=x.device) >= self.drop  # (B,)
         along = time.view(-1, 1, 1, 1)
-        s = self._vectors(sentence)  # (B, S)
-        left_out = torch.rand(len(x), device=x.device) < self.drop
-        s = torch.where(left_out[:, None], self.nothing.to(s.dtype), s)
-        velocity = self._velocity((1 - along) * noise + along * x, time, s)
-        return {"loss": (velocity - (x - noise)).square().mean()}
+        at = (1 - along) * noise + along * x
+        loss = (self.velocity(at, time, sentence, told) - (x - noise)).square().mean()
+        if self.training:
+            self.average.follow(self.velocity, at, time, sentence, told)
+        return {"loss": loss}
 
     @torch.no_grad()
     def draw(
@@ -80,25 +87,29 @@ class FlowMatching(nn.Module):
         Args:
             sentence: (B, …).
             shape: C, H, W.
-            steps: of the method, each with two evaluations.
+            steps: of the method, each with two evaluations of the network, with guidance four.
             guidance: w; 1 draws from what was learned, more exaggerates what the sentence says, 0 ignores it.
             noise: (B, C, H, W), to begin with; drawn if not given.
+
+        Raises:
+            ValueError: a size does not fit; or guidance is asked for, and the sentence was never left out in training.
         """
         steps, w = whole("FlowMatching.draw", "steps", steps), number("FlowMatching.draw", "guidance", guidance)
-        like = self.nothing
-        s = self._vectors(sentence.to(like.device))
-        x = (
-            torch.randn(len(s), *shape, dtype=like.dtype, device=like.device)
-            if noise is None
-            else noise.to(like.device)
-        )
+        if w != 1 and not self.drop:
+            raise ValueError("FlowMatching.draw: guidance needs a model that was trained with drop above 0")
+        like = self.velocity.nothing
+        sentence, size = sentence.to(like.device), (len(sentence), *shape)
+        x = torch.randn(size, dtype=like.dtype, device=like.device) if noise is None else noise.to(like.device)
+        if x.shape != size:
+            raise ValueError(f"FlowMatching.draw: noise must be {size}, got {kind(x)}")
+        all_told = torch.ones(len(x), dtype=torch.bool, device=x.device)
 
         def velocity(x: Tensor, time: float) -> Tensor:
             at = torch.full((len(x),), time, dtype=x.dtype, device=x.device)
-            told = self._velocity(x, at, s)
+            told: Tensor = self.average(x, at, sentence, all_told)
             if w == 1:
                 return told
-            untold = self._velocity(x, at, self.nothing.to(s.dtype).expand_as(s))
+            untold: Tensor = self.average(x, at, sentence, ~all_told)
             return untold + w * (told - untold)
 
         for k in range(steps):
@@ -106,19 +117,6 @@ class FlowMatching(nn.Module):
             second = velocity(x + first / steps, (k + 1) / steps)
             x = x + (first + second) / (2 * steps)
         return ((x + 1) / 2).clamp(0, 1)
-
-    def _vectors(self, sentence: Tensor) -> Tensor:
-        with reading("FlowMatching", self.names[1], sentence, self.reader):
-            s: Tensor = self.reader(sentence)
-        if s.shape != (len(sentence), len(self.nothing)):
-            raise ValueError(f"FlowMatching: the reader must give (B, {len(self.nothing)}), got {kind(s)}")
-        return s
-
-    def _velocity(self, x: Tensor, time: Tensor, s: Tensor) -> Tensor:
-        velocity: Tensor = self.network(x, time, s)
-        if velocity.shape != x.shape:
-            raise ValueError(f"FlowMatching: the network must give {tuple(x.shape)}, got {kind(velocity)}")
-        return velocity
 
     # ---- messages
 
@@ -130,6 +128,33 @@ class FlowMatching(nn.Module):
             raise ValueError(f"FlowMatching: the batch has no {missing!r}, only {', '.join(batch)}")
         if any(f"{m}_present" in batch for m in self.names):
             raise ValueError("FlowMatching: needs both modalities in all examples; leave out those that lack one")
+        check_pictures("FlowMatching", self.names[0], batch[self.names[0]])
+
+
+class Velocity(nn.Module):
+    """The network of the velocity, the encoder of sentences, and what stands for no sentence.
+
+    Args:
+        network: as of `FlowMatching`.
+        reader: as of `FlowMatching`.
+        dim: S.
+    """
+
+    def __init__(self, network: nn.Module, reader: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.network, self.reader = network, reader
+        self.nothing = nn.Parameter(torch.zeros(dim))
+
+    def forward(self, x: Tensor, time: Tensor, sentence: Tensor, told: Tensor) -> Tensor:
+        """(B, C, H, W), times (B,), sentences (B, …), and whether they are told, bool (B,), to (B, C, H, W)."""
+        with reading("FlowMatching", "sentence", sentence, self.reader):
+            s: Tensor = self.reader(sentence)
+        if s.shape != (len(x), len(self.nothing)):
+            raise ValueError(f"FlowMatching: the reader must give (B, {len(self.nothing)}), got {kind(s)}")
+        velocity: Tensor = self.network(x, time, torch.where(told[:, None], s, self.nothing.to(s.dtype)))
+        if velocity.shape != x.shape:
+            raise ValueError(f"FlowMatching: the network must give {tuple(x.shape)}, got {kind(velocity)}")
+        return velocity
 
 
 class VelocityNetwork(nn.Module):
@@ -190,7 +215,7 @@ class Block(nn.Module):
     def __init__(self, width: int, told: int) -> None:
         super().__init__()
         self.one, self.two = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        self.norms = nn.ModuleList([nn.GroupNorm(min(8, width), width) for _ in range(2)])
+        self.norms = nn.ModuleList([nn.GroupNorm(math.gcd(8, width), width) for _ in range(2)])
         self.modulation = nn.Linear(told, 2 * width)
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from copy import deepcopy
 
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
+from .average import MovingAverage
 from .checks import check_batch, check_names, flag, kind, module, moved, number, reading, whole
 from .objectives import MatchingAware, Objective
 
@@ -17,20 +17,23 @@ class TextToImageGAN(nn.Module):
     """Two players in one loss: the gradient of each player's parameters is that of its own objective alone.
 
     The discriminator is shown pictures that are detached from the generator; the generator is judged by a discriminator
-    whose parameters are constants. So one optimiser and one backward pass train both at once.
+    whose parameters are constants. So one optimiser and one backward pass train both at once, a step each. GANs want
+    less momentum than Adam's default, such as ``optimizer=partial(torch.optim.Adam, betas=(0.5, 0.99))``; ``clip_norm``
+    would be one norm for both. No term of the loss says how good the pictures are, so there is nothing to stop by.
 
     A batch may be on any device; what is returned is on that of the parameters.
 
     Args:
-        generator: from a sentence (B, …) and noise (B, Z) to pictures (B, C, H, W).
-        discriminator: from pictures (B, C, H, W) and sentences (B, …) to logits (B,).
+        generator: from a sentence (B, …) and noise (B, Z) to pictures (B, C, H, W) in [0, 1].
+        discriminator: from pictures (B, C, H, W) and sentences (B, …) to logits (B,). It shares no part that is trained
+            with the generator.
         noise: Z.
         objective: `MatchingAware` (None), `ConditionalGAN` or `Relativistic`.
         picture: name of the pictures in a batch.
         sentence: name of the sentences in a batch.
-        together: whether the discriminator reads real, wrong and false pairs as one batch. It matters if it normalises
-            over its batch: apart, it can tell them by what each batch has in common.
-        average: drawing uses the generator's moving average, with this weight of the past at each step; 0: none.
+        together: whether the discriminator reads real, wrong and fake pairs as one batch. It matters if it normalises
+            over its batch.
+        average: drawing uses the generator's `MovingAverage` with this decay.
 
     Examples:
         >>> from mmtutor.text_to_image import Discriminator, Generator
@@ -64,8 +67,8 @@ class TextToImageGAN(nn.Module):
         self.names = (picture, sentence)
         check_names(who, self.names)
         self.together = flag(who, "together", together)
-        self.weight = number(who, "average", average, 0, 1)
-        self.average = deepcopy(generator).requires_grad_(False).eval()
+        _check_players(generator, discriminator, self.objective.penalty)
+        self.average = MovingAverage(generator, number(who, "average", average, 0, 1))
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """What both players minimise, each with its own parameters: ``"loss"``, the sum, and its two terms, ().
@@ -76,22 +79,25 @@ class TextToImageGAN(nn.Module):
         """
         real, sentence = self._read(batch)
         z = torch.randn(len(real), self.noise, dtype=real.dtype, device=real.device)  # (B, Z)
-        fake = self._drawn(self.generator, sentence, z)  # (B, C, H, W)
+        fake = self._drawn(self.generator, sentence, z).to(real.dtype)  # (B, C, H, W)
         if fake.shape != real.shape:
             raise ValueError(f"TextToImageGAN: the generator gives {kind(fake)}, the pictures are {kind(real)}")
         discriminator = self.objective.discriminator(self._judge, real, fake.detach(), sentence)
         generator = self.objective.generator(self._frozen_judge, real, fake, sentence)
         if self.training:
-            self._keep_average()
+            self.average.follow(self.generator, sentence, z)
         return {"loss": discriminator + generator, "discriminator": discriminator, "generator": generator}
 
+    @torch.no_grad()
     def draw(self, sentence: Tensor, noise: Tensor | None = None) -> Tensor:
         """Pictures of sentences (B, …), (B, C, H, W), by the averaged generator; noise (B, Z) is drawn if not given."""
         like = next(self.average.parameters())
         sentence = sentence.to(like.device)
         if noise is None:
             noise = torch.randn(len(sentence), self.noise, dtype=like.dtype, device=like.device)
-        return self._drawn(self.average if self.weight else self.generator, sentence, noise.to(like.device))
+        if noise.shape != (len(sentence), self.noise):
+            raise ValueError(f"TextToImageGAN.draw: noise must be ({len(sentence)}, {self.noise}), got {kind(noise)}")
+        return self._drawn(self.average, sentence, noise.to(like.device))
 
     def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
         """Pictures of the sentences of a batch, (B, C, H, W)."""
@@ -108,13 +114,16 @@ class TextToImageGAN(nn.Module):
         def logits(x: Tensor, s: Tensor) -> Tensor:
             if not constant:
                 of: Tensor = self.discriminator(x, s)
-            else:
-                of = functional_call(self.discriminator, {n: p.detach() for n, p in parameters}, (x, s))
+            else:  # its parameters get no gradient, and its running statistics do not move
+                with torch.set_grad_enabled(torch.is_grad_enabled() and x.requires_grad):
+                    of = functional_call(self.discriminator, state, (x, s))
+            of = of.to(torch.promote_types(of.dtype, torch.float32))
             if of.shape != x.shape[:1]:
                 raise ValueError(f"TextToImageGAN: the discriminator must give logits ({len(x)},), got {kind(of)}")
             return of
 
-        parameters = [*self.discriminator.named_parameters()]
+        state = {name: p.detach() for name, p in self.discriminator.named_parameters()} if constant else {}
+        state |= {name: b.clone() for name, b in self.discriminator.named_buffers()} if constant else {}
         if not self.together:
             return [logits(x, s) for x, s in pairs]
         pictures, sentences = (torch.cat(parts) for parts in zip(*pairs, strict=True))
@@ -122,19 +131,6 @@ class TextToImageGAN(nn.Module):
 
     def _frozen_judge(self, pairs: Sequence[tuple[Tensor, Tensor]]) -> list[Tensor]:
         return self._judge(pairs, constant=True)
-
-    @torch.no_grad()
-    def _keep_average(self) -> None:
-        for kept, now in zip(self.average.parameters(), self.generator.parameters(), strict=True):
-            kept.lerp_(now.to(kept.dtype), 1 - self.weight)
-        for state, new in zip(self.average.buffers(), self.generator.buffers(), strict=True):
-            state.copy_(new)
-
-    def train(self, mode: bool = True) -> TextToImageGAN:
-        """As of any module; the average only draws, so it stays in evaluation mode."""
-        super().train(mode)
-        self.average.eval()
-        return self
 
     # ---- messages
 
@@ -146,11 +142,38 @@ class TextToImageGAN(nn.Module):
             raise ValueError(f"TextToImageGAN: the batch has no {missing!r}, only {', '.join(batch)}")
         if any(f"{m}_present" in batch for m in self.names):
             raise ValueError("TextToImageGAN: needs both modalities in all examples; leave out those that lack one")
-        if len(batch[here[0]]) < 2:
+        if len(batch[here[0]]) < self.objective.least:
             raise ValueError("TextToImageGAN: one example has no other sentence; make batches of at least two")
+        check_pictures("TextToImageGAN", self.names[0], batch[self.names[0]])
 
     def _read(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
         self.check_batch(batch)
         batch = moved({name: batch[name] for name in self.names}, self)
         real, sentence = (batch[name] for name in self.names)
         return real, sentence
+
+
+def _check_players(generator: nn.Module, discriminator: nn.Module, penalty: float) -> None:
+    own = {id(p) for p in generator.parameters() if p.requires_grad}
+    if any(id(p) in own for p in discriminator.parameters()):
+        raise ValueError(
+            "TextToImageGAN: generator and discriminator share parameters that are trained, and both would move them; "
+            "give each a network of its own, such as copy.deepcopy(reader)"
+        )
+    if penalty and any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in discriminator.modules()):
+        raise ValueError(
+            "TextToImageGAN: a gradient penalty needs logits that depend on their own picture alone, and the "
+            "discriminator has batch normalisation; use Discriminator(…, normalise=False)"
+        )
+
+
+def check_pictures(who: str, name: str, x: Tensor) -> None:
+    """Refuse what are no pictures (B, C, H, W) in [0, 1]; values that are on the CPU."""
+    if not x.is_floating_point():
+        raise TypeError(
+            f"{who}: {name!r} must be floating point in [0, 1], got {x.dtype}; convert it with .float() / 255"
+        )
+    if x.ndim != 4:
+        raise ValueError(f"{who}: {name!r} must be pictures (B, C, H, W), got {kind(x)}")
+    if x.device.type == "cpu" and not (x.min() >= 0 and x.max() <= 1):
+        raise ValueError(f"{who}: {name!r} must be in [0, 1], got values from {x.min():.3g} to {x.max():.3g}")

@@ -62,8 +62,8 @@ class Discriminator(nn.Module):
         size: height and width, 4 times a power of 2.
         width: channels of the last feature map; blocks before it have half as many each.
         normalise: batch normalisation in the blocks.
-        projection: the sentence joins by a product with the features instead (Miyato and Koyama, 2018):
-            D(x, s) = w ψ(x) + s V ψ(x).
+        projection: the sentence joins by a product with the features instead, D(x, s) = w φ(x) + b + s V φ(x), as
+            Miyato and Koyama (2018) have it; they pool φ over places, and normalise weights spectrally.
 
     Examples:
         >>> Discriminator(nn.Identity(), 6)(torch.rand(2, 3, 16, 16), torch.rand(2, 6)).shape
@@ -100,10 +100,10 @@ class Discriminator(nn.Module):
 
     def forward(self, picture: Tensor, sentence: Tensor) -> Tensor:
         """Pictures (B, C, size, size) and sentences (B, …) to logits (B,)."""
-        x, s = self.features(picture), self.reader(sentence)  # (B, w, 4, 4), (B, S)
+        x, s = self.features(2 * picture - 1), self.reader(sentence)  # (B, w, 4, 4), (B, S)
         if self.projection:
-            psi = x.flatten(1)  # (B, 16 w)
-            both: Tensor = self.output(psi)[:, 0] + (self.match(s) * psi).sum(1)
+            phi = x.flatten(1)  # (B, 16 w)
+            both: Tensor = self.output(phi)[:, 0] + (self.match(s) * phi).sum(1)
             return both
         x = self.join(torch.cat([x, s[..., None, None].expand(-1, -1, 4, 4)], 1))  # (B, w, 4, 4)
         logits: Tensor = self.output(x.flatten(1))[:, 0]

@@ -26,7 +26,8 @@ def model_of(name):
     if name == "flow":
         return FlowMatching(VelocityNetwork(6, 1, 4), nn.Linear(4, 6), 6)
     generator = Generator(nn.Linear(4, 6), 6, 5, 1, 8, 8)
-    discriminator = Discriminator(nn.Linear(4, 6), 6, 1, 8, 8, projection=name == "conditional")
+    options = {"projection": name == "conditional", "normalise": name != "relativistic"}
+    discriminator = Discriminator(nn.Linear(4, 6), 6, 1, 8, 8, **options)
     return TextToImageGAN(generator, discriminator, 5, MODELS[name]())
 
 
