@@ -491,6 +491,54 @@ for count in (3, 4):
 # Hardly anything breaks here: FiLM and attention lose a few points. A guess among the colours of the scene falls from one in
 # three to one in four.
 #
+# ## What five seeds say
+#
+# `python -m experiments.vqa` trains eleven models with five seeds. Each seed has scenes of its own; each model sees 40,000 questions
+# of these kinds 16 times (that of the question alone 8 times). Five are trained once more, on questions about places.
+
+# %% tags=["hide-input"]
+from mmtutor.plotting import verdicts
+from mmtutor.results import measured
+
+claims = [
+    "Trained on usual answers, a network of the question alone",
+    "Stacked attention, as in the paper, answers more than the product",
+    "With a layer between u and the answers",
+    "FiLM answers more than stacked attention",
+    "FiLM answers more than the same convolutions",
+    "The relation network, too",
+    "Without the two coordinates of each region",
+    "FiLM owes more to both modalities together than concatenation",
+    "FiLM loses less by usual answers than concatenation",
+    "FiLM answers 'is the red digit a seven' less often",
+]
+verdicts(measured("vqa"), claims)
+
+# %% [markdown]
+# **Where the question meets the picture.** With all kinds counting the same, concatenation is right for 0.64, the product for
+# 0.64, stacked attention as in the paper for 0.69, with the added layer for 0.77, the relation network for 0.87, and FiLM for
+# 0.94. With the question at their end, the same convolutions have 0.74: so it helps that the question enters early.
+# Without the added layer attention answers 0.52 of "is there a seven?", no better than a guess, and with it 0.90. Two hops
+# are no better than one. With half the epochs concatenation and FiLM are right for .02 and .01 less; attention's runs differ too
+# much to tell.
+#
+# **Binding.** FiLM answers 0.99 of "is the red digit a seven?", the relation network 0.90; without FiLM or
+# pairs of regions it stays near one half. In the additive part FiLM loses 0.58, concatenation 0.18. The program, which combines
+# everything, loses 0.54: the loss shows *that* a model combines, and is no exact amount.
+#
+# **Counting:** FiLM 0.85, product 0.70, concatenation 0.70, attention 0.71.
+#
+# **Places.** "What colour is the digit left of the seven?" is learned: FiLM 0.99, relations 0.98, attention 0.86. "Is the seven
+# left of the three?" hardly is: FiLM 0.68, attention 0.52, relations 0.50, where a guess has .50. Without the two coordinates
+# FiLM loses nothing. Why, we have not tested.
+#
+# **Usual answers.** Trained on usual answers and tested on balanced ones, FiLM is right for 0.03 less than if trained on balanced
+# ones, concatenation for 0.06 less. **New pairs.** FiLM answers 0.97 of them, and 0.99 of trained ones.
+#
+# **People's sentences.** NLVR (Suhr and others, 2017): is a sentence that a person wrote true of a picture of coloured shapes?
+# `python -m experiments.nlvr` trains on eight tenths of 2,964, stops early on one, and tests on the last, ten times. All eight
+# models are right for .55 to .57, the commonest answer for .56. On the training sentences, too, they reach only .56 to .58.
+#
 # ## What to remember
 #
 # - Say how often the question alone can be answered, and the picture alone, before you report an accuracy.
@@ -519,8 +567,6 @@ for count in (3, 4):
 # - A. Agrawal and others (2018), Don't just assume; look and answer, [arXiv:1712.00377](https://arxiv.org/abs/1712.00377).
 # - A. Suhr and others (2017), A corpus of natural language for visual reasoning,
 #   [P17-2034](https://aclanthology.org/P17-2034/).
-# - M. Islam and others (2020), How much position information do convolutional neural networks encode?,
-#   [arXiv:2001.08248](https://arxiv.org/abs/2001.08248).
 # - J. Hessel and L. Lee (2020), Does my multimodal model learn cross-modal interactions? It's harder to tell than you might
 #   think!, [arXiv:2010.06572](https://arxiv.org/abs/2010.06572).
 # - The library behind this chapter: `mmtutor.vqa.StackedAttention`, `mmtutor.vqa.FiLM`, `mmtutor.data.question`,
