@@ -99,10 +99,6 @@ class TextToImageGAN(nn.Module):
             raise ValueError(f"TextToImageGAN.draw: noise must be ({len(sentence)}, {self.noise}), got {kind(noise)}")
         return self._drawn(self.average, sentence, noise.to(like.device))
 
-    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
-        """Pictures of the sentences of a batch, (B, C, H, W)."""
-        return self.draw(batch[self.names[1]])
-
     def _drawn(self, generator: nn.Module, sentence: Tensor, z: Tensor) -> Tensor:
         with reading("TextToImageGAN", self.names[1], sentence, generator):
             picture: Tensor = generator(sentence, z)
