@@ -25,6 +25,7 @@ a logit. s′ is a sentence of another example.
 | ``objectives.py`` | what each player wants |
 | ``networks.py`` | `Generator`, `Discriminator` |
 | ``average.py`` | `MovingAverage` of weights |
+| ``pairs.py`` | what pictures and sentences must be |
 | ``flow.py`` | `FlowMatching`, `VelocityNetwork` |
 | ``checks.py`` | what a batch must be |
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from copy import deepcopy
 from typing import Any
 
@@ -51,18 +49,6 @@ class MovingAverage(nn.Module):
         super().train(mode)
         self.network.eval()
         return self
-
-
-@contextmanager
-def evaluated(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode for a while; each part goes back to its own."""
-    modes = [(part, part.training) for part in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for part, training in modes:
-            part.training = training
 
 
 def _version(network: nn.Module) -> int:

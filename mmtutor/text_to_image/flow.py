@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .average import MovingAverage
-from .checks import check_batch, check_names, kind, module, moved, number, reading, whole
-from .gan import check_pictures
+from .checks import check_names, kind, module, moved, number, reading, whole
+from .pairs import check_pairs
 
 
 class FlowMatching(nn.Module):
@@ -122,13 +122,7 @@ class FlowMatching(nn.Module):
 
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
-        here = check_batch("FlowMatching", batch, self.names, model=self)
-        if len(here) < 2:
-            missing = next(m for m in self.names if m not in here)
-            raise ValueError(f"FlowMatching: the batch has no {missing!r}, only {', '.join(batch)}")
-        if any(f"{m}_present" in batch for m in self.names):
-            raise ValueError("FlowMatching: needs both modalities in all examples; leave out those that lack one")
-        check_pictures("FlowMatching", self.names[0], batch[self.names[0]])
+        check_pairs("FlowMatching", batch, self.names, self)
 
 
 class Velocity(nn.Module):
@@ -170,6 +164,8 @@ class VelocityNetwork(nn.Module):
         torch.Size([2, 3, 16, 16])
     """
 
+    frequencies: Tensor
+
     def __init__(self, dim: int, channels: int = 3, width: int = 32) -> None:
         super().__init__()
         who = "VelocityNetwork"
@@ -184,8 +180,6 @@ class VelocityNetwork(nn.Module):
         self.grow = nn.ModuleList([nn.Conv2d(4 * width, 2 * width, 1), nn.Conv2d(3 * width, width, 1)])
         self.up = nn.ModuleList([Block(2 * width, told), Block(width, told)])
         self.output = nn.Conv2d(width, channels, 3, padding=1)
-
-    frequencies: Tensor
 
     def forward(self, x: Tensor, time: Tensor, sentence: Tensor) -> Tensor:
         """Pictures (B, C, H, W) with H and W multiples of 4, times (B,), sentences (B, S), to (B, C, H, W)."""

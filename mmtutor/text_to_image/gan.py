@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 from .average import MovingAverage
-from .checks import check_batch, check_names, flag, kind, module, moved, number, reading, whole
+from .checks import check_names, flag, kind, module, moved, number, reading, whole
 from .objectives import MatchingAware, Objective
+from .pairs import check_pairs
 
 
 class TextToImageGAN(nn.Module):
@@ -77,7 +78,9 @@ class TextToImageGAN(nn.Module):
             TypeError: a modality is no tensor, or pictures are of another float type than the parameters.
             ValueError: a modality is missing, sizes differ, or a network gives something else than it should.
         """
-        real, sentence = self._read(batch)
+        self.check_batch(batch)
+        batch = moved({name: batch[name] for name in self.names}, self)
+        real, sentence = (batch[name] for name in self.names)
         z = torch.randn(len(real), self.noise, dtype=real.dtype, device=real.device)  # (B, Z)
         fake = self._drawn(self.generator, sentence, z).to(real.dtype)  # (B, C, H, W)
         if fake.shape != real.shape:
@@ -132,21 +135,9 @@ class TextToImageGAN(nn.Module):
 
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
-        here = check_batch("TextToImageGAN", batch, self.names, model=self)
-        if len(here) < 2:
-            missing = next(m for m in self.names if m not in here)
-            raise ValueError(f"TextToImageGAN: the batch has no {missing!r}, only {', '.join(batch)}")
-        if any(f"{m}_present" in batch for m in self.names):
-            raise ValueError("TextToImageGAN: needs both modalities in all examples; leave out those that lack one")
-        if len(batch[here[0]]) < self.objective.least:
+        check_pairs("TextToImageGAN", batch, self.names, self)
+        if len(batch[self.names[0]]) < self.objective.least:
             raise ValueError("TextToImageGAN: one example has no other sentence; make batches of at least two")
-        check_pictures("TextToImageGAN", self.names[0], batch[self.names[0]])
-
-    def _read(self, batch: Mapping[str, Tensor]) -> tuple[Tensor, Tensor]:
-        self.check_batch(batch)
-        batch = moved({name: batch[name] for name in self.names}, self)
-        real, sentence = (batch[name] for name in self.names)
-        return real, sentence
 
 
 def _check_players(generator: nn.Module, discriminator: nn.Module, penalty: float) -> None:
@@ -161,15 +152,3 @@ def _check_players(generator: nn.Module, discriminator: nn.Module, penalty: floa
             "TextToImageGAN: a gradient penalty needs logits that depend on their own picture alone, and the "
             "discriminator has batch normalisation; use Discriminator(…, normalise=False)"
         )
-
-
-def check_pictures(who: str, name: str, x: Tensor) -> None:
-    """Refuse what are no pictures (B, C, H, W) in [0, 1]; values that are on the CPU."""
-    if not x.is_floating_point():
-        raise TypeError(
-            f"{who}: {name!r} must be floating point in [0, 1], got {x.dtype}; convert it with .float() / 255"
-        )
-    if x.ndim != 4:
-        raise ValueError(f"{who}: {name!r} must be pictures (B, C, H, W), got {kind(x)}")
-    if x.device.type == "cpu" and not (x.min() >= 0 and x.max() <= 1):
-        raise ValueError(f"{who}: {name!r} must be in [0, 1], got values from {x.min():.3g} to {x.max():.3g}")
