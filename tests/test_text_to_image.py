@@ -373,7 +373,11 @@ def test_a_bad_batch_is_refused(kind):
         ({"picture": (255 * torch.rand(6, 3, 16, 16)).byte()}, TypeError, "convert it with .float"),
         ({"picture": 255 * torch.rand(6, 3, 16, 16)}, ValueError, r"'picture' must be in \[0, 1\], got values from"),
         ({"picture": torch.rand(6, 16, 16)}, ValueError, r"'picture' must be pictures \(B, C, H, W\)"),
-        ({"picture_present": torch.ones(6).bool()}, ValueError, "needs both modalities in all examples"),
+        (
+            {"picture_present": torch.ones(6).bool()},
+            ValueError,
+            "needs 'picture' in all examples, so no 'picture_present'",
+        ),
     ):
         wrong = {key: value for key, value in {**batch, **change}.items() if value is not None}
         with pytest.raises(error, match=message):

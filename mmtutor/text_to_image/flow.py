@@ -50,7 +50,7 @@ class FlowMatching(nn.Module):
         network, reader = module(who, "network", network), module(who, "reader", reader)
         self.drop, self.names = number(who, "drop", drop, 0, 1), (picture, sentence)
         check_names(who, self.names)
-        self.velocity = Velocity(network, reader, whole(who, "dim", dim))
+        self.velocity = Velocity(network, reader, whole(who, "dim", dim), sentence)
         self.average = MovingAverage(self.velocity, number(who, "average", average, 0, 1))
 
     def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -132,19 +132,23 @@ class Velocity(nn.Module):
         network: as of `FlowMatching`.
         reader: as of `FlowMatching`.
         dim: S.
+        name: of the sentences in a batch, for messages.
     """
 
-    def __init__(self, network: nn.Module, reader: nn.Module, dim: int) -> None:
+    def __init__(self, network: nn.Module, reader: nn.Module, dim: int, name: str) -> None:
         super().__init__()
+        self.name = name
         self.network, self.reader = network, reader
         self.nothing = nn.Parameter(torch.zeros(dim))
 
     def forward(self, x: Tensor, time: Tensor, sentence: Tensor, told: Tensor) -> Tensor:
         """(B, C, H, W), times (B,), sentences (B, …), and whether they are told, bool (B,), to (B, C, H, W)."""
-        with reading("FlowMatching", "sentence", sentence, self.reader):
+        with reading("FlowMatching", self.name, sentence, self.reader):
             s: Tensor = self.reader(sentence)
         if s.shape != (len(x), len(self.nothing)):
-            raise ValueError(f"FlowMatching: the reader must give (B, {len(self.nothing)}), got {kind(s)}")
+            raise ValueError(
+                f"FlowMatching: the encoder of {self.name!r} must give (B, {len(self.nothing)}), got {kind(s)}"
+            )
         velocity: Tensor = self.network(x, time, torch.where(told[:, None], s, self.nothing.to(s.dtype)))
         if velocity.shape != x.shape:
             raise ValueError(f"FlowMatching: the network must give {tuple(x.shape)}, got {kind(velocity)}")

@@ -26,7 +26,7 @@ def check_pairs(who: str, batch: Mapping[str, Tensor], names: tuple[str, str], m
     picture, x = names[0], batch[names[0]]
     if not x.is_floating_point():
         raise TypeError(f"{who}: {picture!r} must be floating point, got {x.dtype}; convert it with .float() / 255")
-    if x.ndim != 4:
+    if x.ndim != 4 or not x.numel():
         raise ValueError(f"{who}: {picture!r} must be pictures (B, C, H, W), got {kind(x)}")
     if x.device.type == "cpu" and not (x.min() >= 0 and x.max() <= 1):
         raise ValueError(f"{who}: {picture!r} must be in [0, 1], got values from {x.min():.3g} to {x.max():.3g}")

@@ -20,6 +20,7 @@ from devices import test_fusion as fusion
 from devices import test_iterative as iterative
 from devices import test_localisation as localisation
 from devices import test_mfm as mfm
+from devices import test_text_to_image as text_to_image
 from devices import test_training as training
 from devices import test_vae as vae
 from devices import test_vqa as vqa
@@ -67,6 +68,10 @@ def of_localisation(name):
     return localisation.model_of(name), localisation.batch_of()
 
 
+def of_text_to_image(name):
+    return text_to_image.model_of(name), text_to_image.batch_of()
+
+
 def of_mfm(name):
     torch.manual_seed(0)
     return mfm.MODELS[name](), mfm.batch(name)
@@ -105,6 +110,7 @@ CASES = {
     **{f"embedding, {loss}, {s}": partial(of_embedding, loss, s) for loss, s in embedding.MODELS},
     **{f"mfm, {name}": partial(of_mfm, name) for name in mfm.MODELS},
     **{f"localisation, {name}": partial(of_localisation, name) for name in localisation.MODELS},
+    **{f"text to image, {name}": partial(of_text_to_image, name) for name in text_to_image.MODELS},
     **{f"vqa, {name}": partial(of_vqa, name) for name in vqa.MODELS},
     "mfm, surrogate": surrogate,
     **{f"vae, {name}": partial(of_vae, name) for name in vae.MODELS},
