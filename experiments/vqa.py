@@ -3,7 +3,7 @@
 The image encoder is trained to classify single objects and is then frozen; it sees all pairs of colour and digit. All
 models of a seed are given the same
 regions, questions, batches and number of steps. Each seed has its own scenes, those of the tests too. Learning rates
-were chosen with other scenes. About 35 core-minutes a seed. Stops and resumes seed by seed.
+were chosen with other scenes. About 50 core-minutes a seed. Stops and resumes seed by seed.
 """
 
 from __future__ import annotations

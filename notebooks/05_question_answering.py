@@ -285,8 +285,9 @@ frames(
 )
 
 # %% [markdown]
-# If it is wrong, look whether it read off the wrong object. *Pointing* is the share of questions at which the most attended region touches an object that the question is about; *mass* is
-# the sum of the attention on such objects, and chance what uniform attention would get.
+# If it is wrong, look whether it read off the wrong object. *Pointing* is the share of questions at which the most attended
+# region touches an object that the question is about; *mass* is the sum of the attention on such objects, and chance what
+# uniform attention would get.
 
 # %% tags=["nbval-ignore-output"]
 points = [question_pointing(looked[:, hop], test) for hop in range(2)]

@@ -252,7 +252,7 @@ def scenes(
     return Scenes(tensors, captions, things, about)
 
 
-def twins(split: str, *, n: int = 1000, seed: int = 0, source: Source = handwritten) -> Scenes:
+def twins(split: str, *, n: int = 1000, seed: int = 0, source: Source = handwritten, progress: bool = True) -> Scenes:
     """Scenes of two objects that show the same digit in different colours.
 
     Args:
@@ -260,12 +260,14 @@ def twins(split: str, *, n: int = 1000, seed: int = 0, source: Source = handwrit
         n: how many, at least 1.
         seed: of everything drawn at random, at least 0.
         source: of the digits, as in `scenes`.
+        progress: show a bar when making takes longer than two seconds.
 
     Returns:
         As `scenes`.
 
     Raises:
         ValueError: a number out of range, or digits that do not fit.
+        TypeError: the source is no function, or gives no items.
 
     Examples:
         >>> twins("test", n=3)[:]["digit_label"]
@@ -273,12 +275,16 @@ def twins(split: str, *, n: int = 1000, seed: int = 0, source: Source = handwrit
                 [1, 1],
                 [1, 1]])
     """
+    from mmtutor.data.progress import tqdm
+
     check_split(split)
     n, seed = whole("twins", "n", n, 1, MOST_EXAMPLES), whole("twins", "seed", seed, 0)
+    if not callable(source):
+        raise TypeError(f"twins: source must be a function of the split, got {source!r}")
     items = source(split)
     by_digit = rows_by_digit(items, split, "twins: the source")
     made = []
-    for k in range(n):
+    for k in tqdm(range(n), "making scenes", leave=False, delay=2, disable=not progress):
         rng = example_rng(seed, split, k, "twins")
         for _ in range(1000):  # until it fits
             (one, digit), (other, _) = _pairs(rng, 2, set(), ())

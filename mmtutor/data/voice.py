@@ -120,8 +120,8 @@ def _mixed(
 
 def _decibels(snr_db: object) -> tuple[float, float]:
     pair = snr_db if isinstance(snr_db, tuple | list) and len(snr_db) == 2 else (None, None)
-    numbers = [float(x) if isinstance(x, int | float | np.number) else math.nan for x in pair]
-    low, high = numbers
+    number = (int, float, np.integer, np.floating)
+    low, high = (float(x) if isinstance(x, number) and not isinstance(x, bool) else math.nan for x in pair)
     if not (-100 <= low <= high <= 100 or low == high == math.inf):
         raise ValueError(
             f"speak: snr_db must be (lowest, highest) between -100 and 100 decibels, or (inf, inf), got {snr_db!r}"

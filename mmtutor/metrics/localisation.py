@@ -68,8 +68,8 @@ def map_pointing(maps: ArrayLike, data: Scenes, *, every: bool = False, toleranc
         maps: (n, L), L regions in a square grid, or (n, rows, columns).
         data: from `mmtutor.data.speak`.
         every: whether it is any object, one that speaks or not.
-        tolerance: the largest distance from a pixel of the object, in pixels. With 6 all regions of 8 × 8 count that
-            touch an object, but no other one more closely.
+        tolerance: the largest distance from a pixel of the object, in pixels. With 6, regions of 8 × 8 count that touch
+            an object, and some beside it.
 
     Returns:
         bool (n,). Where several regions are largest, the first counts.

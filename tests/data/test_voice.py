@@ -114,6 +114,7 @@ def test_bad_arguments_are_refused(world):
         ({"seed": -1}, ValueError, "seed must be a whole number"),
         ({"snr_db": 3}, ValueError, "snr_db must be"),
         ({"snr_db": (10, -3)}, ValueError, "snr_db must be"),
+        ({"snr_db": (True, 3)}, ValueError, "snr_db must be"),
         ({"snr_db": (float("nan"), 3)}, ValueError, "snr_db must be"),
         ({"source": 3}, TypeError, "source must be a function of the split"),
         ({"source": lambda split: Items(np.zeros((1, 8000)), np.zeros(1, int))}, ValueError, "has no 1 in the test"),
@@ -126,5 +127,7 @@ def test_bad_arguments_are_refused(world):
         speak(world, "dev")
     with pytest.raises(ValueError, match="twins: n must be"):
         twins("test", n=0)
+    with pytest.raises(TypeError, match="twins: source must be a function of the split"):
+        twins("test", source=3)
     with pytest.raises(TypeError, match="twins: the source must return Items"):
         twins("test", source=lambda split: None)
