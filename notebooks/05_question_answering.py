@@ -507,7 +507,7 @@ claims = [
     "With a layer between u and the answers",
     "FiLM answers more than stacked attention",
     "FiLM answers more than the same convolutions",
-    "The relation network, too",
+    "The relation network knows",
     "Without the two coordinates of each region",
     "FiLM owes more to both modalities together than concatenation",
     "FiLM loses less by usual answers than concatenation",

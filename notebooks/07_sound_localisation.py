@@ -475,8 +475,9 @@ claim("with new voices and pictures there are still few false alarms", alarms < 
 
 # %% [markdown]
 # The area for noise says little: six untrained networks had .31 to .88, by chance of their weights, for noise and voices give other
-# vectors in any case. For voices from elsewhere all six had .48 to .52. Noise alone was never trained, and the threshold lets through more of it than it was set for: a threshold holds for the negatives with
-# which it was chosen. (A silent room is noise here, too, since a log-mel spectrogram is relative to the loudest value of its clip.)
+# vectors in any case. For voices from elsewhere all six had .48 to .52. Noise alone was never trained, and the threshold lets through
+# more of it than it was set for: a threshold holds for the negatives with which it was chosen. (A silent room is noise here, too,
+# since a log-mel spectrogram is relative to the loudest value of its clip.)
 #
 # ## What to remember
 #
