@@ -170,7 +170,7 @@ def test_it_learns_to_point_from_matching_alone(fit_device):
     speaks = torch.arange(n) % 3
     said = shown[torch.arange(n), speaks]
     data = {"scene": scene, "spoken": torch.eye(classes)[said]}
-    model = SoundLocalisation(BOTH, [classes + 1, classes], 8)
+    model = SoundLocalisation(BOTH, [classes + 1, classes], 32)
     fit(model, data, epochs=15, lr=2e-2, batch_size=64, progress=False, seed=0)
     found = model.cpu().map(data).argmax(1)
     assert (found == place[torch.arange(n), speaks]).float().mean() > 0.95

@@ -13,6 +13,7 @@ from mmtutor.text_to_image import (
     FlowMatching,
     Generator,
     MatchingAware,
+    MovingAverage,
     Relativistic,
     TextToImageGAN,
     VelocityNetwork,
@@ -411,6 +412,7 @@ def test_bad_arguments_are_refused():
         (lambda: TextToImageGAN(reader, reader, 3, average=2), ValueError, "average must be finite and from 0 to 1"),
         (lambda: TextToImageGAN(nn.Identity, reader, 3), TypeError, "generator must be a torch.nn.Module"),
         (lambda: FlowMatching(reader, reader, 3, drop=-1), ValueError, "drop must be finite and from 0 to 1"),
+        (lambda: MovingAverage(nn.Identity, 0.5), TypeError, "network must be a torch.nn.Module"),
         (lambda: Relativistic(-1), ValueError, "penalty must be finite"),
         (lambda: VelocityNetwork(0), ValueError, "dim must be a whole number"),
     ):

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .checks import number
+from .checks import module, number
 
 
 class MovingAverage(nn.Module):
@@ -24,6 +24,7 @@ class MovingAverage(nn.Module):
         self.decay = number("MovingAverage", "decay", decay, 0, 1)
         if self.decay == 1:
             raise ValueError("MovingAverage: with a decay of 1 it would never move")
+        network = module("MovingAverage", "network", network)
         self.network = deepcopy(network).requires_grad_(False).eval()
         self.followed = _version(network)
 
