@@ -2,6 +2,7 @@
 
 import copy
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -45,14 +46,17 @@ def softplus(x):
 
 @every_objective
 @pytest.mark.parametrize("together", [True, False])
-def test_the_losses_by_loops(name, together):
-    model, batch = model_of(name, normalise=together, together=together).double(), batch_of(dtype=torch.float64)
+@pytest.mark.parametrize("given", [True, False])
+def test_the_losses_by_loops(name, together, given):
+    model = model_of(name, normalise=together, together=together, wrong="other" if given else None).double()
+    batch = batch_of(dtype=torch.float64)
     x, s = batch["picture"], batch["sentence"]
+    batch["other"] = torch.randn_like(s)
     torch.manual_seed(2)
     found = model.loss(batch)
     torch.manual_seed(2)
     fake = model.generator(s, torch.randn(6, 5, dtype=torch.float64)).detach()
-    wrong = torch.stack([s[k - 1] for k in range(6)])
+    wrong = batch["other"] if given else torch.stack([s[k - 1] for k in range(6)])
     pairs = [(x, s), (x, wrong), (fake, s)] if name == "matching-aware" else [(x, s), (fake, s)]
     if together:
         logits = model.discriminator(torch.cat([p for p, _ in pairs]), torch.cat([q for _, q in pairs])).view(-1, 6)
@@ -129,7 +133,9 @@ def test_the_best_discriminator_in_closed_form(name):
 
     def loss():
         optimiser.zero_grad()
-        value = objective.discriminator(lambda pairs: [judge(x, s) for x, s in pairs], real, fake, sentence)
+        value = objective.discriminator(
+            lambda pairs: [judge(x, s) for x, s in pairs], real, fake, sentence, sentence.roll(1)
+        )
         value.backward()
         return value
 
@@ -301,7 +307,8 @@ def test_both_players_learn_by_the_usual_training(fit_device):
     players = Generator(nn.Identity(), 2, 3, 1, 8, 16), Discriminator(nn.Identity(), 2, 1, 8, 16, normalise=False)
     model = TextToImageGAN(*players, 3, Relativistic(0.1), average=0.9)
     data = {"picture": picture, "sentence": sentence}
-    fit(model, data, epochs=25, lr=3e-3, batch_size=64, progress=False, seed=0)
+    adam = partial(torch.optim.Adam, betas=(0.5, 0.99))
+    fit(model, data, epochs=25, lr=3e-3, batch_size=64, optimizer=adam, progress=False, seed=0)
     drawn = model.cpu().eval().draw(sentence).mean((1, 2, 3))
     assert (drawn - picture.mean((1, 2, 3))).abs().mean() < 0.1
 
@@ -309,16 +316,21 @@ def test_both_players_learn_by_the_usual_training(fit_device):
 # ---- flow matching
 
 
-def test_the_loss_of_flow_matching_by_loops():
+@pytest.mark.parametrize("times", ["uniform", "logit-normal"])
+def test_the_loss_of_flow_matching_by_loops(times):
     torch.manual_seed(0)
-    model = FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6, drop=0.5).double()
+    model = FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6, drop=0.5, times=times).double()
     nn.init.normal_(model.velocity.nothing)
     batch = batch_of(dtype=torch.float64)
     torch.manual_seed(2)
     found = model.loss(batch)["loss"].item()
     torch.manual_seed(2)
     x = 2 * batch["picture"] - 1
-    noise, time = torch.randn_like(x), torch.rand(6, dtype=torch.float64)
+    noise = torch.randn_like(x)
+    if times == "uniform":
+        time = torch.rand(6, dtype=torch.float64)
+    else:
+        time = 1 / (1 + (-torch.randn(6, dtype=torch.float64)).exp())
     out = torch.rand(6, dtype=torch.float32) < 0.5
     assert 0 < out.sum() < 6
     total = 0.0
@@ -412,6 +424,7 @@ def test_bad_arguments_are_refused():
         (lambda: TextToImageGAN(reader, reader, 3, average=2), ValueError, "average must be finite and from 0 to 1"),
         (lambda: TextToImageGAN(nn.Identity, reader, 3), TypeError, "generator must be a torch.nn.Module"),
         (lambda: FlowMatching(reader, reader, 3, drop=-1), ValueError, "drop must be finite and from 0 to 1"),
+        (lambda: FlowMatching(reader, reader, 3, times="late"), ValueError, "times must be 'uniform' or"),
         (lambda: MovingAverage(nn.Identity, 0.5), TypeError, "network must be a torch.nn.Module"),
         (lambda: Relativistic(-1), ValueError, "penalty must be finite"),
         (lambda: VelocityNetwork(0), ValueError, "dim must be a whole number"),
@@ -426,3 +439,5 @@ def test_bad_arguments_are_refused():
         FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6, drop=0).draw(
             torch.rand(2, 4), (3, 16, 16), guidance=2
         )
+    with pytest.raises(ValueError, match="height and width must be multiples of 8"):
+        model.loss({"picture": torch.rand(2, 3, 12, 16), "sentence": torch.rand(2, 4)})

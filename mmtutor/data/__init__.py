@@ -2,6 +2,7 @@
 
 from .compose import MODALITIES, digits
 from .dataset import MultimodalDataset
+from .drawing import Drawings, drawings
 from .encoded import EncodedPhotos, encode_photos
 from .fsdd import fsdd
 from .glove import glove
@@ -23,6 +24,7 @@ __all__ = [
     "EXERCISES",
     "MODALITIES",
     "SPLITS",
+    "Drawings",
     "EncodedPhotos",
     "Items",
     "Monologues",
@@ -36,6 +38,7 @@ __all__ = [
     "Vocabulary",
     "convert_mosi",
     "digits",
+    "drawings",
     "encode_photos",
     "flickr8k",
     "fsdd",

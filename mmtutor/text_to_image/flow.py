@@ -23,6 +23,8 @@ class FlowMatching(nn.Module):
         reader: from sentences (B, …) to (B, S).
         dim: S.
         drop: how often the sentence is left out in training; a learned vector stands in its place.
+        times: how times are drawn in training: ``"uniform"``, as in the paper, or ``"logit-normal"``, more often in the
+            middle, where the picture is decided (Esser and others, 2024). The best network is the same.
         average: drawing uses the `MovingAverage` of both networks with this decay.
         picture: name of the pictures in a batch.
         sentence: name of the sentences in a batch.
@@ -41,6 +43,7 @@ class FlowMatching(nn.Module):
         dim: int,
         drop: float = 0.1,
         *,
+        times: str = "logit-normal",
         average: float = 0.99,
         picture: str = "picture",
         sentence: str = "sentence",
@@ -50,6 +53,9 @@ class FlowMatching(nn.Module):
         network, reader = module(who, "network", network), module(who, "reader", reader)
         self.drop, self.names = number(who, "drop", drop, 0, 1), (picture, sentence)
         check_names(who, self.names)
+        if times not in ("uniform", "logit-normal"):
+            raise ValueError(f"FlowMatching: times must be 'uniform' or 'logit-normal', got {times!r}")
+        self.times = times
         self.velocity = Velocity(network, reader, whole(who, "dim", dim), sentence)
         self.average = MovingAverage(self.velocity, number(who, "average", average, 0, 1))
 
@@ -64,7 +70,9 @@ class FlowMatching(nn.Module):
         batch = moved({name: batch[name] for name in self.names}, self)
         x, sentence = 2 * batch[self.names[0]] - 1, batch[self.names[1]]
         noise = torch.randn(x.shape, dtype=x.dtype, device=x.device)  # (B, C, H, W)
-        time = torch.rand(len(x), dtype=x.dtype, device=x.device)  # (B,)
+        draw = torch.rand if self.times == "uniform" else torch.randn
+        time = draw(len(x), dtype=x.dtype, device=x.device)
+        time = time if self.times == "uniform" else time.sigmoid()  # (B,)
         told = torch.rand(len(x), device=x.device) >= self.drop  # (B,)
         along = time.view(-1, 1, 1, 1)
         at = (1 - along) * noise + along * x
@@ -156,12 +164,13 @@ class Velocity(nn.Module):
 
 
 class VelocityNetwork(nn.Module):
-    """A small U-Net: down to a quarter of the size and up again; time and sentence scale and shift the features.
+    """A small U-Net over patches: down to a quarter of them and up again; time and sentence scale and shift features.
 
     Args:
         dim: S, of the sentence vectors.
         channels: of the pictures.
-        width: channels at full size; twice as many below.
+        width: channels at the size of all patches; twice as many below.
+        patch: pixels on a side of a patch.
 
     Examples:
         >>> VelocityNetwork(6)(torch.randn(2, 3, 16, 16), torch.rand(2), torch.rand(2, 6)).shape
@@ -170,11 +179,12 @@ class VelocityNetwork(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, dim: int, channels: int = 3, width: int = 32) -> None:
+    def __init__(self, dim: int, channels: int = 3, width: int = 32, patch: int = 2) -> None:
         super().__init__()
         who = "VelocityNetwork"
         dim, channels, width = whole(who, "dim", dim), whole(who, "channels", channels), whole(who, "width", width)
-        told = 4 * width
+        self.patch, told = whole(who, "patch", patch), 4 * width
+        channels *= self.patch**2
         self.register_buffer("frequencies", torch.pi * 2.0 ** torch.arange(6), persistent=False)
         self.told = nn.Sequential(nn.Linear(dim + 12, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
         self.first = nn.Conv2d(channels, width, 3, padding=1)
@@ -186,10 +196,15 @@ class VelocityNetwork(nn.Module):
         self.output = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, sentence: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) with H and W multiples of 4, times (B,), sentences (B, S), to (B, C, H, W)."""
+        """Pictures (B, C, H, W) with H and W multiples of 4 patches, times (B,), sentences (B, S), to (B, C, H, W)."""
+        if x.shape[2] % (4 * self.patch) or x.shape[3] % (4 * self.patch):
+            raise ValueError(
+                f"VelocityNetwork: height and width must be multiples of {4 * self.patch}, 4 patches of {self.patch} "
+                f"pixels, got {tuple(x.shape[2:])}; resize the pictures, or choose another patch"
+            )
         angle = time[:, None] * self.frequencies.to(time.dtype)  # (B, 6)
         told = self.told(torch.cat([sentence, angle.sin(), angle.cos()], 1))  # (B, 4 w)
-        x, kept = self.first(x), []
+        x, kept = self.first(nn.functional.pixel_unshuffle(x, self.patch)), []
         for block, halve in zip(self.down, self.shrink, strict=True):
             x = block(x, told)
             kept.append(x)
@@ -198,8 +213,7 @@ class VelocityNetwork(nn.Module):
         for mix, block in zip(self.grow, self.up, strict=True):
             x = nn.functional.interpolate(x, scale_factor=2.0)
             x = block(mix(torch.cat([x, kept.pop()], 1)), told)
-        velocity: Tensor = self.output(x)
-        return velocity
+        return nn.functional.pixel_shuffle(self.output(x), self.patch)
 
 
 class Block(nn.Module):

@@ -32,6 +32,8 @@ class TextToImageGAN(nn.Module):
         objective: `MatchingAware` (None), `ConditionalGAN` or `Relativistic`.
         picture: name of the pictures in a batch.
         sentence: name of the sentences in a batch.
+        wrong: name of sentences (B, …) that do not fit the picture, for `MatchingAware`; None takes those of the
+            example before. The more a wrong sentence resembles the right one, the better D must read.
         together: whether the discriminator reads real, wrong and fake pairs as one batch. It matters if it normalises
             over its batch.
         average: drawing uses the generator's `MovingAverage` with this decay.
@@ -54,6 +56,7 @@ class TextToImageGAN(nn.Module):
         *,
         picture: str = "picture",
         sentence: str = "sentence",
+        wrong: str | None = None,
         together: bool = True,
         average: float = 0.99,
     ) -> None:
@@ -65,7 +68,7 @@ class TextToImageGAN(nn.Module):
         if not isinstance(objective, Objective | None):
             raise TypeError(f"{who}: objective must be one such as MatchingAware(), got {objective!r}")
         self.objective: Objective = MatchingAware() if objective is None else objective
-        self.names = (picture, sentence)
+        self.names = (picture, sentence) if wrong is None else (picture, sentence, wrong)
         check_names(who, self.names)
         self.together = flag(who, "together", together)
         _check_players(generator, discriminator, self.objective.penalty)
@@ -80,13 +83,14 @@ class TextToImageGAN(nn.Module):
         """
         self.check_batch(batch)
         batch = moved({name: batch[name] for name in self.names}, self)
-        real, sentence = (batch[name] for name in self.names)
+        real, sentence, *given = (batch[name] for name in self.names)
+        wrong = given[0] if given else sentence.roll(1, 0)
         z = torch.randn(len(real), self.noise, dtype=real.dtype, device=real.device)  # (B, Z)
         fake = self._drawn(self.generator, sentence, z).to(real.dtype)  # (B, C, H, W)
         if fake.shape != real.shape:
             raise ValueError(f"TextToImageGAN: the generator gives {kind(fake)}, the pictures are {kind(real)}")
-        discriminator = self.objective.discriminator(self._judge, real, fake.detach(), sentence)
-        generator = self.objective.generator(self._frozen_judge, real, fake, sentence)
+        discriminator = self.objective.discriminator(self._judge, real, fake.detach(), sentence, wrong)
+        generator = self.objective.generator(self._frozen_judge, real, fake, sentence, wrong)
         if self.training:
             self.average.follow(self.generator, sentence, z)
         return {"loss": discriminator + generator, "discriminator": discriminator, "generator": generator}
@@ -136,7 +140,7 @@ class TextToImageGAN(nn.Module):
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
         check_pairs("TextToImageGAN", batch, self.names, self)
-        if len(batch[self.names[0]]) < self.objective.least:
+        if len(self.names) == 2 and len(batch[self.names[0]]) < self.objective.least:
             raise ValueError("TextToImageGAN: one example has no other sentence; make batches of at least two")
 
 

@@ -18,7 +18,8 @@ Judge = Callable[[Sequence[tuple[Tensor, Tensor]]], list[Tensor]]
 class Objective(nn.Module, ABC):
     """Abstract: what discriminator and generator minimise.
 
-    Both are given the same pairs, so that a discriminator which normalises over its batch sees the same batch.
+    Both are given the same pairs, so that a discriminator which normalises over its batch sees the same batch. Only some
+    use the wrong sentences.
 
     Attributes:
         least: the fewest examples of a batch.
@@ -29,50 +30,47 @@ class Objective(nn.Module, ABC):
     penalty = 0.0
 
     @abstractmethod
-    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """The discriminator's loss, ()."""
 
     @abstractmethod
-    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """The generator's loss, ()."""
 
 
 class ConditionalGAN(Objective):
     """Real or false? The sentence is shown, but no pair is wrong because of it."""
 
-    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """−log σ(D(x, s)) − log σ(−D(x̂, s))."""
         of_real, of_fake = judge([(real, sentence), (fake, sentence)])
         return (F.softplus(-of_real) + F.softplus(of_fake)).mean()
 
-    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """−log σ(D(x̂, s))."""
         _, of_fake = judge([(real, sentence), (fake, sentence)])
         return F.softplus(-of_fake).mean()
 
 
 class MatchingAware(Objective):
-    """GAN-CLS (Reed and others, 2016): real pictures with another example's sentence are wrong, too.
+    """GAN-CLS (Reed and others, 2016): real pictures with a sentence s′ that does not fit are wrong, too.
 
-    The sentence is that of the example before; of K sentences one in K is the right one by chance. With the best
-    discriminator the optimum is not the data: it is 2 p(x | s) − w(x | s), where that is a distribution. w(x | s) is
+    If s′ is that of another example, of K sentences one in K is the right one by chance. With the best discriminator
+    the optimum is not the data: it is 2 p(x | s) − w(x | s), where that is a distribution. w(x | s) is
     how often s is shown with x as a wrong pair; for random pairs that is p(x).
     """
 
     least = 2
 
-    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """−log σ(D(x, s)) − ½ [log σ(−D(x, s′)) + log σ(−D(x̂, s))]."""
-        of_real, of_wrong, of_fake = judge(self._pairs(real, fake, sentence))
+        of_real, of_wrong, of_fake = judge([(real, sentence), (real, wrong), (fake, sentence)])
         return (F.softplus(-of_real) + (F.softplus(of_wrong) + F.softplus(of_fake)) / 2).mean()
 
-    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """−log σ(D(x̂, s))."""
-        *_, of_fake = judge(self._pairs(real, fake, sentence))
+        *_, of_fake = judge([(real, sentence), (real, wrong), (fake, sentence)])
         return F.softplus(-of_fake).mean()
-
-    def _pairs(self, real: Tensor, fake: Tensor, sentence: Tensor) -> list[tuple[Tensor, Tensor]]:
-        return [(real, sentence), (real, sentence.roll(1, 0)), (fake, sentence)]
 
 
 class Relativistic(Objective):
@@ -89,7 +87,7 @@ class Relativistic(Objective):
         super().__init__()
         self.penalty = number("Relativistic", "penalty", penalty)
 
-    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def discriminator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """−log σ(D(x, s) − D(x̂, s)) + γ/2 (R₁ + R₂)."""
         if not self.penalty:
             of_real, of_fake = judge([(real, sentence), (fake, sentence)])
@@ -101,7 +99,7 @@ class Relativistic(Objective):
             penalties = [slope.to(of_real.dtype).square().flatten(1).sum(1).mean() for slope in slopes]  # R₁, R₂
             return F.softplus(of_fake - of_real).mean() + self.penalty / 2 * (penalties[0] + penalties[1])
 
-    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor) -> Tensor:
+    def generator(self, judge: Judge, real: Tensor, fake: Tensor, sentence: Tensor, wrong: Tensor) -> Tensor:
         """−log σ(D(x̂, s) − D(x, s))."""
         of_real, of_fake = judge([(real, sentence), (fake, sentence)])
         return F.softplus(of_real - of_fake).mean()

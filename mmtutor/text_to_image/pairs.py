@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from torch import Tensor, nn
 
 from .checks import check_batch, kind
 
 
-def check_pairs(who: str, batch: Mapping[str, Tensor], names: tuple[str, str], model: nn.Module) -> None:
-    """Refuse a batch that lacks one of the two, or whose pictures are not in [0, 1]; values that are on the CPU.
+def check_pairs(who: str, batch: Mapping[str, Tensor], names: Sequence[str], model: nn.Module) -> None:
+    """Refuse a batch that lacks one of them, or whose pictures are not in [0, 1]; values that are on the CPU.
 
     Raises:
         TypeError: one is no tensor, pictures are not floating point, or of another float type than the parameters.
         ValueError: one is missing, in the batch or in some examples, sizes differ, or pictures are not as they must be.
     """
     here = check_batch(who, batch, names, model=model)
-    if len(here) < 2:
+    if len(here) < len(names):
         missing = next(m for m in names if m not in here)
         raise ValueError(f"{who}: the batch has no {missing!r}, only {', '.join(batch)}")
     for m in names:
