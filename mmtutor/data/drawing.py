@@ -88,8 +88,9 @@ def drawings(
 
     Returns:
         ``"picture"`` float32 (n, 3, 16, 16) in [0, 1]; ``"sentence"`` int64 (n, 7), numbers of words in ``VOCABULARY``,
-        0 for padding; ``"wrong_sentence"``, the same with another colour or another digit; ``"digit_label"`` and ``"colour_label"`` (an index into ``COLOURS``), what is shown, and
-        ``"said_label"``, the digit that is said, int64 (n,).
+        0 for padding; ``"wrong_sentence"``, the same with another colour or another digit; ``"digit_label"`` and
+        ``"colour_label"`` (an index into ``COLOURS``), what is shown, and ``"said_label"``, the digit that is said,
+        int64 (n,).
 
     Raises:
         ValueError: a number out of range, an unknown colour, pairs that leave nothing to show, or pictures of digits
@@ -99,7 +100,7 @@ def drawings(
     Examples:
         >>> train = drawings("train", n=4)
         >>> train.texts[:2], train[:]["picture"].shape
-        (['the digit two in purple', 'an eight in orange'], torch.Size([4, 3, 16, 16]))
+        (['a five in red', 'a four in orange'], torch.Size([4, 3, 16, 16]))
     """
     from mmtutor.data.progress import tqdm
 

@@ -18,8 +18,8 @@ Judge = Callable[[Sequence[tuple[Tensor, Tensor]]], list[Tensor]]
 class Objective(nn.Module, ABC):
     """Abstract: what discriminator and generator minimise.
 
-    Both are given the same pairs, so that a discriminator which normalises over its batch sees the same batch. Only some
-    use the wrong sentences.
+    Both are given the same pairs, so that a discriminator which normalises over its batch sees the same batch.
+    Only some use the wrong sentences.
 
     Attributes:
         least: the fewest examples of a batch.
