@@ -12,7 +12,7 @@
 | ``probes.py`` | linear probes: how much of a label features or latent codes hold |
 | ``retrieval.py`` | a joint embedding: recall at K and its ceiling, the floor of InfoNCE, analogies, modality gap |
 | ``additive.py`` | what a model owes to two modalities together: its additive projection |
-| ``generation.py`` | generated modalities: coherence, Fréchet distance, style |
+| ``generation.py`` | generated modalities: coherence, Fréchet distance, coverage, variety, style |
 """
 
 from mmtutor.metrics.additive import emap
@@ -31,9 +31,11 @@ from mmtutor.metrics.captions import (
 from mmtutor.metrics.generation import (
     EvaluationClassifier,
     coherence,
+    coverage,
     frechet_distance,
     image_style,
     joint_coherence,
+    variety,
 )
 from mmtutor.metrics.information import InformationParts, information_parts, mutual_information
 from mmtutor.metrics.localisation import Overlap, hearing, map_overlap, map_pointing, speaker_masks
@@ -87,6 +89,7 @@ __all__ = [
     "contrastive_floor",
     "correct",
     "correlation",
+    "coverage",
     "emap",
     "evenness",
     "f1",
@@ -117,4 +120,5 @@ __all__ = [
     "share_interval",
     "speaker_masks",
     "uniformity",
+    "variety",
 ]

@@ -1,4 +1,4 @@
-"""Generated modalities: their coherence, their distance from data, their style."""
+"""Generated modalities: their coherence, their distance from data, how varied they are, their style."""
 
 from __future__ import annotations
 
@@ -128,6 +128,61 @@ def frechet_distance(a: ArrayLike, b: ArrayLike) -> float:
 def _root(x: NDArray[np.float64]) -> NDArray[np.float64]:
     """R (at most d, d) with Σ = RᵀR, the covariance of the rows of x (n, d)."""
     return np.asarray(np.linalg.qr((x - x.mean(0)) / np.sqrt(len(x) - 1), mode="r"), float)
+
+
+def coverage(real: ArrayLike, drawn: ArrayLike, k: int = 5) -> float:
+    """The share of real examples that have a drawn one near: within the distance of their k-th nearest real neighbour.
+
+    Naeem and others, 2020, arXiv:2002.09797. One that always draws the same covers few. It is not 1 for the data
+    themselves: of n and m independent examples of one distribution, as many of either, it is about 1 − 2⁻ᵏ, and exactly
+    1 − Π (n − i) / (n + m − i) with i from 1 to k in expectation. Compare at equal n, m and features.
+
+    Args:
+        real: features (n, d), n above k, finite.
+        drawn: features (m, d).
+        k: which neighbour, at least 1.
+
+    Raises:
+        ValueError: not two such sets, of different d, or no such k.
+
+    Examples:
+        >>> coverage([[0.0], [1.0], [10.0]], [[0.4]], k=1)
+        0.6666666666666666
+    """
+    x, y = matrix("coverage", "real", real, 2), matrix("coverage", "drawn", drawn, 1)
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(f"coverage: real and drawn must have the same features, got {x.shape} and {y.shape}")
+    if isinstance(k, bool) or not isinstance(k, int) or not 1 <= k < len(x):
+        raise ValueError(f"coverage: k must be a whole number from 1 to {len(x) - 1}, got {k!r}")
+    a, b = torch.from_numpy(x), torch.from_numpy(y)
+    radius = torch.cdist(a, a).kthvalue(k + 1, dim=1).values  # the nearest is itself
+    return float((torch.cdist(a, b).amin(1) <= radius).double().mean())
+
+
+def variety(features: ArrayLike, labels: ArrayLike) -> float:
+    """The mean distance between two examples of the same class, such as pictures drawn from the same sentence.
+
+    Args:
+        features: (n, d), finite.
+        labels: whole numbers (n,); a class of one example has no pair.
+
+    Returns:
+        The mean over all pairs, in units of the features: 0 if all examples of a class are alike.
+
+    Raises:
+        ValueError: wrong shapes, or no class has two examples.
+
+    Examples:
+        >>> variety([[0.0], [2.0], [7.0]], [1, 1, 0])
+        2.0
+    """
+    x = matrix("variety", "features", features, 1)
+    label = torch.from_numpy(whole_numbers("variety", "labels", labels, len(x)))
+    pair = (label[:, None] == label).triu(1)
+    if not pair.any():
+        raise ValueError("variety: no class has two examples")
+    z = torch.from_numpy(x)
+    return float(torch.cdist(z, z)[pair].mean())
 
 
 def image_style(pictures: Tensor) -> Tensor:

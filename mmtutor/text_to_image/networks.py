@@ -46,7 +46,11 @@ class Generator(nn.Module):
 
     def forward(self, sentence: Tensor, noise: Tensor) -> Tensor:
         """Sentences (B, …) and noise (B, Z) to pictures (B, C, size, size)."""
-        x = self.first(torch.cat([self.reader(sentence), noise], 1))  # (B, 16 w)
+        return self.draw(self.reader(sentence), noise)
+
+    def draw(self, vector: Tensor, noise: Tensor) -> Tensor:
+        """Sentences as vectors (B, S), such as one between two sentences, and noise (B, Z) to (B, C, size, size)."""
+        x = self.first(torch.cat([vector, noise], 1))  # (B, 16 w)
         x = self.blocks(x.view(len(x), -1, 4, 4))  # (B, w', size, size)
         picture: Tensor = self.output(x).sigmoid()
         return picture

@@ -12,12 +12,14 @@ from torch import nn
 
 from mmtutor.metrics import (
     coherence,
+    coverage,
     frechet_distance,
     image_style,
     joint_coherence,
     linear_probe,
     paired_interval,
     share_interval,
+    variety,
 )
 
 NAN, INF = float("nan"), float("inf")
@@ -416,3 +418,50 @@ def test_style_of_colour_pictures_is_their_mean_colour():
             image_style(bytes_)
     with pytest.raises(ValueError, match=r"image_style: pictures must be \(n, C, H, W\), got \(3, 4\)"):
         image_style(pictures[:, 0, :, 0])
+
+
+# ---- coverage and variety
+
+
+def test_coverage_by_loops():
+    rng = np.random.default_rng(0)
+    real, drawn = rng.normal(size=(30, 3)), rng.normal(size=(20, 3)) + 1
+    for k in (1, 3):
+        covered = 0
+        for i in range(30):
+            others = sorted(np.linalg.norm(real[i] - real[j]) for j in range(30) if j != i)
+            covered += any(np.linalg.norm(real[i] - y) <= others[k - 1] for y in drawn)
+        assert coverage(real, drawn, k) == pytest.approx(covered / 30, abs=1e-12)
+    assert coverage(real, real) == 1
+    assert coverage(real, real + 100) == 0
+    assert coverage(real, np.repeat(real[:1], 20, 0)) < 0.5  # always the same
+
+
+def test_the_expected_coverage_of_the_data_themselves():
+    rng = np.random.default_rng(0)
+    n, m, k = 40, 25, 3
+    found = np.mean([coverage(rng.random((n, 2)), rng.random((m, 2)), k) for _ in range(400)])
+    missed = np.prod([(n - i) / (n + m - i) for i in range(1, k + 1)])
+    assert found == pytest.approx(1 - missed, abs=0.01)
+
+
+def test_variety_by_loops():
+    rng = np.random.default_rng(0)
+    x, label = rng.normal(size=(12, 3)), rng.integers(3, size=12)
+    pairs = [(i, j) for i in range(12) for j in range(i) if label[i] == label[j]]
+    assert variety(x, label) == pytest.approx(np.mean([np.linalg.norm(x[i] - x[j]) for i, j in pairs]), abs=1e-12)
+    assert variety(np.ones((4, 2)), [0, 0, 1, 1]) == 0
+
+
+def test_coverage_and_variety_refuse_what_they_cannot_measure():
+    x = np.zeros((3, 2))
+    for wrong, message in (
+        (lambda: coverage(x, np.zeros((3, 1))), "the same features"),
+        (lambda: coverage(x, x, 3), "k must be a whole number from 1 to 2"),
+        (lambda: coverage(x, x, True), "k must be a whole number"),
+        (lambda: coverage(x, x * NAN), "must be finite"),
+        (lambda: variety(x, [0, 1, 2]), "no class has two examples"),
+        (lambda: variety(x, [0, 1]), "3 whole numbers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            wrong()
