@@ -149,7 +149,7 @@ CALLS = {
     text_to_image.FlowMatching: dict(
         network=nn.Linear(3, 3), reader=nn.Linear(3, 3), dim=3, drop=0.1, average=0.5
     ),
-    text_to_image.VelocityNetwork: dict(dim=3, channels=1, width=4),
+    text_to_image.VelocityNetwork: dict(dim=3, channels=1, size=8, width=4, patch=1),
     vae.gaussian: dict(scale=0.5),
     vae.laplace: dict(scale=0.5),
     vae.MVAE: of_vae(drawn=1),

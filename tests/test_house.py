@@ -123,7 +123,7 @@ for objective in (ConditionalGAN(), MatchingAware(), Relativistic()):
     model = TextToImageGAN(*players, 2, objective)
     assert model.loss(batch)["loss"].isfinite()
     assert model.draw(batch["sentence"]).shape == (6, 1, 8, 8)
-train(FlowMatching(VelocityNetwork(3, 1, 8), nn.Linear(4, 3), 3), batch)
+train(FlowMatching(VelocityNetwork(3, 1, 8, 8), nn.Linear(4, 3), 3), batch)
 """,
     "captioning": """
 from captioning import HardAttention, ShowAndTell, ShowAttendTell, Tokens, beam_search, greedy

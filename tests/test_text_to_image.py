@@ -365,7 +365,7 @@ def test_flow_matching_learns(fit_device):
     torch.manual_seed(0)
     sentence = torch.eye(2)[torch.arange(256) % 2]
     picture = (0.2 + 0.6 * sentence[:, :1, None, None]).expand(-1, 1, 8, 8).clone()
-    model = FlowMatching(VelocityNetwork(2, 1, 8), nn.Identity(), 2, average=0.9)
+    model = FlowMatching(VelocityNetwork(2, 1, 8, 8), nn.Identity(), 2, average=0.9)
     fit(model, {"picture": picture, "sentence": sentence}, epochs=20, lr=5e-3, batch_size=64, progress=False, seed=0)
     drawn = model.cpu().eval().draw(sentence, (1, 8, 8)).mean((1, 2, 3))
     assert (drawn - picture.mean((1, 2, 3))).abs().mean() < 0.1
@@ -428,6 +428,7 @@ def test_bad_arguments_are_refused():
         (lambda: MovingAverage(nn.Identity, 0.5), TypeError, "network must be a torch.nn.Module"),
         (lambda: Relativistic(-1), ValueError, "penalty must be finite"),
         (lambda: VelocityNetwork(0), ValueError, "dim must be a whole number"),
+        (lambda: VelocityNetwork(3, size=12), ValueError, "size must be a multiple of 4 patches, 8"),
     ):
         with pytest.raises(error, match=message):
             make()
@@ -439,5 +440,5 @@ def test_bad_arguments_are_refused():
         FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6, drop=0).draw(
             torch.rand(2, 4), (3, 16, 16), guidance=2
         )
-    with pytest.raises(ValueError, match="height and width must be multiples of 8"):
+    with pytest.raises(ValueError, match="pictures must be 16 × 16"):
         model.loss({"picture": torch.rand(2, 3, 12, 16), "sentence": torch.rand(2, 4)})

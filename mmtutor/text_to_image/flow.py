@@ -164,11 +164,15 @@ class Velocity(nn.Module):
 
 
 class VelocityNetwork(nn.Module):
-    """A small U-Net over patches: down to a quarter of them and up again; time and sentence scale and shift features.
+    """A small U-Net over patches: down to a quarter of their rows and columns, and up again.
+
+    Time and sentence scale and shift the features of each block. A sum with features of half the rows and columns, one
+    number for each place, says what belongs where; convolutions alone learn that slowly.
 
     Args:
         dim: S, of the sentence vectors.
         channels: of the pictures.
+        size: height and width, a multiple of 4 patches.
         width: channels at the size of all patches; twice as many below.
         patch: pixels on a side of a patch.
 
@@ -179,28 +183,30 @@ class VelocityNetwork(nn.Module):
 
     frequencies: Tensor
 
-    def __init__(self, dim: int, channels: int = 3, width: int = 32, patch: int = 2) -> None:
+    def __init__(self, dim: int, channels: int = 3, size: int = 16, width: int = 32, patch: int = 2) -> None:
         super().__init__()
         who = "VelocityNetwork"
         dim, channels, width = whole(who, "dim", dim), whole(who, "channels", channels), whole(who, "width", width)
-        self.patch, told = whole(who, "patch", patch), 4 * width
+        self.size, self.patch, told = whole(who, "size", size), whole(who, "patch", patch), 4 * width
+        if self.size % (4 * self.patch):
+            raise ValueError(f"{who}: size must be a multiple of 4 patches, {4 * self.patch}, got {size}")
         channels *= self.patch**2
         self.register_buffer("frequencies", torch.pi * 2.0 ** torch.arange(6), persistent=False)
         self.told = nn.Sequential(nn.Linear(dim + 12, told), nn.SiLU(), nn.Linear(told, told), nn.SiLU())
         self.first = nn.Conv2d(channels, width, 3, padding=1)
         self.down = nn.ModuleList([Block(width, told), Block(2 * width, told)])
         self.shrink = nn.ModuleList([_halve(width, 2 * width), _halve(2 * width, 2 * width)])
+        self.place = nn.Linear(told, 2 * width * (self.size // (2 * self.patch)) ** 2)
         self.middle = Block(2 * width, told)
         self.grow = nn.ModuleList([nn.Conv2d(4 * width, 2 * width, 1), nn.Conv2d(3 * width, width, 1)])
         self.up = nn.ModuleList([Block(2 * width, told), Block(width, told)])
         self.output = nn.Conv2d(width, channels, 3, padding=1)
 
     def forward(self, x: Tensor, time: Tensor, sentence: Tensor) -> Tensor:
-        """Pictures (B, C, H, W) with H and W multiples of 4 patches, times (B,), sentences (B, S), to (B, C, H, W)."""
-        if x.shape[2] % (4 * self.patch) or x.shape[3] % (4 * self.patch):
+        """Pictures (B, C, size, size), times (B,) and sentences (B, S) to velocities (B, C, size, size)."""
+        if x.shape[2:] != (self.size, self.size):
             raise ValueError(
-                f"VelocityNetwork: height and width must be multiples of {4 * self.patch}, 4 patches of {self.patch} "
-                f"pixels, got {tuple(x.shape[2:])}; resize the pictures, or choose another patch"
+                f"VelocityNetwork: pictures must be {self.size} × {self.size}, got {tuple(x.shape[2:])}; pass size=…"
             )
         angle = time[:, None] * self.frequencies.to(time.dtype)  # (B, 6)
         told = self.told(torch.cat([sentence, angle.sin(), angle.cos()], 1))  # (B, 4 w)
@@ -209,6 +215,8 @@ class VelocityNetwork(nn.Module):
             x = block(x, told)
             kept.append(x)
             x = halve(x)
+            if len(kept) == 1:
+                x = x + self.place(told).view_as(x)
         x = self.middle(x, told)
         for mix, block in zip(self.grow, self.up, strict=True):
             x = nn.functional.interpolate(x, scale_factor=2.0)

@@ -24,7 +24,7 @@ MODELS = {"conditional": ConditionalGAN, "matching-aware": MatchingAware, "relat
 def model_of(name):
     torch.manual_seed(0)
     if name == "flow":
-        return FlowMatching(VelocityNetwork(6, 1, 4), nn.Linear(4, 6), 6)
+        return FlowMatching(VelocityNetwork(6, 1, 8, 4), nn.Linear(4, 6), 6)
     generator = Generator(nn.Linear(4, 6), 6, 5, 1, 8, 8)
     options = {"projection": name == "conditional", "normalise": name != "relativistic"}
     discriminator = Discriminator(nn.Linear(4, 6), 6, 1, 8, 8, **options)
