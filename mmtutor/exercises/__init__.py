@@ -24,6 +24,7 @@ from mmtutor.exercises import (
     localisation,
     mfm_images,
     mfm_sequences,
+    text_to_image,
     vaes,
     vqa,
 )
@@ -35,6 +36,7 @@ EXERCISES: Mapping[str, Exercise] = {
     **embedding.EXERCISES,
     **captioning.EXERCISES,
     **vqa.EXERCISES,
+    **text_to_image.EXERCISES,
     **localisation.EXERCISES,
     **mfm_images.EXERCISES,
     **mfm_sequences.EXERCISES,

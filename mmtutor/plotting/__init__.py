@@ -21,6 +21,7 @@ from mmtutor.plotting.diagrams import (
     mfm_diagram,
     mfn_diagram,
     students_diagram,
+    text_to_image_diagram,
 )
 from mmtutor.plotting.examples import attention, captioned, grid, retrieved, sentence_heatmap, world
 from mmtutor.plotting.figures import bars, curves, dots, gaussians, history, latents, moments, scatter, shares
@@ -58,6 +59,7 @@ __all__ = [
     "show",
     "sound",
     "students_diagram",
+    "text_to_image_diagram",
     "vae_map",
     "verdicts",
     "world",

@@ -97,6 +97,26 @@ def localisation_diagram() -> Figure:
     return _drawn("The map is a by-product of matching", boxes, arrows, (12.1, 4.2))
 
 
+def text_to_image_diagram() -> Figure:
+    """Text to image: the generator's picture is judged beside real pairs and wrong ones, each with its sentence."""
+    boxes = {
+        "noise": (1.0, 3.4, "noise z\n(B, Z)", "data"),
+        "sentence": (1.0, 1.9, "sentence s\n(B, T)", "data"),
+        "wrong": (5.2, 0.6, "another one, s'\n(B, T)", "data"),
+        "G": (3.0, 3.4, "generator", "network"),
+        "fake": (5.2, 3.4, "drawn\n(B, 3, H, W)", "new"),
+        "real": (5.2, 1.9, "real x\n(B, 3, H, W)", "data"),
+        "pairs": (7.6, 1.9, "(x, s)\n(x, s')\n(drawn, s)", "new"),
+        "D": (9.6, 1.9, "discriminator", "network"),
+        "loss": (11.6, 1.9, "right,\nwrong,\nfalse?", "loss"),
+    }
+    arrows = [
+        ("noise", "G"), ("sentence", "G"), ("G", "fake"), ("fake", "pairs"), ("real", "pairs"), ("wrong", "pairs"),
+        ("sentence", "real"), ("pairs", "D"), ("D", "loss"),
+    ]  # fmt: skip
+    return _drawn("The discriminator is shown the sentence, too", boxes, arrows, (12.5, 4.2))
+
+
 def mfm_diagram() -> Figure:
     """The Multimodal Factorization Model of two modalities (Tsai and others, 2019)."""
     boxes: dict[str, tuple[float, float, str, str]] = {

@@ -15,6 +15,7 @@ from mmtutor.plotting import (
     mfm_diagram,
     mfn_diagram,
     students_diagram,
+    text_to_image_diagram,
 )
 
 DIAGRAMS = (
@@ -25,6 +26,7 @@ DIAGRAMS = (
     mfm_diagram,
     mfn_diagram,
     students_diagram,
+    text_to_image_diagram,
 )
 
 
