@@ -265,7 +265,7 @@ generator = gan.average.network.cpu()  # weights averaged over the last steps
 z = torch.randn(8, 32)
 with torch.no_grad():
     a, b = generator.reader(encoded([sentence("red", 3), sentence("blue", 8)]))
-    between = {t / 8: generator.draw(torch.lerp(a, b, t / 8).expand(8, -1), z) for t in range(9)}
+    between = {t / 4: generator.draw(torch.lerp(a, b, t / 4).expand(8, -1), z) for t in range(5)}
 frames(
     {f"{t:.0%}": grid(x[None], [f"{t:.0%}"], [], "From “a red three” to “a blue eight”") for t, x in between.items()},
     {f"{t:.0%}": f"Eight drawings, {t:.0%} of the way from a red three to a blue eight." for t in between},
@@ -380,8 +380,8 @@ for guidance in (0, 1, 2, 4, 8):
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 frames(
-    {str(g): grid(x[:16].view(2, 8, 3, 16, 16), ["", ""], [], f"Guidance {g}") for g, x in drawn.items()},
-    {str(g): f"Sixteen drawings with guidance {g} of: {'; '.join(test.texts[:16])}." for g, x in drawn.items()},
+    {str(g): grid(x[:12].view(2, 6, 3, 16, 16), ["", ""], [], f"Guidance {g}") for g, x in drawn.items()},
+    {str(g): f"Twelve drawings with guidance {g} of: {'; '.join(test.texts[:12])}." for g, x in drawn.items()},
     "guidance",
     first="2",
 )
@@ -393,7 +393,10 @@ claim("guidance makes the digit right more often", guided[4]["digit"] > guided[1
 claim("guidance costs variety", guided[8]["variety"] < guided[1]["variety"] - 0.1, str(guided))
 
 # %% tags=["nbval-ignore-output", "hide-input"]
-rows = {name: found[name] for name in ("real", "GAN", "flow matching, g = 1", "flow matching, g = 2", "flow matching, g = 4")}
+rows = {
+    name: found[name]
+    for name in ("real", "GAN", "flow matching, g = 1", "flow matching, g = 2", "flow matching, g = 4")
+}
 show(
     dots(
         rows,

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -125,48 +123,44 @@ AIM = Exercise(
 
 # ---- 6.4: flow matching
 
-Velocity = Callable[[Tensor, Tensor], Tensor]
+
+def way(x: Tensor, noise: Tensor, time: Tensor) -> Tensor:
+    """Where one is at the times (B,), and the velocity there, for x and noise (B, d): (2, B, d)."""
+    return _way(x, noise, time[:, None], x - noise)
 
 
-def flow_loss(velocity: Velocity, x: Tensor, noise: Tensor, time: Tensor) -> Tensor:
-    """The mean squared error of velocity(x_τ, τ), with x and noise (B, d) and times (B,), ()."""
-    return _flow(velocity, x, noise, time[:, None], x - noise)
+def _way(x: Tensor, noise: Tensor, along: Tensor, target: Tensor) -> Tensor:
+    return torch.stack([(1 - along) * noise + along * x, target])
 
 
-def _flow(velocity: Velocity, x: Tensor, noise: Tensor, along: Tensor, target: Tensor) -> Tensor:
-    return (velocity((1 - along) * noise + along * x, along[:, 0]) - target).square().mean()
-
-
-def _some_velocity(x: Tensor, time: Tensor) -> Tensor:
-    return x.roll(1, 1) * time[:, None] - 0.3 * x.square()
-
-
-FLOW = Exercise(
-    right=flow_loss,
+WAY = Exercise(
+    right=way,
     why="The way is straight, so its velocity is the same at all times: the end minus the start.",
     hints=(
         "At time 0 there is noise, at time 1 the picture. What is halfway?",
-        "at = (1 − t) noise + t x with t of shape (B, 1); the target is x − noise.",
+        "(1 − t) noise + t x with t of shape (B, 1); the velocity is x − noise.",
     ),
     wrong={
         Mistake(
-            "the target points from the picture to the noise",
+            "the velocity points from the picture to the noise",
             ("Which way does one go when one draws?", "x - noise"),
-        ): lambda v, x, noise, time: _flow(v, x, noise, time[:, None], noise - x),
+        ): lambda x, noise, time: _way(x, noise, time[:, None], noise - x),
         Mistake(
-            "the target is the picture, not the velocity",
+            "the picture stands where the velocity should be",
             ("How does the point move from noise to picture?", "x - noise"),
-        ): lambda v, x, noise, time: _flow(v, x, noise, time[:, None], x),
+        ): lambda x, noise, time: _way(x, noise, time[:, None], x),
         Mistake(
             "time runs backwards: at time 1 there should be the picture",
             ("What is your point at time 1?", "(1 - t) * noise + t * x"),
-        ): lambda v, x, noise, time: (
-            (v(time[:, None] * noise + (1 - time[:, None]) * x, time) - (x - noise)).square().mean()
-        ),
+        ): lambda x, noise, time: _way(x, noise, 1 - time[:, None], x - noise),
+        Mistake(
+            "this is the velocity times the time: how far one has gone, not how fast",
+            ("The way is straight and one goes evenly.", "x - noise at all times"),
+        ): lambda x, noise, time: _way(x, noise, time[:, None], time[:, None] * (x - noise)),
     },
     inputs=[
-        (_some_velocity, uniform(4, 3, seed=8), 2 * uniform(4, 3, seed=9) - 1, uniform(4, seed=10)),
-        (_some_velocity, 2 * uniform(2, 5, seed=11), uniform(2, 5, seed=12) - 1, uniform(2, seed=13)),
+        (uniform(4, 3, seed=8), 2 * uniform(4, 3, seed=9) - 1, uniform(4, seed=10)),
+        (2 * uniform(2, 5, seed=11), uniform(2, 5, seed=12) - 1, uniform(2, seed=13)),
     ],
 )
 
@@ -205,4 +199,4 @@ GUIDANCE = Exercise(
     ],
 )
 
-EXERCISES = {"6.1": BEST, "6.2": CLS, "6.3": AIM, "6.4": FLOW, "6.5": GUIDANCE}
+EXERCISES = {"6.1": BEST, "6.2": CLS, "6.3": AIM, "6.4": WAY, "6.5": GUIDANCE}
