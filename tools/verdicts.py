@@ -24,6 +24,7 @@ CHAPTERS = {
     "photographs": "04_image_captioning",
     "vqa": "05_question_answering",
     "nlvr": "05_question_answering",
+    "text_to_image": "06_text_to_image",
     "localisation": "07_sound_localisation",
     "mfm_images": "08_mfm_images",
     "mfm_ablations": "09_mfm_sequences",
