@@ -229,5 +229,5 @@ check("6.5", guided)
 # - Normalise the three kinds of pairs apart, `together=False`. Is what it reads the same?
 # - `Discriminator(…, projection=True)`, and `Relativistic(0.1)` with `normalise=False`: which varies more?
 # - `drawings("train", n=4000, wrong=0.3)`: three in ten sentences say a wrong digit. How many drawings of the GAN are wrong, and of the flow?
-# - Draw with 2, 5 and 20 steps of the flow. When does it get better no more?
+# - Draw with 2, 5 and 20 steps of the flow. From how many on does it stop getting better?
 # - Copy the folder `mmtutor/text_to_image` into your own project, with photographs of $32 \times 32$ pixels.

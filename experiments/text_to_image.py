@@ -103,7 +103,8 @@ CLAIMS = [
     Claim("Without wrong pairs a projection reads the digit more often than concatenation", MIYATO,
           "reads digit, projection, no wrong pairs", "reads digit, no wrong pairs", READS,
           show=("digit, projection, no wrong pairs",)),
-    Claim("With wrong pairs a projection reads the digit more often than concatenation", MIYATO, "reads digit, projection", "reads digit, GAN-CLS", READS,
+    Claim("With wrong pairs a projection reads the digit more often than concatenation", MIYATO,
+          "reads digit, projection", "reads digit, GAN-CLS", READS,
           show=("digit, projection",)),
     Claim("R3GAN covers more than GAN-CLS", HUANG, "coverage, R3GAN", "coverage, GAN-CLS", "share of real pictures",
           show=("variety, R3GAN", "variety, GAN-CLS", "digit, R3GAN")),
@@ -120,15 +121,18 @@ CLAIMS = [
     Claim("Flow matching with guidance 2 covers more than GAN-CLS, after as many steps", OURS,
           "coverage, flow matching, g = 2", "coverage, GAN-CLS", "share of real pictures",
           show=("coverage, real", "seconds, flow matching", "seconds, GAN-CLS")),
-    Claim("Flow matching with guidance 2 draws the right digit as often as GAN-CLS, but for .05", OURS, "digit, flow matching, g = 2, and .05",
+    Claim("Flow matching with guidance 2 draws the right digit as often as GAN-CLS, but for .05", OURS,
+          "digit, flow matching, g = 2, and .05",
           "digit, GAN-CLS", DRAWN, show=("digit, flow matching, g = 2",)),
-    Claim("GAN-CLS draws pairs that were never trained as often rightly, but for .05", OURS,
+    Claim("GAN-CLS draws pairs that were never trained as often correctly, but for .05", OURS,
           "digit of new pairs, GAN-CLS, and .05", "digit, GAN-CLS", DRAWN, show=("digit of new pairs, GAN-CLS",)),
-    Claim("Flow matching with guidance 2 draws pairs that were never trained as often rightly, but for .05", OURS, "digit of new pairs, flow matching, g = 2, and .05",
+    Claim("Flow matching with guidance 2 draws pairs that were never trained as often correctly, but for .05", OURS,
+          "digit of new pairs, flow matching, g = 2, and .05",
           "digit, flow matching, g = 2", DRAWN, show=("digit of new pairs, flow matching, g = 2",)),
     Claim("The last third of the steps adds at most .03 to the digits of GAN-CLS", OURS, "digit, GAN-CLS, 2/3, and .03",
           "digit, GAN-CLS", DRAWN, show=("digit, GAN-CLS, 1/3", "digit, GAN-CLS, 2/3")),
-    Claim("The last third of the steps adds at most .03 to the digits of flow matching with guidance 2", OURS, "digit, flow matching, g = 2, 2/3, and .03",
+    Claim("The last third of the steps adds at most .03 to the digits of flow matching with guidance 2", OURS,
+          "digit, flow matching, g = 2, 2/3, and .03",
           "digit, flow matching, g = 2", DRAWN,
           show=("digit, flow matching, g = 2, 1/3", "digit, flow matching, g = 2, 2/3")),
 ]  # fmt: skip
@@ -202,7 +206,7 @@ def marks(pictures: Tensor, data: Drawings, world: World) -> dict[str, float]:
 
 @torch.no_grad()
 def reading(model: TextToImageGAN, data: Drawings, seed: int) -> dict[str, float]:
-    """How often the discriminator prefers the right word; and with statistics of its batch, all of one kind or mixed."""
+    """How often the discriminator prefers the right word; also with statistics of its batch, of one kind or mixed."""
     draw = torch.Generator().manual_seed(seed)
     colour, digit, names = data.tensors["colour_label"], data.tensors["digit_label"], list(COLOURS)
     others = {

@@ -2,9 +2,9 @@
 # # 6 · Text to image: draw what the sentence says
 #
 # "A red seven." One network draws it, another one judges the drawing. The second has to read the sentence, for otherwise any
-# good digit would do. Does it? You will see what makes it read, what the most-copied loss of the field really aims at (it can
-# be computed, and it is not the data), and how well the drawings are. Then the same with the method that has replaced these
-# networks, in about the same time.
+# good digit would do. Does it? You will see when it reads and when it does not, what the loss of GAN-CLS really aims at (it can be
+# computed, and is not always the data), and how to say how good the drawings are. Then you draw with flow matching, which is used
+# more today, after about as much training.
 #
 # > **You learn** two ways to draw from a sentence, GANs and flow matching, and how to find out whether a network reads.
 # >
@@ -12,12 +12,13 @@
 # >
 # > **It takes** 35 minutes to read, 2 to run on a CPU.
 # >
-# > **Papers** [Conditional GANs](https://arxiv.org/abs/1411.1784), [GAN-CLS](https://arxiv.org/abs/1605.05396), [projection
-# > discriminator](https://arxiv.org/abs/1802.05637), [R3GAN](https://arxiv.org/abs/2501.05441), [flow
-# > matching](https://arxiv.org/abs/2210.02747), [classifier-free guidance](https://arxiv.org/abs/2207.12598).
+# > **Papers** [Conditional GANs](https://arxiv.org/abs/1411.1784), [GAN-CLS](https://arxiv.org/abs/1605.05396), [which GANs
+# > converge](https://arxiv.org/abs/1801.04406), [flow matching](https://arxiv.org/abs/2210.02747), [classifier-free guidance](https://arxiv.org/abs/2207.12598).
 
 # %% tags=["hide-input"]
+import math
 from functools import partial
+from time import perf_counter
 
 import torch
 from torch import nn
@@ -25,10 +26,10 @@ from torch import nn
 from mmtutor.data import COLOURS, drawings
 from mmtutor.data.drawing import VOCABULARY, encoded, sentence
 from mmtutor.metrics import coverage, predict, variety
-from mmtutor.plotting import captioned, curves, dots, frames, grid, show, text_to_image_diagram
+from mmtutor.plotting import captioned, dots, frames, grid, show, text_to_image_diagram
 from mmtutor.training import budget, claim, fit, seed_everything
 
-n, gan_epochs, flow_epochs, batch_size = budget(quick=(4000, 10, 12, 32), full=(20000, 20, 30, 64))
+n, gan_epochs, flow_epochs, batch_size = budget(quick=(4000, 8, 10, 32), full=(20000, 20, 25, 64))
 never = [("red", 7), ("green", 2)]
 train, test = drawings("train", n=n, never=never), drawings("test", n=500)
 
@@ -45,12 +46,13 @@ show(
 # ## Two players
 #
 # The *generator* $G$ turns a sentence $s$ and random numbers $z$ into a picture $\hat x = G(s, z)$. The *discriminator* $D$ is shown a
-# picture and a sentence, and gives one number, a logit: how surely is this a real pair? With $\sigma$ for the logistic function, the
-# discriminator minimises
+# picture and a sentence, and gives one number, a logit: how surely is this a real pair? With $\sigma$ for the logistic function,
+# the discriminator minimises, in the mean over examples,
 #
 # $$L_D = -\log \sigma(D(x, s)) - \log \sigma(-D(\hat x, s)),$$
 #
-# and the generator $L_G = -\log \sigma(D(\hat x, s))$: it wants to be taken for real. This is the conditional GAN (Mirza, 2014).
+# and the generator $L_G = -\log \sigma(D(\hat x, s))$: it wants to be taken for real. This is the conditional GAN (Mirza, 2014), a
+# generative adversarial network that is shown a sentence.
 #
 # What is the best answer of the discriminator? Suppose that of one sentence there are three pictures. In the data they occur
 # with probabilities $p$, among the drawings with $q$. Let us find the best number for each by gradient descent:
@@ -85,20 +87,22 @@ def minimised(loss, n):
 
 # %%
 D, loss = minimised(lambda d: -(p * d.sigmoid().log() + q * (-d).sigmoid().log()).sum(), 3)
-gap = (D.sigmoid() - p / (p + q)).abs().max()
-claim("the best discriminator says p / (p + q)", gap < 1e-6, f"gap {gap}")
-mixed = (p + q) / 2
-distance = (p * (p / mixed).log() + q * (q / mixed).log()).sum() / 2  # Jensen-Shannon divergence
-claim("its loss says how far apart p and q are", abs(loss - (2 * torch.tensor(2.0).log() - 2 * distance)) < 1e-6)
+gap = (D - (p / q).log()).abs().max()
+claim("the best number is log p / q", gap < 1e-5, f"gap {gap}")
+middle = (p + q) / 2
+distance = (p * (p / middle).log() + q * (q / middle).log()).sum() / 2  # Jensen-Shannon divergence
+gap = abs(loss - 2 * (exact(2.0).log().item() - distance))
+claim("its loss is 2 log 2 − 2 JS(p, q)", gap < 1e-6, f"gap {gap}")
 
 # %% [markdown]
-# So against the best discriminator a generator does best if $q = p$: the number is then $\frac12$ everywhere. (In practice the two take
-# turns, one step each, and neither is ever at its best.)
+# So $D = \log \frac pq$, or $\sigma(D) = \frac{p}{p + q}$, and its loss says how far apart data and drawings are: the Jensen-Shannon
+# divergence is zero only for $q = p$. Then $D = 0$ everywhere, and it cannot tell. (In practice each makes one step, here both at
+# the same time, and neither is ever at its best.)
 #
 # ## Why should it read?
 #
 # In the loss above no pair is false *because of its sentence*. Real pictures come with their own sentences, drawings with the
-# sentences that they were made for. As long as drawings look odd, the discriminator can tell them without reading a word. So
+# sentences that they were made for. As long as drawings look odd, the discriminator can tell them apart without reading a word. So
 # Reed and others (2016) added a third kind of pair: a real picture with a wrong sentence $s'$. The loss, *GAN-CLS*, is
 #
 # $$L_D = -\log \sigma(D(x, s)) - \tfrac12 \log \sigma(-D(x, s')) - \tfrac12 \log \sigma(-D(\hat x, s)).$$
@@ -111,8 +115,10 @@ show(
 )
 
 # %% [markdown]
-# It now has two kinds of false pairs, half each. **Before you run it:** let $w$ be how often each of the three pictures is shown
-# with this sentence as a wrong pair. What does the generator aim at, still at $p$?
+# Now there are two kinds of false pairs, half each: wrong ones, and those with drawings, which the field calls *fake*. **Before you
+# run it:** let $w$ be how often each of the three pictures is shown with this sentence as a wrong pair ($w$ sums to one). What
+# does the generator aim at, still at $p$? (Here it makes the discriminator's loss as large as it can. With $L_G$ the point of rest
+# is the same: both stop where $\sigma(D)$ is the same for all that is drawn.)
 
 
 # %%
@@ -134,32 +140,39 @@ gap = (found - (2 * p - w)).abs().max()
 claim("GAN-CLS aims at 2 p − w, not at the data", gap < 1e-8, f"gap {gap}")
 
 # %% [markdown]
-# The discriminator cannot tell what it was shown if all that is false together looks like what is real: $\frac12 (w + q) = p$, so
-# $q = 2p - w$. What is often a wrong pair is drawn less often than it occurs. Where $2p - w$ is below zero, the
-# picture is never drawn:
+# The discriminator cannot tell if all that is false together looks like what is real: $\frac12 (w + q) = p$, so $q = 2p - w$. A
+# picture that is more often a wrong pair than a right one is drawn less often than it occurs. And if $2p - w$ is below zero
+# somewhere? Then that picture is never drawn, and the rest follows $q = \max(0, c\,p - w)$, with $c < 2$ so that $q$ sums to one:
 
 # %%
 rare = exact(0.60, 0.32, 0.02, 0.02, 0.02, 0.02)
 elsewhere = exact(0.30, 0.20, 0.125, 0.125, 0.125, 0.125)
 found = best_generator(rare, elsewhere)
 print("best drawings", [round(x, 3) for x in found.tolist()])
-claim("styles that are rare for this sentence, and common for others, die", found[2:].max() < 1e-5, str(found))
+gap = (found - (1.5 / 0.92 * rare - elsewhere).clamp(min=0)).abs().max()
+claim("styles that are rare for this sentence, and common for others, die", gap < 1e-4, f"gap {gap}")
 
 noisy = exact(0.7, *[0.3 / 9] * 9)  # three in ten sentences say a wrong digit
 found = best_generator(noisy, exact(*[0.1] * 10))
 print("of drawings with noisy sentences, right", round(found[0].item(), 4))
-claim("if a few sentences are wrong, GAN-CLS aims at drawings that are all right", found[0] > 0.9999, str(found))
+claim("if three in ten sentences are wrong, it aims at drawings that are all right", found[0] > 0.9999, str(found))
+
+never_wrong = exact(0.0, 0.0, 0.0, 1.0)  # a fourth picture, which is the only one shown as a wrong pair
+gap = (best_generator(exact(0.5, 0.3, 0.2, 1e-12), never_wrong) - exact(0.5, 0.3, 0.2, 0.0)).abs().max()
+claim("if wrong sentences are truly wrong, it aims at the data", gap < 1e-6, f"gap {gap}")
 
 # %% [markdown]
-# So it is not the data that are drawn, but what is *typical for this sentence*. If each picture fits one sentence only and wrong
-# sentences are truly wrong, then $w = 0$ wherever $p > 0$, and nothing changes. If some sentences are wrong, that even helps.
+# So GAN-CLS aims at what is *typical for this sentence*. If each picture fits one sentence only, and wrong sentences are truly
+# wrong, then $w = 0$ wherever $p > 0$, so $c = 1$, and it aims at the data. So it is with the sentences below: what goes wrong
+# there has other reasons.
 #
 # ## What is a good drawing?
 #
 # It shows the right digit in the right colour: an evaluation classifier, trained on real pictures, says so. Drawings of one sentence
 # should vary: *variety* is the mean distance between two of the same colour and digit, in the features of that classifier,
-# divided by that of real pictures. And *coverage* (Naeem, 2020) is the share of real pictures that have a drawing near, nearer
-# than their fifth real neighbour. For comparison, the same four numbers of other real pictures of the test:
+# divided by that of real pictures. (The features were trained to ignore style, so they see only some of it.) And *coverage* (Naeem,
+# 2020) is the share of real pictures that have a drawing near, nearer than their fifth real neighbour. It does not ask whether
+# the sentence fits.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.encoders import ImageEncoder
@@ -180,14 +193,19 @@ class Judge(nn.Module):
         return {"loss": digit + nn.functional.cross_entropy(scores[:, 10:18], batch["colour_label"])}
 
 
+# %% tags=["nbval-ignore-output"]
 seed_everything(0)
 judge = Judge()
-past = fit(judge, drawings("train", n=5 * n, seed=1), epochs=4, batch_size=128, lr=4e-3, schedule="one-cycle")
+many = drawings("train", n=5 * n, seed=1)
+past = fit(judge, many, epochs=4, batch_size=128, lr=4e-3, schedule="one-cycle")
 
 
 # %% tags=["nbval-ignore-output"]
 def kind(data):
     return 10 * data.tensors["colour_label"] + data.tensors["digit_label"]
+
+
+real = predict(judge, test)[:, 18:]
 
 
 def marks(pictures, data):
@@ -203,48 +221,69 @@ def marks(pictures, data):
 
 # %% tags=["nbval-ignore-output"]
 def said(name, of):
-    print(f"{name:12}", ", ".join(f"{what} {value:.2f}" for what, value in of.items()))
+    print(f"{name:24}", ", ".join(f"{what} {value:.2f}" for what, value in of.items()))
 
 
-real, others = predict(judge, test)[:, 18:], drawings("test", n=500, seed=1)
-found = {"real": marks(others.tensors["picture"], others)}
-said("others, real", found["real"])
+others = drawings("test", n=500, seed=1)
+first = {k: i for i, k in reversed([*enumerate(kind(many).tolist())])}
+one = many.tensors["picture"][[first[k] for k in kind(test).tolist()]]
+found = {"real": marks(others.tensors["picture"], others), "one real picture each": marks(one, test)}
+for name, of in found.items():
+    said(name, of)
 
 # %% [markdown]
+# The first row is other real pictures of the test: so much can be reached. (The digit is limited by the classifier, and by chance
+# coverage is about $1 - 2^{-5} = .97$.) The second row always shows the same real picture for the same sentence. It has no variety, and
+# still covers much: coverage takes all sentences together.
+#
 # ## Train a GAN
 #
-# Two choices made the difference in our trials. First, which sentences are wrong? Those of another example mostly have another
-# colour, so it is nearly enough to read the colour. Ours are the right ones *with one word changed*: another colour or another digit (compare
-# the hardest negative of chapter 3).
-# Second, the discriminator normalises over its batch; real, wrong and false pairs go through it as one batch. Each
-# player has an encoder of sentences of its own.
+# Which sentences are wrong? Those of another example mostly have another colour, so it is nearly enough to read the colour. Ours
+# are the right ones *with one word changed*: another colour or another digit (compare the hardest negative of chapter 3). Each
+# player has an encoder of sentences of its own. Beside it, a GAN without wrong pairs, with as many steps. **Before you run it:** what
+# will the second one draw?
 
 # %% tags=["nbval-ignore-output"]
-from mmtutor.text_to_image import Discriminator, FlowMatching, Generator, TextToImageGAN, VelocityNetwork
+from mmtutor.text_to_image import ConditionalGAN, Discriminator, Generator, MatchingAware, TextToImageGAN
 
 
 def reader():
     return nn.EmbeddingBag(len(VOCABULARY), 32, mode="sum", padding_idx=0)  # a vector for each word, and their sum
 
 
-seed_everything(0)
-gan = TextToImageGAN(Generator(reader(), 32, 32), Discriminator(reader(), 32), noise=32, wrong="wrong_sentence")
-adam = partial(torch.optim.Adam, betas=(0.5, 0.99))  # less momentum, for two players
-past = fit(gan, train, epochs=gan_epochs, batch_size=batch_size, lr=1e-3, optimizer=adam)
+def trained(objective):
+    seed_everything(0)
+    players = Generator(reader(), 32, 32), Discriminator(reader(), 32)
+    model = TextToImageGAN(*players, noise=32, objective=objective, wrong="wrong_sentence")
+    adam = partial(torch.optim.Adam, betas=(0.5, 0.99))  # less momentum, for two players
+    start = perf_counter()
+    past = fit(model, train, epochs=gan_epochs, batch_size=batch_size, lr=1e-3, optimizer=adam)
+    terms = ", ".join(f"{name} {values[-1]:.2f}" for name, values in past.train.items())
+    print(f"{perf_counter() - start:.0f} s, losses: {terms}")
+    return model.eval()
+
 
 # %% tags=["nbval-ignore-output"]
-gan.eval()
-found["GAN"] = marks(gan.draw(test.tensors["sentence"]).cpu(), test)
-said("GAN", found["GAN"])
-print("losses", {name: round(values[-1], 2) for name, values in past.train.items()})
+gans = {"GAN-CLS": trained(MatchingAware()), "no wrong pairs": trained(ConditionalGAN())}
+for name, model in gans.items():
+    found[name] = marks(model.draw(test.tensors["sentence"]).cpu(), test)
+    said(name, found[name])
+gan = gans["GAN-CLS"]
 
 # %%
-claim("the GAN draws the right colour", found["GAN"]["colour"] > 0.9, str(found["GAN"]))
-claim("it draws the right digit, six times as often as by chance", found["GAN"]["digit"] > 0.6, str(found["GAN"]))
+claim("GAN-CLS draws the right colour", found["GAN-CLS"]["colour"] > 0.9, str(found["GAN-CLS"]))
+claim(
+    "it draws the right digit, six times as often as by chance", found["GAN-CLS"]["digit"] > 0.6, str(found["GAN-CLS"])
+)
+claim(
+    "without wrong pairs the digit is right for .3 less",
+    found["no wrong pairs"]["digit"] < found["GAN-CLS"]["digit"] - 0.3,
+)
+claim("drawings of GAN-CLS vary less than two thirds as much as real ones", found["GAN-CLS"]["variety"] < 2 / 3)
 
 # %% [markdown]
-# The digit is right nearly as often as in real pictures, but the variety is far smaller: this is called *mode collapse*. The two losses tell nothing of this, for
-# each is measured against a moving opponent. Look at the drawings:
+# With wrong pairs the sentence is drawn. But variety is far smaller than that of real pictures: this is called *mode collapse*. The
+# losses tell little of all this, for each player is measured against a moving opponent. Look at the drawings of GAN-CLS:
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 palette = [*COLOURS]
@@ -257,8 +296,8 @@ show(
 )
 
 # %% [markdown]
-# A sentence is a vector, so there is something between two sentences. **Move from one to the other**, for eight different $z$. (How
-# much does $z$ matter here?)
+# A sentence is a vector, so there is something between two sentences. **Move from one to the other**, for eight different $z$. How
+# much does $z$ matter?
 
 # %% tags=["nbval-ignore-output"]
 generator = gan.average.network.cpu()  # weights averaged over the last steps
@@ -273,9 +312,12 @@ frames(
 )
 
 # %% [markdown]
+# It hardly matters: all eight look much the same. That is the mode collapse from above. And halfway there is no digit that anyone writes.
+#
 # ## Does the discriminator read?
 #
-# Show it real pictures of the test, each with its sentence and with one word changed. How often does it prefer the right one?
+# Show it real pictures of the test, each with its sentence and with one word changed. How often does it prefer the right one? By
+# chance in one half.
 
 
 # %% tags=["nbval-ignore-output"]
@@ -293,16 +335,81 @@ def reads(gan, data):
     return {what: (score["right"] > score[what]).float().mean().item() for what in others}
 
 
-prefers = reads(gan.eval(), test)
-print("it prefers the right", ", the right ".join(f"{what} {share:.2f}" for what, share in prefers.items()))
+prefers = {name: reads(model, test) for name, model in gans.items()}
+for name, of in prefers.items():
+    print(f"{name}: prefers the right", ", the right ".join(f"{what} {share:.2f}" for what, share in of.items()))
 
 # %%
-claim("the discriminator reads the colour", prefers["colour"] > 0.8, str(prefers))
-claim("it reads the digit", prefers["digit"] > 0.7, str(prefers))
+claim("the discriminator of GAN-CLS reads the colour", prefers["GAN-CLS"]["colour"] > 0.9, str(prefers))
+claim("it reads the digit", prefers["GAN-CLS"]["digit"] > 0.75, str(prefers))
+lost = prefers["GAN-CLS"]["digit"] - prefers["no wrong pairs"]["digit"]
+claim("without wrong pairs it reads the digit less often, by .15", lost > 0.15, str(prefers))
 
 # %% [markdown]
-# It reads. That was not to be taken for granted: leave out the wrong pairs, or take the sentences of other examples, and test it again (an
-# exercise asks for that).
+# So read it does if it is shown what is wrong. Try other wrong sentences, and pairs that are normalised apart: exercises ask for that.
+#
+# ## Two players, and what can go wrong
+#
+# **A discriminator that is too good.** Early on it is sure of each drawing. In the first form of the game the generator minimised
+# $\log \sigma(-D)$, which is called the *saturating* loss: where $D$ is sure, it has no slope. $L_G$ is the *non-saturating* one:
+
+# %%
+d = torch.linspace(-8, 8, 9, dtype=torch.float64, requires_grad=True)
+slopes = {}
+for name, loss in (("log σ(−D)", nn.functional.logsigmoid(-d)), ("−log σ(D)", -nn.functional.logsigmoid(d))):
+    (slopes[name],) = torch.autograd.grad(loss.sum(), d)
+    print(f"{name:10}", ", ".join(f"{x:+.3f}" for x in slopes[name]))
+claim("where D is sure of a drawing, log σ(−D) has no slope", slopes["log σ(−D)"][0].abs() < 1e-3)
+claim("and −log σ(D) has its largest", slopes["−log σ(D)"][0] < -0.999)
+
+# %% [markdown]
+# **Going in circles.** The smallest GAN (Mescheder, 2018): all data are at 0, the generator draws one number $\theta$, and $D(x) = \psi x$.
+# The optimum is $\theta = \psi = 0$. A penalty on the slope of $D$ at real pictures, $R_1$, adds $\frac{\gamma}{2} \psi^2$ to $L_D$.
+# Near the optimum $\sigma = \frac12$, so in continuous time $\dot\theta = \frac12 \psi$ and $\dot\psi = -\frac12 \theta - \gamma \psi$:
+
+
+# %%
+def way(gamma, steps, h=0.05):
+    """θ and ψ at each step of both players, (steps, 2)."""
+    theta, psi, found = 1.0, 0.0, []
+    for _ in range(steps):
+        found.append((theta, psi))
+        real = 1 / (1 + math.exp(-theta * psi))  # σ(D) of the drawing
+        theta, psi = theta + h * psi * (1 - real), psi - h * (theta * real + gamma * psi)
+    return torch.tensor(found, dtype=torch.float64)
+
+
+ways = {gamma: way(gamma, 1200) for gamma in (0.0, 0.2)}
+
+# %% tags=["hide-input"]
+import matplotlib.pyplot as plt
+
+figure, axis = plt.subplots(figsize=(5, 4.4), layout="constrained")
+for gamma, at in ways.items():
+    axis.plot(*at.T, "-" if gamma else "--", label=f"γ = {gamma}")
+axis.set(title="Each chases the other", xlabel="what is drawn, θ", ylabel="slope of D, ψ", aspect="equal")
+axis.legend()
+show(figure, "Two spirals from (1, 0). Without a penalty it goes round and round; with one it winds into the middle.")
+
+# %%
+left = {gamma: way(gamma, 8000)[-1].norm().item() for gamma in (0.0, 0.2)}
+claim(
+    "without a penalty a quarter of the way is left after 8,000 steps, with one nothing",
+    left[0.0] > 0.25 > 1e-3 > left[0.2],
+)
+field = torch.stack([exact(0.0, 0.5), exact(-0.5, -0.2)])  # for γ = 0.2
+rate = (1 + 0.05 * torch.linalg.eigvals(field)).abs().log().max() / 0.05
+at = way(0.2, 2000).norm(dim=1)
+measured = (at[-1] / at[1000]).log() / (0.05 * 999)
+claim(
+    "with a penalty it comes nearer as fast as the eigenvalues say",
+    abs(measured - rate) < 0.01,
+    f"{measured:.3f}, {rate:.3f}",
+)
+
+# %% [markdown]
+# Without a penalty it winds inwards ever more slowly, and with steps of this size it stops on the way. R3GAN (Huang, 2024) uses
+# $R_1$, the same penalty at drawings, and asks another question: is the real picture *more* real than the drawing, $-\log \sigma(D(x, s) - D(\hat x, s))$?
 #
 # ## Flow matching
 #
@@ -312,9 +419,10 @@ claim("it reads the digit", prefers["digit"] > 0.7, str(prefers))
 # $$L = \lVert v(x_\tau, \tau, s) - (x - \varepsilon) \rVert^2.$$
 #
 # It cannot know which picture and which noise it was, so the best it can say is the mean of all that pass here. To draw, start
-# with noise and follow $v$ in small steps. By hand, for "pictures" of two pixels: if the training data are $x_1, x_2, x_3$, then the best velocity is
+# with noise and follow $v$ in small steps. By hand, for "pictures" of two pixels: from $x_\tau$ and $x$ follows
+# $x - \varepsilon = (x - x_\tau) / (1 - \tau)$. So if the training data are $x_1, x_2, x_3$, equally often, the best velocity is
 #
-# $$v(x_\tau, \tau) = \frac{\sum_k p_k x_k - x_\tau}{1 - \tau}, \qquad p = \mathrm{softmax}_k \Bigl(-\frac{\lVert x_\tau - \tau x_k \rVert^2}{2 (1 - \tau)^2}\Bigr).$$
+# $$v(x_\tau, \tau) = \frac{\sum_k \pi_k x_k - x_\tau}{1 - \tau}, \qquad \pi = \mathrm{softmax}_k \Bigl(-\frac{\lVert x_\tau - \tau x_k \rVert^2}{2 (1 - \tau)^2}\Bigr).$$
 #
 # **Before you run it:** where do the ways end?
 
@@ -328,43 +436,46 @@ def best_velocity(x, time):
 
 
 seed_everything(0)
-way = [torch.randn(300, 2)]
+path = [torch.randn(300, 2)]
 for k in range(100):
-    way.append(way[-1] + best_velocity(way[-1], k / 100) / 100)
-way = torch.stack(way)  # (101, 300, 2)
+    path.append(path[-1] + best_velocity(path[-1], k / 100) / 100)
+path = torch.stack(path)  # (101, 300, 2)
 
 # %% tags=["hide-input", "nbval-ignore-output"]
-import matplotlib.pyplot as plt
-
 figure, axis = plt.subplots(figsize=(5, 4.4), layout="constrained")
-axis.plot(way[:, :40, 0], way[:, :40, 1], color="0.6", linewidth=0.8)
-axis.plot(*way[0, :40].T, ".", label="noise")
+axis.plot(path[:, :40, 0], path[:, :40, 1], color="0.6", linewidth=0.8)
+axis.plot(*path[0, :40].T, ".", label="noise")
 axis.plot(*data.T, "o", label="training data")
 axis.set(title="Along the best velocity", xlabel="first pixel", ylabel="second pixel", aspect="equal")
 axis.legend()
 show(figure, "Forty ways from noise around the middle; each ends at one of three training examples.")
 
 # %%
-distance, nearest = torch.cdist(way[-1], data).min(1)
+distance, nearest = torch.cdist(path[-1], data).min(1)
 claim("all ways end at a training example", distance.max() < 0.01, f"{distance.max():.4f}")
 share = nearest.bincount(minlength=3) / 300
 claim("each of them gets a third", (share - 1 / 3).abs().max() < 0.08, str(share))
 
 # %% [markdown]
-# The best velocity gives back the training data, nothing else. So if a network draws something new, it is because it does *not*
-# find the best velocity.
+# Far from the data all go towards the mean of the three; then the weights $\pi$ decide for one. The best velocity for *these training
+# examples* gives them back, nothing else. So if a network draws something new, it is because it does not find this velocity.
 #
-# Now the network: a small U-Net. In one of ten examples it gets no sentence, so that one network knows two velocities, with and
+# Now a network: a small U-Net, which makes the picture smaller and larger again, and adds at each size what it had on the way
+# down. In one of ten examples a learned vector stands in place of the sentence, so that one network knows two velocities, with and
 # without. This allows *classifier-free guidance* (Ho, 2022): go further in the direction that the sentence makes,
 #
-# $$v(x_\tau, \tau, -) + g\, \bigl(v(x_\tau, \tau, s) - v(x_\tau, \tau, -)\bigr).$$
+# $$v_{\text{without}} + g\, (v_{\text{with}} - v_{\text{without}}).$$
 #
-# With $g = 0$ the sentence is ignored, with $g = 1$ the data are aimed at. (Compare GAN-CLS: $2p - w = p + (p - w)$ goes further, too.)
+# With $g = 0$ the sentence is ignored, with $g = 1$ the data are aimed at; in the paper $w$ is $g - 1$. The library draws with ten
+# steps of Heun's method. **Before you run it:** is more guidance always better?
 
 # %% tags=["nbval-ignore-output"]
+from mmtutor.text_to_image import FlowMatching, VelocityNetwork
+
 seed_everything(0)
-flow = FlowMatching(VelocityNetwork(32), reader(), 32)
+flow, start = FlowMatching(VelocityNetwork(32), reader(), 32), perf_counter()
 past = fit(flow, train, epochs=flow_epochs, batch_size=batch_size, lr=4e-3, schedule="one-cycle")
+print(f"{perf_counter() - start:.0f} s")
 
 # %% tags=["nbval-ignore-output"]
 flow.eval()
@@ -390,104 +501,61 @@ frames(
 guided = {g: found[f"flow matching, g = {g}"] for g in drawn}
 claim("without the sentence the digit is right by chance", guided[0]["digit"] < 0.2, str(guided[0]))
 claim("guidance makes the digit right more often", guided[4]["digit"] > guided[1]["digit"] + 0.15, str(guided))
-claim("guidance costs variety", guided[8]["variety"] < guided[1]["variety"] - 0.1, str(guided))
+claim("with guidance 8 drawings vary less than real pictures", guided[8]["variety"] < 0.85, str(guided))
 
 # %% tags=["nbval-ignore-output", "hide-input"]
 rows = {
     name: found[name]
-    for name in ("real", "GAN", "flow matching, g = 1", "flow matching, g = 2", "flow matching, g = 4")
+    for name in ("real", "GAN-CLS", "flow matching, g = 1", "flow matching, g = 2", "flow matching, g = 4")
 }
 show(
     dots(
         rows,
-        "Right is not all: the GAN draws the same again and again",
+        "Right is not all: GAN-CLS draws the same again and again",
         "share; variety relative to real pictures",
     ),
     "; ".join(f"{name}: " + ", ".join(f"{what} {x:.2f}" for what, x in of.items()) for name, of in rows.items()) + ".",
 )
 
 # %% [markdown]
-# The GAN draws the right digit most often, in few ways of writing it, and covers less. With $g = 1$ flow matching varies more than real
-# pictures do, for many of its drawings are no digits at all. So none of these numbers is enough alone. (Both are trained for about as
-# long, and briefly: which is better in the end, this does not say.)
+# More guidance makes the digit right more often, and drawings more alike; with 8 nothing is gained any more, and strokes and colours are
+# exaggerated. With $g = 1$ the variety is above that of real pictures, probably because many drawings are no digits. GAN-CLS is better at
+# digits than flow matching without guidance, and varies least. (All this after a minute, in one run of 500 drawings: which is better in
+# the end, it does not say.)
 #
-# ## What breaks
+# ## New pairs
 #
-# **New pairs.** No red seven and no green two was in training, but red things and sevens were:
+# No red seven and no green two was in training, but red things and sevens were. Are both words of a new pair drawn?
 
 # %% tags=["nbval-ignore-output"]
 new = encoded([sentence(colour, digit) for colour, digit in never for _ in range(100)])
-asked = torch.tensor([digit for _, digit in never for _ in range(100)])
+asked = torch.tensor([10 * palette.index(colour) + digit for colour, digit in never for _ in range(100)])
 seed_everything(0)
-of_new = {"GAN": gan.draw(new), "flow matching, g = 4": flow.draw(new, (3, 16, 16), guidance=4)}
-scores = {name: predict(judge, {"picture": x.cpu()}) for name, x in of_new.items()}
-new_right = {name: (x[:, :10].argmax(1) == asked).float().mean().item() for name, x in scores.items()}
-print("digit right:", ", ".join(f"{name} {x:.2f}" for name, x in new_right.items()))
+of_new = {"GAN-CLS": gan.draw(new), "flow matching, g = 4": flow.draw(new, (3, 16, 16), guidance=4)}
+new_right = {}
+for name, x in of_new.items():
+    scores = predict(judge, {"picture": x.cpu()})
+    new_right[name] = (10 * scores[:, 10:18].argmax(1) + scores[:, :10].argmax(1) == asked).float().mean().item()
+print("both right:", ", ".join(f"{name} {x:.2f}" for name, x in new_right.items()))
 
 # %%
-claim("both draw most of the new pairs rightly", min(new_right.values()) > 0.4, str(new_right))
-
-# %% [markdown]
-# **A discriminator that is too good.** Early on it is sure of each drawing. If the generator minimised $\log \sigma(-D)$, as in the
-# first formula of the first paper, its gradient would be gone just then. That is why $L_G$ has another form:
-
-# %%
-d = torch.linspace(-8, 8, 9, dtype=torch.float64, requires_grad=True)
-slopes = {}
-for name, loss in (("log σ(−D)", nn.functional.logsigmoid(-d)), ("−log σ(D)", -nn.functional.logsigmoid(d))):
-    (slopes[name],) = torch.autograd.grad(loss.sum(), d)
-    print(f"{name:10}", ", ".join(f"{x:+.3f}" for x in slopes[name]))
-claim("where D is sure of a drawing, log σ(−D) has no slope", slopes["log σ(−D)"][0].abs() < 1e-3)
-claim("and −log σ(D) has its largest", slopes["−log σ(D)"][0] < -0.999)
-
-# %% [markdown]
-# **Going in circles.** The smallest GAN (Mescheder, 2018): all data are at 0, the generator draws one number $\theta$, the
-# discriminator is $D(x) = \psi x$. Each chases the other. A penalty on the discriminator's slope at real pictures,
-# $R_1 = \frac{\gamma}{2} \psi^2$, helps:
-
-
-# %%
-def radius(gamma, steps=400, h=0.05):
-    theta, psi, found = torch.tensor(1.0).double(), torch.tensor(0.0).double(), []
-    for _ in range(steps):
-        found.append((theta**2 + psi**2).sqrt().item())
-        slope = (theta * psi).sigmoid()  # of the discriminator's loss at the drawing
-        theta, psi = theta + h * psi * (1 - slope), psi - h * (theta * slope + gamma * psi)
-    return torch.tensor(found)
-
-
-# %%
-time = 0.05 * torch.arange(400)
-circles = {f"γ = {gamma}": radius(gamma) for gamma in (0.0, 0.2, 1.0)}
-show(
-    curves(
-        time[::10],
-        {name: of[::10] for name, of in circles.items()},
-        "Without a penalty the two hardly arrive",
-        "time",
-        "distance from the optimum",
-    ),
-    "Distance from the optimum over time: slowly falling to about one half without a penalty, to zero with one.",
-)
-
-# %%
-rate = (circles["γ = 0.2"][200] / circles["γ = 0.2"][-1]).log() / (0.05 * 199)
-left = {name: of[-1].item() for name, of in circles.items()}
 claim(
-    "without a penalty most of the way is left, with one none",
-    left["γ = 0.0"] > 0.5 and left["γ = 1.0"] < 0.01,
-    str(left),
+    "both draw new pairs correctly thirty times as often as by chance",
+    min(new_right.values()) > 30 / 80,
+    str(new_right),
 )
-claim("with a small one it comes nearer at the rate γ/2 of the theory", abs(rate - 0.1) < 0.02, f"{rate:.3f}")
 
 # %% [markdown]
+# So the two words are used one by one. (Two pairs are few: it shows that it can happen.)
+#
 # ## What to remember
 #
-# - A conditional discriminator need not read. Show it real pictures with wrong sentences, and test it: does it prefer the right word?
-# - How wrong a wrong sentence is decides what must be read. With one word changed, each word counts.
-# - GAN-CLS aims at $2p - w$: typical pictures for the sentence. Rare ones die; a few wrong sentences do no harm.
-# - The losses of a GAN do not say how good it is. Measure what is right, how varied it is, and what is covered, beside real pictures.
-# - Flow matching learns a velocity with a plain squared error. Guidance trades variety for what the sentence says.
+# - A discriminator need not read what it is shown. Give it real pictures with wrong sentences, and test whether it prefers the right word.
+# - GAN-CLS aims at $2p - w$, where that is no less than zero: at what is typical for the sentence. If wrong sentences are truly wrong, that is $p$.
+# - The losses of a GAN do not say how good it is. Measure what is right and how varied it is, beside real pictures and simple answers.
+# - Two players can circle. A penalty on the discriminator's slope lets them arrive.
+# - Flow matching learns a velocity with a squared error; followed exactly, the best one gives back the training data.
+# - Guidance makes drawings fit the sentence and each other. Too much exaggerates.
 #
 # ## Exercises
 #

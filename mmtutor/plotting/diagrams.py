@@ -100,21 +100,21 @@ def localisation_diagram() -> Figure:
 def text_to_image_diagram() -> Figure:
     """Text to image: the generator's picture is judged beside real pairs and wrong ones, each with its sentence."""
     boxes = {
-        "noise": (1.0, 3.4, "noise z\n(B, Z)", "data"),
+        "noise": (1.0, 3.6, "noise z\n(B, Z)", "data"),
         "sentence": (1.0, 1.9, "sentence s\n(B, T)", "data"),
-        "wrong": (5.2, 0.6, "another one, s'\n(B, T)", "data"),
-        "G": (3.0, 3.4, "generator", "network"),
-        "fake": (5.2, 3.4, "drawn\n(B, 3, H, W)", "new"),
-        "real": (5.2, 1.9, "real x\n(B, 3, H, W)", "data"),
+        "wrong": (5.2, 0.5, "wrong sentence s'\n(B, T)", "data"),
+        "G": (3.0, 3.6, "generator", "network"),
+        "fake": (5.2, 3.6, "drawn\n(B, 3, H, W)", "new"),
+        "real": (5.2, 2.45, "real x\n(B, 3, H, W)", "data"),
         "pairs": (7.6, 1.9, "(x, s)\n(x, s')\n(drawn, s)", "new"),
         "D": (9.6, 1.9, "discriminator", "network"),
-        "loss": (11.6, 1.9, "right,\nwrong,\nfalse?", "loss"),
+        "loss": (11.7, 1.9, "one logit:\na real pair?", "loss"),
     }
     arrows = [
         ("noise", "G"), ("sentence", "G"), ("G", "fake"), ("fake", "pairs"), ("real", "pairs"), ("wrong", "pairs"),
-        ("sentence", "real"), ("pairs", "D"), ("D", "loss"),
+        ("pairs", "D"), ("D", "loss"), ("sentence", "pairs"),
     ]  # fmt: skip
-    return _drawn("The discriminator is shown the sentence, too", boxes, arrows, (12.5, 4.2))
+    return _drawn("The discriminator is shown the sentence, too", boxes, arrows, (13.0, 4.3))
 
 
 def mfm_diagram() -> Figure:
