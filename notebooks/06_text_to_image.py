@@ -457,7 +457,7 @@ share = nearest.bincount(minlength=3) / 300
 claim("each of them gets a third", (share - 1 / 3).abs().max() < 0.08, str(share))
 
 # %% [markdown]
-# Far from the data all go towards the mean of the three; then the weights $\pi$ decide for one. The best velocity for *these training
+# At first all go towards the mean of the three; then the weights $\pi$ decide for one. The best velocity for *these training
 # examples* gives them back, nothing else. So if a network draws something new, it is because it does not find this velocity.
 #
 # Now a network: a small U-Net, which makes the picture smaller and larger again, and adds at each size what it had on the way
@@ -466,8 +466,8 @@ claim("each of them gets a third", (share - 1 / 3).abs().max() < 0.08, str(share
 #
 # $$v_{\text{without}} + g\, (v_{\text{with}} - v_{\text{without}}).$$
 #
-# With $g = 0$ the sentence is ignored, with $g = 1$ the data are aimed at; in the paper $w$ is $g - 1$. The library draws with ten
-# steps of Heun's method. **Before you run it:** is more guidance always better?
+# With $g = 0$ the sentence is ignored, with $g = 1$ the data are aimed at; in the paper $w$ is $g - 1$. In training the
+# library draws times near the middle more often, and it draws pictures with ten steps of Heun's method. **Before you run it:** is more guidance always better?
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.text_to_image import FlowMatching, VelocityNetwork
@@ -546,7 +546,7 @@ claim(
 )
 
 # %% [markdown]
-# So the two words are used one by one. (Two pairs are few: it shows that it can happen.)
+# So a pair need not have been seen. (Two pairs are few: this shows that it can happen, not how often.)
 #
 # ## What to remember
 #
