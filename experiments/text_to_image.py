@@ -43,7 +43,7 @@ SETTINGS: dict[str, Any] = {
     "batch": 32,
     "lr": 1e-3,
     "lr of flow matching": 4e-3,
-    "optimiser": "Adam (.5, .99); of flow matching Adam (.9, .999), one-cycle in each third",
+    "optimiser": "Adam (.5, .99), begun anew in each third; of flow matching Adam (.9, .999), one-cycle in each third",
     "dim of sentences": 32,
     "dim of noise": 32,
     "noisy": "three in ten sentences say another digit",

@@ -440,5 +440,11 @@ def test_bad_arguments_are_refused():
         FlowMatching(VelocityNetwork(6, width=4), nn.Linear(4, 6), 6, drop=0).draw(
             torch.rand(2, 4), (3, 16, 16), guidance=2
         )
+    gan = model_of(wrong="other")
+    for other in (torch.rand(6, 5), torch.ones(6, 4, dtype=torch.int64)):
+        with pytest.raises(ValueError, match=r"'other' must be like 'sentence'.*pad both to one length"):
+            gan.loss(batch_of() | {"other": other})
+    with pytest.raises(ValueError, match="has no 'other'"):
+        gan.loss(batch_of())
     with pytest.raises(ValueError, match="pictures must be 16 × 16"):
         model.loss({"picture": torch.rand(2, 3, 12, 16), "sentence": torch.rand(2, 4)})

@@ -215,7 +215,7 @@ class VelocityNetwork(nn.Module):
             x = block(x, told)
             kept.append(x)
             x = halve(x)
-            if len(kept) == 1:
+            if len(kept) == 1:  # at half the rows and columns
                 x = x + self.place(told).view_as(x)
         x = self.middle(x, told)
         for mix, block in zip(self.grow, self.up, strict=True):

@@ -140,6 +140,12 @@ class TextToImageGAN(nn.Module):
     def check_batch(self, batch: Mapping[str, Tensor]) -> None:
         """Refuse what `loss` cannot take, as it does; values that are on the CPU."""
         check_pairs("TextToImageGAN", batch, self.names, self)
+        sentence, wrong = (batch[name] for name in (self.names[1], self.names[-1]))
+        if len(self.names) > 2 and (wrong.shape != sentence.shape or wrong.dtype != sentence.dtype):
+            raise ValueError(
+                f"TextToImageGAN: {self.names[-1]!r} must be like {self.names[1]!r}, {kind(sentence)}, got "
+                f"{kind(wrong)}; pad both to one length"
+            )
         if len(self.names) == 2 and len(batch[self.names[0]]) < self.objective.least:
             raise ValueError("TextToImageGAN: one example has no other sentence; make batches of at least two")
 
