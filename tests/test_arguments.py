@@ -28,6 +28,7 @@ from mmtutor import (
     text_to_image,
     vae,
     vqa,
+    workspace,
 )
 
 SLOW = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
@@ -137,6 +138,14 @@ CALLS = {
     localisation.Positives: dict(positive=0.5, negative=0.25, temperature=0.1),
     localisation.InfoNCE: dict(scale=5.0, learned=False, most=50.0),
     localisation.SoundLocalisation: dict(encoders=lines(4, 4), dims=[4, 4], dim=3, pooling=localisation.Max()),
+    workspace.MixtureLink: dict(categories=3, size=2, pseudo=1.0),
+    workspace.TableLink: dict(categories=3, values=2, pseudo=1.0),
+    workspace.SharedCategories: dict(links=two(lambda: workspace.MixtureLink(3, 2))),
+    workspace.SharedWorkspace: dict(
+        encoders=lines(4, 2), decoders=lines(2, 4), weights={"translation": 1.0, "cycle": 0.5},
+        contrast=embedding.InfoNCE(),
+    ),
+    workspace.procrustes: dict(a=torch.rand(5, 3), b=torch.rand(5, 3)),
     text_to_image.Generator: dict(reader=nn.Identity(), dim=3, noise=2, channels=1, size=8, width=4),
     text_to_image.Discriminator: dict(
         reader=nn.Identity(), dim=3, channels=1, size=8, width=4, normalise=True, projection=False
@@ -187,7 +196,7 @@ CALLS = {
 }  # fmt: skip
 MODULES = (
     captioning, decoders, embedding, encoders, fusion, iterative, lineargaussian, localisation, mfm, sentences,
-    text_to_image, vae, vqa,
+    text_to_image, vae, vqa, workspace,
 )  # fmt: skip
 ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, distributions, models
     embedding.Contrast,
@@ -196,7 +205,8 @@ ELSEWHERE = {  # what takes other things than arguments of this kind: tensors, d
     iterative.Distillation,
     localisation.Max, localisation.Mean, localisation.Pooling,
     text_to_image.ConditionalGAN, text_to_image.MatchingAware, text_to_image.Objective,
-    mfm.Surrogate, vqa.QuestionAnswering, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
+    workspace.CategoricalMessage, workspace.GaussianMessage, workspace.LinearLink, workspace.Link,
+    workspace.MessageTree, mfm.Surrogate, vqa.QuestionAnswering, vae.MultimodalVAE, vae.bernoulli, vae.categorical,
 }  # fmt: skip
 
 

@@ -30,6 +30,7 @@ MODELS = (
     "text_to_image",
     "vae",
     "vqa",
+    "workspace",
 )  # folders
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAX_LINES = 500

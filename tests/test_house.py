@@ -110,6 +110,18 @@ for pooling in (LogSumExp(), Attention(), Max(), Positives()):
     train(model, batch)
     assert model.map(batch).shape == (6, 9)
 """,
+    "workspace": """
+from workspace import LinearLink, MessageTree, MixtureLink, SharedCategories, SharedWorkspace, TableLink
+from torch import nn
+torch.manual_seed(0)
+encoders, decoders = {"a": nn.Linear(5, 2), "b": nn.Linear(4, 2)}, {"a": nn.Linear(2, 5), "b": nn.Linear(2, 4)}
+batch = {"a": torch.rand(6, 5), "b": torch.rand(6, 4), "b_present": torch.arange(6) < 3}
+train(SharedWorkspace(encoders, decoders, {"translation": 1.0, "demi_cycle": 1.0, "cycle": 1.0}), batch)
+model = SharedCategories({"a": MixtureLink(2, 5), "b": MixtureLink(2, 4)})
+assert (model.fit_em(batch, 5).diff() > -1e-6).all()
+link = LinearLink(torch.eye(2), torch.eye(2))
+assert MessageTree({"x": ("z", link), "y": ("z", link)}).beliefs({"x": torch.ones(1, 2)})["y"].mean.shape == (1, 2)
+""",
     "text_to_image": """
 from text_to_image import (
     ConditionalGAN, Discriminator, FlowMatching, Generator, MatchingAware, Relativistic, TextToImageGAN,

@@ -24,6 +24,7 @@ from devices import test_text_to_image as text_to_image
 from devices import test_training as training
 from devices import test_vae as vae
 from devices import test_vqa as vqa
+from devices import test_workspace as workspace
 from mmtutor.captioning import HardAttention, ShowAttendTell
 from mmtutor.fusion import LateFusion
 from mmtutor.iterative import Distillation, forward_kl, reverse_kl
@@ -66,6 +67,10 @@ def of_vqa(name):
 
 def of_localisation(name):
     return localisation.model_of(name), localisation.batch_of()
+
+
+def of_workspace(name):
+    return workspace.model_of(name), workspace.batch_of()
 
 
 def of_text_to_image(name):
@@ -112,6 +117,7 @@ CASES = {
     **{f"localisation, {name}": partial(of_localisation, name) for name in localisation.MODELS},
     **{f"text to image, {name}": partial(of_text_to_image, name) for name in text_to_image.MODELS},
     **{f"vqa, {name}": partial(of_vqa, name) for name in vqa.MODELS},
+    **{f"workspace, {name}": partial(of_workspace, name) for name in workspace.MODELS},
     "mfm, surrogate": surrogate,
     **{f"vae, {name}": partial(of_vae, name) for name in vae.MODELS},
     **{
