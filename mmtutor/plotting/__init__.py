@@ -22,6 +22,7 @@ from mmtutor.plotting.diagrams import (
     mfn_diagram,
     students_diagram,
     text_to_image_diagram,
+    workspace_diagram,
 )
 from mmtutor.plotting.examples import attention, captioned, grid, retrieved, sentence_heatmap, world
 from mmtutor.plotting.figures import bars, curves, dots, gaussians, history, latents, moments, scatter, shares
@@ -62,5 +63,6 @@ __all__ = [
     "text_to_image_diagram",
     "vae_map",
     "verdicts",
+    "workspace_diagram",
     "world",
 ]

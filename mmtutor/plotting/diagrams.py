@@ -97,6 +97,27 @@ def localisation_diagram() -> Figure:
     return _drawn("The map is a by-product of matching", boxes, arrows, (12.1, 4.2))
 
 
+def workspace_diagram() -> Figure:
+    """Two modules that were trained apart: messages about a category, and a workspace beside it."""
+    boxes = {
+        "picture": (1.0, 3.4, "pictures\n(B, 1, 28, 28)", "data"),
+        "sound": (1.0, 1.5, "log-mel\n(B, 1, 32, 32)", "data"),
+        "vae": (3.3, 3.4, "picture’s module:\na VAE", "network"),
+        "pca": (3.3, 1.5, "voice’s module:\nPPCA", "network"),
+        "v1": (5.6, 3.4, "codes v₁\n(B, 10)", "new"),
+        "v2": (5.6, 1.5, "codes v₂\n(B, 16)", "new"),
+        "m1": (8.3, 3.9, "message\nlog p(v₁ | c)", "new"),
+        "m2": (8.3, 2.5, "message\nlog p(v₂ | c)", "new"),
+        "c": (10.8, 3.2, "category\np(c | v₁, v₂)", "loss"),
+        "s": (8.3, 0.8, "workspace s\n(B, k)", "loss"),
+    }
+    arrows = [
+        ("picture", "vae"), ("sound", "pca"), ("vae", "v1"), ("pca", "v2"), ("v1", "m1"), ("v2", "m2"), ("m1", "c"),
+        ("m2", "c"), ("v1", "s"), ("v2", "s"),
+    ]  # fmt: skip
+    return _drawn("Modules trained apart, joined by messages or by a workspace", boxes, arrows, (12.1, 4.8))
+
+
 def text_to_image_diagram() -> Figure:
     """Text to image: the generator's picture is judged beside real pairs and wrong ones, each with its sentence."""
     boxes = {

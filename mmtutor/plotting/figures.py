@@ -274,7 +274,9 @@ def latents(z: ArrayLike, labels: ArrayLike, title: str) -> Figure:
 
 
 def gaussians(
-    exact: tuple[ArrayLike, ArrayLike], guesses: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]], title: str
+    exact: tuple[ArrayLike, ArrayLike] | Mapping[str, tuple[ArrayLike, ArrayLike]],
+    guesses: Mapping[str, Mapping[str, tuple[ArrayLike, ArrayLike]]],
+    title: str,
 ) -> Figure:
     """Guesses at a Gaussian of two numbers, over the contours of the exact one, one panel for each sequence of guesses.
 
@@ -282,25 +284,29 @@ def gaussians(
     deviations. A line joins the means of one panel.
 
     Args:
-        exact: mean (2,) and covariance (2, 2).
+        exact: mean (2,) and covariance (2, 2); or those of each panel by name.
         guesses: name of a panel to its guesses, in order: the name of each to its mean and covariance.
         title: the message.
 
     Raises:
         ValueError: a shape does not fit, a number is not finite, a covariance is not positive definite, or a panel
-            is empty.
+            is empty or has no exact Gaussian.
     """
-    true = _ellipse("exact", *exact)
     panels = {panel: {k: _ellipse(k, *g) for k, g in some.items()} for panel, some in guesses.items()}
     if not panels or not all(panels.values()):
         raise ValueError(f"gaussians: each panel needs a guess, got {[*guesses.items()]}")
+    of_panel = exact if isinstance(exact, Mapping) else dict.fromkeys(panels, exact)
+    if missing := [panel for panel in panels if panel not in of_panel]:
+        raise ValueError(f"gaussians: exact has no {missing[0]!r}, only {', '.join(map(repr, of_panel))}")
+    true = {panel: _ellipse("exact", *of_panel[panel]) for panel in panels}
     with plt.rc_context(STYLE):
         figure, axes = plt.subplots(
             1, len(panels), figsize=(3.1 * len(panels), 3.5), sharex=True, sharey=True, squeeze=False
         )
         for axis, (panel, some) in zip(axes[0], panels.items(), strict=True):
             for width in (3, 2, 1):
-                axis.fill(*(true[0][:, None] + width * true[1]), color="0.5", alpha=0.22, linewidth=0)
+                mean, around = true[panel]
+                axis.fill(*(mean[:, None] + width * around), color="0.5", alpha=0.22, linewidth=0)
             axis.plot(*np.stack([mean for mean, _ in some.values()], 1), color="0.3", linewidth=1)
             for k, (name, (mean, around)) in enumerate(some.items()):
                 colour = TEN_COLOURS[k % len(TEN_COLOURS)]
