@@ -34,6 +34,7 @@ CHAPTERS = {
     "vae_long": "10_multimodal_vaes",
     "iterative": "11_iterative_inference",
     "iterative_scenes": "11_iterative_inference",
+    "workspace": "12_workspace",
 }
 Content = Mapping[str, Any]  # of a file of results
 

@@ -27,6 +27,7 @@ from mmtutor.exercises import (
     text_to_image,
     vaes,
     vqa,
+    workspace,
 )
 from mmtutor.exercises.answers import Exercise, Mistake
 
@@ -42,6 +43,7 @@ EXERCISES: Mapping[str, Exercise] = {
     **mfm_sequences.EXERCISES,
     **vaes.EXERCISES,
     **iterative.EXERCISES,
+    **workspace.EXERCISES,
 }
 
 __all__ = ["EXERCISES", "Exercise", "Mistake", "check", "mistake"]

@@ -1,0 +1,460 @@
+"""Modules joined by messages or a shared workspace, over several seeds: ``python -m experiments.workspace --seeds 5``.
+
+A picture's module and a voice's module are trained apart and stay as they are. What is joined is measured by the digits
+that are right, and by the pairs that it needs. A quarter of an hour a seed on one core; stops and resumes seed by seed.
+``--choose`` prints validation scores with other learning rates and weights, of a seed that no result has.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import time
+from collections.abc import Mapping
+from functools import partial
+from typing import Any
+
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import adjusted_rand_score
+from torch import Tensor, nn
+
+from experiments.results import Claim, measure
+from mmtutor.data import digits
+from mmtutor.decoders import ImageDecoder
+from mmtutor.embedding import InfoNCE
+from mmtutor.encoders import AudioEncoder, ImageEncoder
+from mmtutor.metrics import predict
+from mmtutor.training import fit, seed_everything
+from mmtutor.vae import JMVAE, MVAE, MultimodalVAE, bernoulli, gaussian
+from mmtutor.workspace import MessageTree, MixtureLink, SharedCategories, SharedWorkspace, TableLink
+
+SETTINGS: dict[str, Any] = {
+    "train": "4,000 pairs of a handwritten and a spoken digit",
+    "test": "1,000 pairs",
+    "picture's module": "VAE, 10 numbers, 10 epochs of 64, Adam 3e-3, one-cycle",
+    "voice's module": "16 principal components, of variance 1",
+    "categories": 10,
+    "EM": "60 steps, the best of 5 starts",
+    "numbers in the workspace": 10,
+    "workspace": "15 epochs of 256 (a third of the rows are pairs), Adam 3e-3, one-cycle",
+    "together": "MVAE and JMVAE, 10 numbers, 10 epochs of 64, Adam 3e-3, one-cycle",
+}
+TRAIN, TEST, SIZES = 4000, 1000, {"picture": 10, "voice": 16}
+STARTS, EPOCHS, ALONE = 5, 15, 10  # of EM, of the workspace, of a VAE
+PAIRS = (10, 30, 100, 300, 1000, 4000)
+LABELS = (20, 50, 200, 2000)
+NAKAMURA, TANIGUCHI, DEVILLERS, OURS = "Nakamura 2018", "Taniguchi 2020", "Devillers 2024", "ours"
+LOSSES = {
+    "pairs alone": {"translation": 1.0},
+    "demi-cycles": {"translation": 1.0, "demi_cycle": 1.0},
+    "cycles": {"translation": 1.0, "demi_cycle": 1.0, "cycle": 0.3},
+    "contrast": {"translation": 1.0, "contrastive": 0.1},
+    "all losses": {"translation": 1.0, "contrastive": 0.1, "demi_cycle": 1.0, "cycle": 0.3},
+}
+RIGHT, RAND, FEWER = "digits right", "adjusted Rand index", "times fewer pairs, as log₂"
+
+CLAIMS = [
+    Claim("Trained with messages the picture's module tells more of the digit than trained alone", TANIGUCHI,
+          "Rand, picture, joined", "Rand, picture, alone", RAND),
+    Claim("Trained with messages the voice's module tells more of the digit than trained alone", TANIGUCHI,
+          "Rand, voice, joined", "Rand, voice, alone", RAND),
+    Claim("Both together tell more than the better one alone", NAKAMURA,
+          "Rand, both, joined", "Rand, best alone", RAND),
+    Claim("Modules that exchange messages find digits as well as one mixture of all numbers, but for .03", OURS,
+          "Rand, both, joined, and .03", "Rand, both, one mixture", RAND),
+    Claim("With the voices of other examples, messages do not help the picture's module, but for .03", OURS,
+          "Rand, picture, alone, and .03", "Rand, picture, shuffled", RAND),
+    Claim("With 20 labels, categories and a table are right more often than a classifier of the labelled codes", OURS,
+          "messages, 20 labels", "labelled alone, 20 labels", RIGHT,
+          show=("at the best, 20 labels", "messages, 200 labels", "labelled alone, 200 labels")),
+    Claim("With 2,000 labels a classifier of the labelled codes is right more often", OURS,
+          "labelled alone, 2000 labels", "messages, 2000 labels", RIGHT),
+    Claim("With 100 pairs, unpaired demi-cycles make more digits right", DEVILLERS,
+          "voice to picture, demi-cycles, 100",
+          "voice to picture, pairs alone, 100", RIGHT),
+    Claim("With 100 pairs, cycles besides demi-cycles make more digits right", DEVILLERS,
+          "voice to picture, cycles, 100", "voice to picture, demi-cycles, 100", RIGHT),
+    Claim("With 100 pairs, contrast besides translation makes more digits right", DEVILLERS,
+          "voice to picture, contrast, 100", "voice to picture, pairs alone, 100", RIGHT),
+    Claim("As good as with 1,000 pairs alone, demi-cycles and cycles need at least 4 times fewer pairs", DEVILLERS,
+          "fewer, voice to picture", "four", FEWER, show=("fewer, voice to picture, demi-cycles",)),
+    Claim("From pictures to voices, too, they need at least 4 times fewer pairs", DEVILLERS,
+          "fewer, picture to voice", "four", FEWER,
+          show=("fewer, picture to voice, demi-cycles",)),
+    Claim("Where two modules see the same pictures they need at least 4 times fewer pairs", DEVILLERS,
+          "fewer, same picture", "four", FEWER, show=("fewer, same picture, demi-cycles",)),
+    Claim("Cycles besides demi-cycles save more pairs where two modules see the same pictures than from voices to "
+          "pictures", OURS, "fewer by cycles, same picture", "fewer by cycles, voice to picture", FEWER),
+    Claim("With all 4,000 pairs messages draw more digits right than the workspace", OURS,
+          "voice to picture, messages, 4000", "voice to picture, all losses, 4000", RIGHT,
+          show=("ceiling of pictures",)),
+    Claim("Moved to the nearest category, the workspace's pictures are right more often", OURS,
+          "voice to picture, nearest category, 4000", "voice to picture, all losses, 4000", RIGHT),
+    Claim("The workspace's error is larger on new pairs than on its own, by more than .05 of the variance", OURS,
+          "squared error, all losses, new pairs", "squared error, all losses, own pairs", "of the variance",
+          margin=0.05, show=("squared error, messages, new pairs", "squared error, messages, own pairs")),
+    Claim("With 100 pairs messages do not draw more digits right", OURS,
+          "voice to picture, all losses, 100", "voice to picture, messages, 100", RIGHT),
+    Claim("With all 4,000 pairs, the workspace of modules trained apart draws the digit as often as MVAE, but for .05",
+          DEVILLERS, "voice to picture, all losses, 4000, and .05", "voice to picture, MVAE, 4000", RIGHT,
+          show=("voice to picture, JMVAE, 4000", "voice to picture, MVAE, twice the epochs")),
+    Claim("With 300 pairs the workspace draws the digit more often than MVAE, trained on the same examples", DEVILLERS,
+          "voice to picture, all losses, 300", "voice to picture, MVAE, 300", RIGHT,
+          show=("voice to picture, JMVAE, 300",)),
+    Claim("A workspace of one number draws fewer digits right than one of ten", OURS, "voice to picture, cycles, 1000",
+          "voice to picture, one number", RIGHT),
+    Claim("Twice the epochs add at most .03 with 100 pairs", OURS, "voice to picture, cycles, 100, and .03",
+          "voice to picture, twice the epochs, 100", RIGHT),
+    Claim("Twice the epochs add at most .03 with 4,000 pairs", OURS, "voice to picture, cycles, 4000, and .03",
+          "voice to picture, twice the epochs, 4000", RIGHT),
+]  # fmt: skip
+
+
+class Judge(nn.Module):
+    """The evaluation classifier of pictures."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.net = nn.Sequential(ImageEncoder(1, 64), nn.ReLU(), nn.Linear(64, 10))
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Scores of the digits, (B, 10)."""
+        scores: Tensor = self.net(batch["handwritten"])
+        return scores
+
+    def loss(self, batch: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The cross-entropy, ()."""
+        scores = self(batch)
+        return {"loss": nn.functional.cross_entropy(scores, batch["label"].to(scores.device))}
+
+
+def picture_vae(pictures: Tensor, seed: int) -> MVAE:
+    """The picture's module, trained on pictures alone."""
+    seed_everything(seed)
+    d = SIZES["picture"]
+    vae = MVAE({"picture": ImageEncoder(1, 2 * d)}, {"picture": ImageDecoder(d, 1, 28, logits=True)},
+               {"picture": bernoulli()}, d)  # fmt: skip
+    fit(
+        vae,
+        {"picture": pictures},
+        epochs=ALONE,
+        batch_size=64,
+        lr=3e-3,
+        schedule="one-cycle",
+        seed=seed,
+        progress=False,
+    )
+    return vae.eval()
+
+
+class World:
+    """The examples of a seed, both modules, their codes, and what judges them; ``test`` may be the validation split."""
+
+    def __init__(self, seed: int, test: str = "test") -> None:
+        self.seed = seed
+        draw = partial(digits, "handwritten", "spoken", seed=seed, progress=False)
+        train, held_out = draw(split="train", n=TRAIN).tensors, draw(split=test, n=TEST).tensors
+        self.train, self.test = train, held_out
+        self.label, self.test_label = train["label"], held_out["label"]
+        self.vae, self.second = (picture_vae(train["handwritten"], s) for s in (seed, 500 + seed))
+        sounds = train["spoken"].flatten(1)
+        _, scale, V = torch.linalg.svd(sounds - sounds.mean(0), full_matrices=False)
+
+        def codes(data: Mapping[str, Tensor]) -> dict[str, Tensor]:
+            with torch.no_grad():
+                first, second = (
+                    vae.encode({"picture": data["handwritten"]}).mean.cpu() for vae in (self.vae, self.second)
+                )
+            k = SIZES["voice"]
+            voice = (data["spoken"].flatten(1) - sounds.mean(0)) @ V[:k].T / scale[:k] * len(sounds) ** 0.5
+            return {"picture": first, "voice": voice, "second": second}
+
+        self.codes, self.test_codes = codes(train), codes(held_out)
+        seed_everything(seed)
+        self.judge = Judge()
+        examples = digits("handwritten", split="train", n=3 * TRAIN, seed=1000 + seed, progress=False)
+        fit(self.judge, examples, epochs=4, batch_size=64, lr=3e-3, schedule="one-cycle", seed=seed, progress=False)
+        self.hears = LogisticRegression(max_iter=1000).fit(self.codes["voice"], self.label)
+
+    def right(self, to: str, codes: Tensor) -> float:
+        """How often the digit is right of codes that a module of the test set should have."""
+        if to == "voice":
+            return float(self.hears.score(codes, self.test_label))
+        vae = self.vae if to == "picture" else self.second
+        with torch.no_grad():
+            pictures = vae.decoders["picture"](codes.to(next(vae.parameters()).device)).sigmoid().view(-1, 1, 28, 28)
+        return self.pictures_right(pictures)
+
+    def pictures_right(self, pictures: Tensor) -> float:
+        """How often the evaluation classifier finds the digit."""
+        return float(
+            (predict(self.judge, {"handwritten": pictures.cpu()}).argmax(1) == self.test_label).double().mean()
+        )
+
+
+def few_pairs(codes: Mapping[str, Tensor], modules: tuple[str, str], pairs: int) -> dict[str, Tensor]:
+    """A third of the rows are pairs, each many times; in the others one module observes something."""
+    n = len(codes[modules[0]])
+    again, rows = torch.arange(n // 2) % pairs, torch.arange(n)
+    out = {}
+    for k, m in enumerate(modules):
+        parts = [codes[m], torch.zeros_like(codes[m])]
+        out[m] = torch.cat([codes[m][again], *(parts if k == 0 else reversed(parts))])
+        there = [rows >= 0, rows < 0]
+        out[f"{m}_present"] = torch.cat([again >= 0, *(there if k == 0 else reversed(there))])
+    return out
+
+
+# ---- categories
+
+
+def categories(batch: Mapping[str, Tensor], sizes: Mapping[str, int], seed: int) -> SharedCategories:
+    """Found by EM."""
+    model = SharedCategories({m: MixtureLink(SETTINGS["categories"], d) for m, d in sizes.items()})
+    model.fit_em(batch, steps=60, starts=STARTS, seed=seed)
+    return model
+
+
+def of_categories(world: World) -> dict[str, float]:
+    """Categories and digits."""
+    seed, sizes = world.seed, SIZES
+    known, new = ({m: codes[m] for m in sizes} for codes in (world.codes, world.test_codes))
+
+    def rand(model: SharedCategories, batch: Mapping[str, Tensor]) -> float:
+        return float(adjusted_rand_score(world.test_label, model.belief(batch).probs.argmax(1)))
+
+    def one(m: str) -> dict[str, Tensor]:
+        return {m: new[m]}
+
+    out, joined = {}, categories(known, sizes, seed)
+    other = known | {"voice": known["voice"].roll(1, 0)}
+    shuffled = categories(other, sizes, seed)
+    out["Rand, both, joined"] = rand(joined, new)
+    for m in sizes:
+        out[f"Rand, {m}, joined"] = rand(joined, one(m))
+        out[f"Rand, {m}, shuffled"] = rand(shuffled, one(m))
+        out[f"Rand, {m}, alone"] = rand(categories({m: known[m]}, {m: sizes[m]}, seed), one(m))
+    out["Rand, best alone"] = max(out["Rand, picture, alone"], out["Rand, voice, alone"])
+    all_numbers = [torch.cat([*codes.values()], 1) for codes in (known, new)]
+    out["Rand, both, one mixture"] = rand(
+        categories({"picture": all_numbers[0]}, {"picture": sum(sizes.values())}, seed), {"picture": all_numbers[1]}
+    )
+    believed, expected = joined.belief(known).probs, joined.belief(new)
+    for labels in LABELS:
+        hits = torch.zeros(2, 20)
+        for k in range(hits.shape[1]):
+            few = torch.randperm(TRAIN, generator=torch.Generator().manual_seed(100 * seed + k))[:labels]
+            table = TableLink(SETTINGS["categories"], 10)
+            table.update(world.label[few], believed[few])
+            hits[0, k] = (table.down(expected).probs.argmax(1) == world.test_label).float().mean()
+            classifier = LogisticRegression(max_iter=300).fit(all_numbers[0][few], world.label[few])
+            hits[1, k] = float(classifier.score(all_numbers[1], world.test_label))
+        out[f"messages, {labels} labels"], out[f"labelled alone, {labels} labels"] = hits.mean(1).tolist()
+        unnamed = sum((-1) ** (k + 1) * math.comb(10, k) * (1 - k / 10) ** labels for k in range(1, 11))
+        out[f"at the best, {labels} labels"] = 1 - 0.9**labels + unnamed / 10
+    means = joined.links["picture"].means
+    assert isinstance(means, Tensor)
+    for name, codes in (("new", world.test_codes), ("own", world.codes)):
+        drawn_from = joined.belief({"voice": codes["voice"]}).probs @ means
+        out[f"squared error, messages, {name} pairs"] = float((drawn_from - codes["picture"]).square().mean())
+    for pairs in PAIRS:
+        model = joined if pairs == TRAIN else categories(once(known, pairs), sizes, seed)
+        tree = MessageTree({m: ("category", model.links[m]) for m in sizes}, model.prior)  # type: ignore[misc]
+        drawn = tree.beliefs({"voice": new["voice"]})["picture"]
+        assert not isinstance(drawn, Tensor)
+        out[f"voice to picture, messages, {pairs}"] = world.right("picture", drawn.mean)  # type: ignore[union-attr]
+    return out
+
+
+def once(codes: Mapping[str, Tensor], pairs: int) -> dict[str, Tensor]:
+    """The first examples as pairs; of the others each module has all, without their partners."""
+    out: dict[str, Tensor] = {}
+    n = len(next(iter(codes.values())))
+    pairs = min(pairs, n)
+    for k, m in enumerate(codes):
+        rest, nothing = codes[m][pairs:], torch.zeros_like(codes[m][pairs:])
+        out[m] = torch.cat([codes[m][:pairs], rest, nothing] if k == 0 else [codes[m][:pairs], nothing, rest])
+        there = torch.arange(2 * n - pairs)
+        out[f"{m}_present"] = (there < n) if k == 0 else (there < pairs) | (there >= n)
+    return out
+
+
+# ---- the workspace
+
+
+def network(before: int, after: int) -> nn.Module:
+    """Into the workspace, or out of it."""
+    return nn.Sequential(nn.Linear(before, 64), nn.ReLU(), nn.Linear(64, 64), nn.ReLU(), nn.Linear(64, after))
+
+
+def workspace(
+    world: World,
+    modules: tuple[str, str],
+    pairs: int,
+    weights: Mapping[str, float],
+    *,
+    k: int = 10,
+    longer: int = 1,
+    lr: float = 3e-3,
+) -> SharedWorkspace:
+    """Trained."""
+    seed_everything(world.seed)
+    sizes = {m: world.codes[m].shape[1] for m in modules}
+    contrast = InfoNCE() if "contrastive" in weights else None
+    encoders, decoders = {m: network(d, k) for m, d in sizes.items()}, {m: network(k, d) for m, d in sizes.items()}
+    model = SharedWorkspace(encoders, decoders, weights, contrast)
+    fit(model, few_pairs(world.codes, modules, pairs), epochs=longer * EPOCHS, batch_size=256, lr=lr,
+        schedule="one-cycle", seed=world.seed, progress=False)  # fmt: skip
+    return model.eval()
+
+
+@torch.no_grad()
+def translated(model: SharedWorkspace, world: World, source: str, to: str) -> float:
+    """How often the digit is right."""
+    return world.right(to, model.translate({source: world.test_codes[source]}, to=to).cpu())
+
+
+def pairs_for(goal: float, scores: list[float]) -> float:
+    """How many pairs reach a score, between those of `PAIRS` on a logarithmic scale, as log₂; at most the largest."""
+    logs, best = [math.log2(n) for n in PAIRS], -math.inf
+    for k, score in enumerate(scores):
+        if score >= goal:
+            if k == 0:
+                return logs[0]
+            return logs[k - 1] + (goal - best) / (score - best) * (logs[k] - logs[k - 1]) if score > best else logs[k]
+        best = score
+    return logs[-1]
+
+
+def of_errors(model: SharedWorkspace, world: World) -> dict[str, float]:
+    """How far a picture's code from a voice is from the true one; and if it is moved to the nearest category."""
+    out: dict[str, float] = {}
+    for name, codes in (("new", world.test_codes), ("own", world.codes)):
+        with torch.no_grad():
+            drawn = model.translate({"voice": codes["voice"]}, to="picture").cpu()
+        out[f"squared error, all losses, {name} pairs"] = float((drawn - codes["picture"]).square().mean())
+        if name == "new":
+            found = categories({m: world.codes[m] for m in SIZES}, SIZES, world.seed)
+            nearest = found.links["picture"].means[found.belief({"picture": drawn}).probs.argmax(1)]  # type: ignore[index]
+            out["voice to picture, nearest category, 4000"] = world.right("picture", nearest)
+    return out
+
+
+def of_workspace(world: World) -> dict[str, float]:
+    """Digits right by losses and pairs."""
+    out: dict[str, float] = {}
+    both = ("picture", "voice")
+    for name, weights in LOSSES.items():
+        for pairs in PAIRS:
+            model = workspace(world, both, pairs, weights)
+            if name == "all losses" and pairs == PAIRS[-1]:
+                out |= of_errors(model, world)
+            for source, to in (both, both[::-1]):
+                out[f"{source} to {to}, {name}, {pairs}"] = translated(model, world, source, to)
+            if name in ("pairs alone", "demi-cycles", "cycles"):
+                same = workspace(world, ("picture", "second"), pairs, weights)
+                out[f"same picture, {name}, {pairs}"] = translated(same, world, "picture", "second")
+    goal = PAIRS.index(1000)
+    for way in ("voice to picture", "picture to voice", "same picture"):
+        scores = {
+            name: [out[f"{way}, {name}, {n}"] for n in PAIRS] for name in ("pairs alone", "demi-cycles", "cycles")
+        }
+        needs = {name: pairs_for(scores["pairs alone"][goal], found) for name, found in scores.items()}
+        alone = math.log2(1000)
+        out[f"fewer, {way}"] = alone - needs["cycles"]
+        out[f"fewer, {way}, demi-cycles"] = alone - needs["demi-cycles"]
+        out[f"fewer by cycles, {way}"] = needs["demi-cycles"] - needs["cycles"]
+    out["voice to picture, one number"] = translated(
+        workspace(world, both, 1000, LOSSES["cycles"], k=1), world, "voice", "picture"
+    )
+    for pairs in (100, 4000):
+        longer = workspace(world, both, pairs, LOSSES["cycles"], longer=2)
+        out[f"voice to picture, twice the epochs, {pairs}"] = translated(longer, world, "voice", "picture")
+    return out
+
+
+# ---- trained together
+
+
+def of_together(world: World) -> dict[str, float]:
+    """Multimodal VAEs of pictures and sounds, trained on the same pairs and, if they can, on the unpaired examples."""
+    out, d = {}, SIZES["picture"]
+    runs = [("MVAE", 300, 1), ("JMVAE", 300, 1), ("MVAE", 4000, 1), ("JMVAE", 4000, 1), ("MVAE", 4000, 2)]
+    raw = {"picture": world.train["handwritten"], "voice": world.train["spoken"]}
+    for name, pairs, longer in runs:
+        seed_everything(world.seed)
+        parts: dict[str, Any] = {
+            "encoders": {"picture": ImageEncoder(1, 2 * d), "voice": AudioEncoder(2 * d)},
+            "decoders": {"picture": ImageDecoder(d, 1, 28, logits=True), "voice": ImageDecoder(d, 1, 32)},
+            "likelihoods": {"picture": bernoulli(), "voice": gaussian(0.2)},
+            "latent": d,
+        }
+        model: MultimodalVAE = MVAE(**parts) if name == "MVAE" else JMVAE(**parts, joint=Both(d))
+        paired = {m: x[torch.arange(TRAIN) % pairs] for m, x in raw.items()}  # as many steps
+        unpaired = name == "MVAE" and pairs == 300
+        data = few_pairs(raw, ("picture", "voice"), pairs) if unpaired else paired
+        fit(model, data, epochs=longer * ALONE, batch_size=64, lr=3e-3, schedule="one-cycle", seed=world.seed,
+            clip_norm=200.0, progress=False)  # fmt: skip
+        model.eval()
+        with torch.no_grad():
+            z = model.encode({"voice": world.test["spoken"]}).mean
+            pictures = model.decoders["picture"](z).sigmoid().view(-1, 1, 28, 28)
+        which = f"{pairs}" if longer == 1 else "twice the epochs"
+        out[f"voice to picture, {name}, {which}"] = world.pictures_right(pictures)
+    return out
+
+
+class Both(nn.Module):
+    """The joint encoder of JMVAE."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        self.picture, self.voice, self.head = ImageEncoder(1, 64), AudioEncoder(64), nn.Linear(128, 2 * d)
+
+    def forward(self, batch: Mapping[str, Tensor]) -> Tensor:
+        """Mean and log σ, (B, 2 d)."""
+        z: Tensor = self.head(torch.cat([self.picture(batch["picture"]), self.voice(batch["voice"])], 1).relu())
+        return z
+
+
+def one_seed(seed: int) -> dict[str, float]:
+    """Train and measure everything once."""
+    world = World(seed)
+    out = {"four": 2.0, "ceiling of pictures": world.right("picture", world.test_codes["picture"])}
+    out["ceiling of voices"] = world.right("voice", world.test_codes["voice"])
+    for part in (of_categories, of_workspace, of_together):
+        start = time.perf_counter()
+        out |= part(world)
+        out[f"seconds, {part.__name__}"] = time.perf_counter() - start
+    for name, more in (
+        ("Rand, both, joined", 0.03), ("Rand, picture, alone", 0.03), ("voice to picture, all losses, 4000", 0.05),
+        ("voice to picture, cycles, 100", 0.03), ("voice to picture, cycles, 4000", 0.03),
+    ):  # fmt: skip
+        out[f"{name}, and {f'{more:.2f}'[1:]}"] = out[name] + more
+    return out
+
+
+def choose(seed: int = 90) -> None:
+    """Print how often the digit is right on validation examples, by learning rate and weight of the cycles."""
+    world = World(seed, "valid")
+    for name, lr in ((name, lr) for name in LOSSES for lr in (1e-3, 3e-3, 1e-2)):
+        for more in (1.0, 3.0, 10.0) if name == "cycles" else (1.0,):
+            weights = {loss: w * (more if loss == "cycle" else 1) for loss, w in LOSSES[name].items()}
+            scores = [
+                translated(workspace(world, ("picture", "voice"), n, weights, lr=lr), world, "voice", "picture")
+                for n in (30, 300, 4000)
+            ]
+            print(f"{name}, lr {lr:.0e}, cycles {more}:", ", ".join(f"{x:.3f}" for x in scores), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--choose", action="store_true", help="compare settings in place of measuring")
+    given = parser.parse_args()
+    if given.choose:
+        choose()
+        raise SystemExit
+    what = "Modules trained apart and joined: categories by messages, and a shared workspace with few pairs"
+    print(measure("workspace", what, CLAIMS, one_seed, given.seeds, SETTINGS))
