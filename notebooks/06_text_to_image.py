@@ -346,7 +346,9 @@ lost = prefers["GAN-CLS"]["digit"] - prefers["no wrong pairs"]["digit"]
 claim("without wrong pairs it reads the digit less often, by .15", lost > 0.15, str(prefers))
 
 # %% [markdown]
-# So read it does if it is shown what is wrong. Try other wrong sentences, and pairs that are normalised apart: exercises ask for that.
+# So read it does if it is shown what is wrong. A preference of one half alone would not prove that it does not read: without wrong pairs
+# the best $D(x, s)$ is $\log p(x \mid s) - \log g(x \mid s)$ for drawings $g$, and that is zero for every sentence once the drawings are
+# right. But here they show the wrong digit. Try other wrong sentences, and pairs that are normalised apart: exercises ask for that.
 #
 # ## Two players, and what can go wrong
 #

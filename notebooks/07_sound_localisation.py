@@ -49,7 +49,7 @@ for k in range(2):
 # Digits are real handwriting; scenes and voices are synthetic, and the voices of the test are not among those of training. The
 # noise is louder in training and test: the signal-to-noise ratio is −3 to 10 dB.
 #
-# ## From a sound to a picture of it
+# ## Sound representation: from a waveform to a picture
 #
 # A sound is a *waveform*: 8,000 numbers for a second. Its *power spectrum* says how much of each frequency there is, but not
 # when. So one cuts the sound into short overlapping *frames*, and takes the spectrum of each: the *spectrogram*. (512 points in

@@ -16,7 +16,7 @@ import matplotlib
 import nbformat
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, BrowserContext, Page, expect, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, Page, TimeoutError, expect, sync_playwright
 
 from tools import pages
 
@@ -246,6 +246,55 @@ def test_search_finds_the_page_that_teaches_it(browser: Browser, address: str, w
     with browser.new_context() as context:
         found = hits(context.new_page(), address, words)
         assert re.match(first, found[0][0]), found[:5]
+
+
+# What the texts name from which these chapters were started, in their own languages: where the search must lead first,
+# a chapter, the reference, the glossary (whose entry links to the chapter), or the page that says why it is not here.
+NAMED = {
+    r"chapters/02_": "early fusion; late fusion; hybrid fusion; cross-modal fusion; tensor fusion",
+    r"chapters/03_": "joint embedding; word embedding",
+    r"chapters/04_": "image captioning; Show and Tell; Show, Attend and Tell; soft attention; beam search; ImageNet",
+    r"chapters/05_": "visual question answering",
+    r"chapters/06_": "discriminator; GAN",
+    r"chapters/07_": "sound source localization; power spectrum; waveform",
+    r"chapters/08_": "Multimodal Factorization Model; MFM; Wasserstein distance",
+    r"chapters/09_": "Memory Fusion Network; MFN",
+    r"chapters/10_|api/vae/": "VAE; JMVAE; MVAE; MMVAE; MoPoE; MVTCAE; PoE; weak supervision; product of experts",
+    r"chapters/(08|10|12)_": "weakly-supervised learning; semi-supervised learning",
+    r"chapters/11_": "iterative amortised inference; amortization gap; variational inference",
+    r"chapters/12_|glossary/": "SERKET; Neuro-SERKET; message passing; belief propagation; global workspace",
+    r"api/(mfm|data|sentences)/": "MMD; LSTM; Transformer; SVHN; MNIST; GloVe; CMU-MOSI",
+    r"elsewhere/": (
+        "coordinated model; joint model; modality-specific latent variable; inference model; generative model; WAE; "
+        "surrogate inference; Wasserstein autoencoder; disentangled representation; inner product; harmonic mean; "
+        "metric learning; undirected graphical model; deep Boltzmann machine; DALL-E; autoregressive model; "
+        "topic model; Gibbs sampling; flow-based model; slot-based modular architecture; one-shot image recognition; "
+        "IEMOCAP; POM; MOUD; ICT-MMMO; COVAREP; CelebA; CUB; recipe retrieval; multi-task learning"
+    ),
+    r"glossary/": (
+        "잠재 변수; 가우시안 혼합 모델; 약지도 학습; 메시지 패싱; 이미지 캡셔닝; 어텐션; 조인트 임베딩; "
+        "시각적 질의응답; 음원 위치 추정; 스펙트로그램; 결측 모달리티; 변분 추론; 토픽 모델; 생성 모델; "
+        "판별 모델; 멀티태스크 학습; 早期融合; 後期融合; 中期融合; モダリティ間の融合; ハイブリッド融合; "
+        "連結; マージ; 内積; 調和平均; 反復償却推論; 償却ギャップ; 欠損モダリティ; 共有表現; 推論モデル; "
+        "生成モデル; 潜在変数; 混合ガウスモデル; メッセージパッシング; ギブスサンプリング"
+    ),
+}  # fmt: skip
+
+
+def test_the_search_leads_to_each_system_that_the_first_texts_name(browser: Browser, address: str):
+    wrong = []
+    with browser.new_context() as context:
+        page = context.new_page()
+        page.set_default_timeout(5000)
+        for first, words in NAMED.items():
+            for term in words.split("; "):
+                try:
+                    found = hits(page, address, term)
+                except (AssertionError, TimeoutError):
+                    found = [("nothing", "")]
+                if not re.match(first, found[0][0]):
+                    wrong.append(f"{term}: {found[0][0]}")
+    assert wrong == []
 
 
 def test_a_chapter_shows_its_number_wherever_it_is_named(context: BrowserContext, built_site: Path, address: str):
