@@ -233,7 +233,7 @@ check("12.5", rotation)
 #
 # - Let three modules form a chain. Which of them gains most from the third one's message?
 # - Leave out the division in `MessageTree.beliefs` (copy the class). By how much are the beliefs too sure?
-# - Find 20 categories in place of ten: `categories("picture", "voice", k=20)`. What are the new ones?
+# - Find ten categories in place of 20: `categories("picture", "voice", k=10)`. Are they the ten digits, with other starts too (`seed=`)?
 # - Give `SharedCategories` few pairs, `few_pairs(100)`. How many do messages need, and how many does the workspace need?
 # - Add the contrastive loss: `workspace(100, translation=1.0, contrastive=0.1)` needs `contrast=mmtutor.embedding.InfoNCE()`.
 # - Add words as a third module: the letters of `digits("word", …)` are tables.

@@ -205,8 +205,8 @@ def codes(data):
 known, new, label = codes(train), codes(test), test.tensors["label"]
 
 # %% [markdown]
-# Which kinds of things are there? Nobody says. Let both modules depend on a *category* $c$, one of ten: $z_m \mid c \sim \mathcal N(\mu_{mc}, \Sigma_{mc})$. The message from
-# a module is $\log p(z_m \mid c)$, ten numbers, and the belief is their product. EM (expectation, maximisation) alternates: exchange messages; then each module updates
+# Which kinds of things are there? Nobody says. Let both modules depend on a *category* $c$, one of 20, since a digit may be written in several ways: $z_m \mid c \sim \mathcal N(\mu_{mc}, \Sigma_{mc})$. The message from
+# a module is $\log p(z_m \mid c)$, 20 numbers, and the belief is their product. EM (expectation, maximisation) alternates: exchange messages; then each module updates
 # its own $\mu$ and $\Sigma$, weighted by the common belief. No gradient passes from one to the other. Alone, each module is a plain Gaussian mixture. (Neuro-SERKET trains the VAE
 # further with what it is told; here it stays as it is.)
 #
@@ -216,14 +216,14 @@ known, new, label = codes(train), codes(test), test.tensors["label"]
 from mmtutor.workspace import MixtureLink, SharedCategories
 
 
-def categories(*modules, k=10):
-    model = SharedCategories({m: MixtureLink(k, known[m].shape[1]) for m in modules})
+def categories(*modules, k=20):
+    model = SharedCategories({m: MixtureLink(k, known[m].shape[1], pseudo=50.0) for m in modules})
     score = model.fit_em({m: known[m] for m in modules}, steps=60, starts=3)
     return model, score
 
 
 def agreement(model, *modules):
-    """The adjusted Rand index of the categories and the digits: 0 by chance, 1 if they are the same."""
+    """The adjusted Rand index: 0 by chance, 1 if two examples share a category just where they share a digit."""
     return adjusted_rand_score(label, model.belief(new, modules).probs.argmax(1))
 
 
@@ -254,7 +254,7 @@ claim("both together tell more than either", rand["both"] > max(rand["picture"][
 # %% tags=["nbval-ignore-output", "hide-input"]
 belief = {name: joined.belief(new, m).probs for name, m in (("picture", "picture"), ("voice", "voice"), ("both", None))}
 owner = joined.belief(known).probs.argmax(1)
-name = torch.stack([torch.bincount(train.tensors["label"][owner == c], minlength=10) for c in range(10)]).argmax(1)
+name = torch.stack([torch.bincount(train.tensors["label"][owner == c], minlength=10) for c in range(20)]).argmax(1)
 of_digit = {m: p @ nn.functional.one_hot(name, 10).float() for m, p in belief.items()}
 wrong = (of_digit["picture"].argmax(1) != label) & (of_digit["both"].argmax(1) == label)
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -319,7 +319,7 @@ for m in several:
     hits = torch.zeros(2, 20)
     for draw in range(20):
         few = torch.randperm(n, generator=torch.Generator().manual_seed(draw))[:m]
-        table = TableLink(10, 10)
+        table = TableLink(20, 10)
         table.update(y[few], believed[few])
         hits[0, draw] = (table.down(joined.belief(new)).probs.argmax(1) == label).float().mean()
         classifier = LogisticRegression(max_iter=300).fit(x[few], y[few])
@@ -536,7 +536,7 @@ nearer = all(m < w for m, w in zip(errors["messages"], errors["workspace"], stri
 claim("and come nearer to the true codes, where trained and on new pairs", nearer, str(errors))
 
 # %% [markdown]
-# So it is not only that the networks learn their pairs by heart: they fit them worse as well. What is shared here *is* a category, and messages about one have just ten means of a picture's
+# So it is not only that the networks learn their pairs by heart: they fit them worse as well. What is shared here *is* a category, and messages about one have just 20 means of a picture's
 # code to learn. Where something else is shared they would be of no use, and the workspace would.
 #
 # **Too small a workspace.** One number must hold all that is shared. **Before you move it:** how many numbers do ten digits need?
