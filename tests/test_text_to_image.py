@@ -448,3 +448,8 @@ def test_bad_arguments_are_refused():
         gan.loss(batch_of())
     with pytest.raises(ValueError, match="pictures must be 16 × 16"):
         model.loss({"picture": torch.rand(2, 3, 12, 16), "sentence": torch.rand(2, 4)})
+
+
+def test_a_narrow_network_trains_on_a_single_picture():
+    model = FlowMatching(VelocityNetwork(6, 1, 8, 4), nn.Linear(4, 6), 6)
+    assert model.loss({"picture": torch.rand(1, 1, 8, 8), "sentence": torch.rand(1, 4)})["loss"].isfinite()

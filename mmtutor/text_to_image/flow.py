@@ -235,7 +235,8 @@ class Block(nn.Module):
     def __init__(self, width: int, told: int) -> None:
         super().__init__()
         self.one, self.two = (nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
-        self.norms = nn.ModuleList([nn.GroupNorm(math.gcd(8, width), width) for _ in range(2)])
+        groups = math.gcd(8, width) if width > 8 else 1  # one value alone has no variance
+        self.norms = nn.ModuleList([nn.GroupNorm(groups, width) for _ in range(2)])
         self.modulation = nn.Linear(told, 2 * width)
 
     def forward(self, x: Tensor, told: Tensor) -> Tensor:
