@@ -232,9 +232,10 @@ check("12.5", rotation)
 # ## To try in the chapter
 #
 # - Let three modules form a chain. Which of them gains most from the third one's message?
-# - Leave out the division in `MessageTree.beliefs` (copy the class). By how much are the beliefs too sure?
+# - Let a parent tell each child all it believes (copy `MessageTree`, and leave out `sibling != child`). By how much are beliefs too sure?
 # - Find ten categories in place of 20: `categories("picture", "voice", k=10)`. Are they the ten digits, with other starts too (`seed=`)?
-# - Give `SharedCategories` few pairs, `few_pairs(100)`. How many do messages need, and how many does the workspace need?
+# - Give `SharedCategories` 100 pairs, and of all other examples one modality (with masks). How many pairs do messages need, and how many
+#   does the workspace need?
 # - Add the contrastive loss: `workspace(100, translation=1.0, contrastive=0.1)` needs `contrast=mmtutor.embedding.InfoNCE()`.
 # - Add words as a third module: the letters of `digits("word", …)` are tables.
 # - Copy the folder `mmtutor/workspace` into your own project, with two networks that were trained apart.

@@ -1,7 +1,7 @@
 """Modules joined by messages or a shared workspace, over several seeds: ``python -m experiments.workspace --seeds 5``.
 
 A picture's module and a voice's module are trained apart and stay as they are. What is joined is measured by the digits
-that are right, and by the pairs that it needs. A quarter of an hour a seed on one core; stops and resumes seed by seed.
+that are right, and by the pairs that it needs. Ten minutes a seed on one core; stops and resumes seed by seed.
 ``--choose`` prints validation scores with other learning rates and weights, of a seed that no result has.
 """
 
@@ -38,7 +38,7 @@ SETTINGS: dict[str, Any] = {
     "pseudo-examples of a category": 50,
     "EM": "60 steps, the best of 5 starts",
     "numbers in the workspace": 10,
-    "workspace": "15 epochs of 256 (a third of the rows are pairs), Adam 3e-3, one-cycle",
+    "workspace": "15 epochs of 256 (at least a fifth of the rows are pairs), Adam 3e-3, one-cycle",
     "together": "MVAE and JMVAE, 10 numbers, 10 epochs of 64, Adam 3e-3, one-cycle",
 }
 TRAIN, TEST, SIZES = 4000, 1000, {"picture": 10, "voice": 16}
@@ -201,9 +201,9 @@ class World:
 
 
 def few_pairs(codes: Mapping[str, Tensor], modules: tuple[str, str], pairs: int) -> dict[str, Tensor]:
-    """A third of the rows are pairs, each many times; in the others one module observes something."""
+    """A fifth of the rows or more are pairs, few pairs many times; in the others one module observes something."""
     n = len(codes[modules[0]])
-    again, rows = torch.arange(n // 2) % pairs, torch.arange(n)
+    again, rows = torch.arange(max(n // 2, min(pairs, n))) % pairs, torch.arange(n)
     out = {}
     for k, m in enumerate(modules):
         parts = [codes[m], torch.zeros_like(codes[m])]

@@ -150,7 +150,7 @@ claim("after t exchanges each measurement counts 2^(t−1) times", counted < 1e-
 
 # %% [markdown]
 # With division nothing is repeated, on a tree. On a *loop* a message still comes back round the corner. A ring of $n$ modules with one number each, precision $1$,
-# and $-b$ between neighbours is solved: the means end up right, but the variances are too small by the factor $(1 + r^n)/(1 - r^n)$ with
+# and $-b$ between neighbours ($0 < b < \frac12$) is solved: the means end up right, but the variances are too small by the factor $(1 + r^n)/(1 - r^n)$ with
 # $r = (1 - \sqrt{1 - 4 b^2})/(2b)$. Six modules, by messages:
 
 
@@ -176,7 +176,7 @@ print("variance too small by:", ", ".join(f"n = {n}: {too_sure(n, 0.45):.2f}" fo
 # ## Two modules of different kinds
 #
 # Now digits. The picture's module is a VAE that sees pictures alone. The voice's module is no network at all: probabilistic PCA
-# of log-mel spectrograms, the linear-Gaussian model whose best weights are known (Tipping and Bishop, 1999); its code has 16 numbers.
+# of log-mel spectrograms, the linear-Gaussian model whose best weights are known (Tipping and Bishop, 1999); its code is 16 principal components, scaled to variance 1.
 
 # %% tags=["nbval-ignore-output"]
 from mmtutor.decoders import ImageDecoder
@@ -205,7 +205,7 @@ def codes(data):
 known, new, label = codes(train), codes(test), test.tensors["label"]
 
 # %% [markdown]
-# Which kinds of things are there? Nobody says. Let both modules depend on a *category* $c$, one of 20, since a digit may be written in several ways: $z_m \mid c \sim \mathcal N(\mu_{mc}, \Sigma_{mc})$. The message from
+# Which kinds of things are there? Nobody says. Let both modules depend on a *category* $c$, one of 20 (with other data, ten did not become the ten digits, and 20 worked with every start): $z_m \mid c \sim \mathcal N(\mu_{mc}, \Sigma_{mc})$. The message from
 # a module is $\log p(z_m \mid c)$, 20 numbers, and the belief is their product. EM (expectation, maximisation) alternates: exchange messages; then each module updates
 # its own $\mu$ and $\Sigma$, weighted by the common belief. No gradient passes from one to the other. Alone, each module is a plain Gaussian mixture. (Neuro-SERKET trains the VAE
 # further with what it is told; here it stays as it is.)
@@ -248,7 +248,7 @@ claim(
 claim("both together tell more than either", rand["both"] > max(rand["picture"][1], rand["voice"][1]), str(rand))
 
 # %% [markdown]
-# The voice drew the borders, and the picture learned where they are in its own space. What does a message clear up? Categories are named by their most frequent digit. **Choose an
+# Together they drew borders that neither sees alone. What does a message clear up? Categories are named by their most frequent digit. **Choose an
 # example** whose picture is misread:
 
 # %% tags=["nbval-ignore-output", "hide-input"]
@@ -300,7 +300,7 @@ show(
 # ## Few labels
 #
 # A label is one more module, of a third kind: a table $p(\text{label} \mid c)$. Where an example has no label the module says nothing. Then
-# $p(\text{label} \mid x)$ follows from the other messages, and labels and unlabelled examples are learned from together. How many labels does one need at
+# $p(\text{label} \mid x)$ follows from the other messages. Here the categories stay as they are, and labels fill the table. How many labels does one need at
 # the least? If categories *were* the digits, each label would only name one. With $m$ labels at random $1 - (9/10)^m$ of the digits have a name, and of the
 # rest one can be guessed:
 
@@ -342,8 +342,8 @@ claim("with 20 labels, categories are right more often than a classifier of the 
 # %% [markdown]
 # ## A shared workspace
 #
-# A *global workspace* is a place where modules write what they know, and from which all of them read; the name is from a theory of consciousness (Baars, 1988). Here
-# (after Devillers, 2024) it is a vector $s$ of $k$ numbers. The modules stay as they are, frozen; small networks write, $s = e_i(v_i)$, and read, $d_j(s)$. Four losses train them:
+# A *global workspace* is a place where modules write what they know, and from which all of them read; the name is from a theory of consciousness (Baars, 1988). Goyal and others (2021) let
+# modules compete for the place by attention; here (after Devillers, 2024) it is a vector $s$ of $k$ numbers. The modules stay as they are, frozen; small networks write, $s = e_i(v_i)$, and read, $d_j(s)$. Four losses train them:
 #
 # | loss | $\lVert \cdot \rVert^2$ of | needs pairs |
 # | --- | --- | --- |
@@ -352,7 +352,7 @@ claim("with 20 labels, categories are right more often than a classifier of the 
 # | demi-cycle | $d_i(e_i(v_i)) - v_i$ | no |
 # | cycle | $d_i(e_j(d_j(e_i(v_i)))) - v_i$ | no |
 #
-# **How large must it be?** In the linear-Gaussian world the best $k$ numbers are known: with the eigenvectors $V_k$ of the largest eigenvalues $\lambda_j$ of the posterior's precision, $s = V_k^\top h$. The
+# **How large must it be?** In the linear-Gaussian world the best $k$ numbers are known: with the eigenvectors $V_k$ of the largest eigenvalues $\lambda_j$ of the posterior's precision, $s = V_k^\top h$, where $h$ is the information of all modalities. The
 # rest is lost, $\frac12 \sum_{j > k} \log \lambda_j$ nats about $z$. An autoencoder of $x$, in units of its noise, must find the same directions:
 
 # %%
@@ -377,13 +377,14 @@ optimizer.step(error)
 s, noise = (into.T @ root @ root.T @ into).detach(), (into.T @ into).detach()
 lost = (lam.log().sum() - s.logdet() + noise.logdet()).item() / 2  # I(z; x) − I(z; s)
 claim(
-    "the trained workspace keeps the leading eigenvectors",
+    "a trained bottleneck keeps the leading eigenvectors",
     abs(lost - lam[k:].log().sum().item() / 2) < 1e-4,
     f"lost {lost:.4f} nats",
 )
 
 # %% [markdown]
-# **What can cycles tell?** They say nothing about who belongs to whom. If a module's codes are turned by any rotation, on the way in and back on the way out, both cycle losses stay zero:
+# **What can cycles tell?** That the way back undoes the way there, and not who belongs to whom. If a module's codes pass *any* invertible map on the way in and its inverse on the way out, both
+# cycle losses stay zero:
 
 # %%
 from mmtutor.workspace import SharedWorkspace, procrustes
@@ -393,13 +394,14 @@ def turned(R):
     layers = {name: nn.Linear(8, 8, bias=False).double() for name in ("in", "out")}
     with torch.no_grad():
         layers["in"].weight.copy_(R)
-        layers["out"].weight.copy_(R.T)
+        layers["out"].weight.copy_(torch.linalg.inv(R))
     return layers
 
 
 # %%
 a = torch.randn(200, 8, dtype=torch.float64)
-truth, other = (torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))[0] for _ in range(2))
+truth = torch.linalg.qr(torch.randn(8, 8, dtype=torch.float64))[0]  # a rotation
+other = torch.randn(8, 8, dtype=torch.float64)  # any map
 pairs = {"picture": a, "voice": a @ truth}
 cycle, translation = [], []
 for R in (truth, other):
@@ -408,12 +410,12 @@ for R in (truth, other):
     losses = SharedWorkspace(into_s, out_of, {"translation": 1.0, "cycle": 1.0}).loss(pairs)
     cycle.append(losses["cycle"].item())
     translation.append(losses["translation"].item())
-claim("the cycle loss cannot tell a wrong rotation from the right one", max(cycle) < 1e-20, str(cycle))
+claim("the cycle loss cannot tell the right map from another one", max(cycle) < 1e-20, str(cycle))
 claim("translation can", translation[0] < 1e-20 < translation[1], str(translation))
 
 # %% [markdown]
-# But cycles say that the map *is* a rotation, if all is shared. That leaves $d(d-1)/2$ numbers to learn from pairs in place of $d^2$. With noise on the pairs, the expected squared error of the map
-# is $\sigma^2 d^2 / (n - d - 1)$ for any linear map by least squares, and about $\sigma^2 d (d - 1) / 2n$ for the best rotation (Procrustes). **Predict:** how many pairs does a cycle save?
+# To know more of the map helps. If *all* is shared, and both codes are scaled alike in all directions, it is a rotation: $d(d-1)/2$ numbers to learn from pairs in place of $d^2$. With noise on the pairs, the expected squared error of the map
+# is $\sigma^2 d^2 / (n - d - 1)$ for any linear map by least squares, and about $\sigma^2 d (d - 1) / 2n$ for the best rotation (Procrustes). **Predict:** how many pairs does that knowledge save?
 
 # %%
 pair_counts, by = (10, 12, 16, 24, 48, 96, 192), {"any linear map": [], "a rotation": []}
@@ -436,8 +438,8 @@ figure.axes[0].set(xscale="log", yscale="log")
 show(figure, "Both errors fall; with many pairs that of a rotation is half, with few pairs far less.")
 
 # %% [markdown]
-# So where *everything* is shared, cycles save a factor of two when pairs are plenty, and much more when they are about as few as the numbers of a code. And where only a part is shared? A voice knows the digit and nothing of the
-# handwriting. Then no cycle can come back to $v_i$, and what it teaches is not clear. Devillers and others found that cycles need "4 to 7 times" fewer pairs. Their pictures and texts told nearly the same.
+# It saves a factor of two when pairs are plenty, and much more when they are about as few as the numbers of a code. A cycle loss alone does not have this knowledge. And a voice knows the digit and nothing of the
+# handwriting, so no cycle can come back to $v_i$. Nevertheless: Devillers and others found, with pictures of shapes and descriptions of them, that with cycles 4 to 7 times fewer pairs are enough. Here?
 #
 # ## How many pairs do digits need?
 #
@@ -450,8 +452,8 @@ def net(before, after):
 
 
 def few_pairs(m):
-    """A third of the rows are pairs, each many times; the others have one modality."""
-    rows, half = torch.arange(n), torch.arange(n // 2) % m
+    """A fifth of the rows or more are pairs, few pairs many times; the others have one modality."""
+    rows, half = torch.arange(n), torch.arange(max(n // 2, m)) % m
     return {
         "picture": torch.cat([known["picture"][half], known["picture"], torch.zeros(n, 10)]),
         "voice": torch.cat([known["voice"][half], torch.zeros(n, 16), known["voice"]]),
@@ -511,10 +513,10 @@ show(figure, "; ".join(f"{name}: {', '.join(f'{x:.2f}' for x in xs)}" for name, 
 # %%
 k = pair_counts.index(100)
 gains = {name: translated[name][k] - translated["pairs alone"][k] for name in losses}
-claim("with 100 pairs, unpaired examples make more digits right", max(gains.values()) > 0.05, str(translated))
+claim("with 100 pairs, cycles of unpaired examples make more digits right", gains["and cycles"] > 0.05, str(translated))
 
 # %% [markdown]
-# Most of the gain comes from demi-cycles already. And messages about a category? They were learned from all pairs, so compare with a workspace of as many. **Before you run it:**
+# And messages about a category? They were learned from all pairs, so compare with a workspace of as many. **Before you run it:**
 # which of them draws more digits right?
 
 # %% tags=["nbval-ignore-output"]
@@ -532,12 +534,12 @@ for name, v in (("workspace", by_workspace), ("messages", by_messages)):
 
 # %%
 claim("messages draw more digits right", rights["messages"] > rights["workspace"] + 0.03, str(rights))
-nearer = all(m < w for m, w in zip(errors["messages"], errors["workspace"], strict=True))
-claim("and come nearer to the true codes, where trained and on new pairs", nearer, str(errors))
+nearer = errors["messages"][1] < errors["workspace"][1] - 0.03
+claim("and come nearer to the true codes of new pairs", nearer, str(errors))
 
 # %% [markdown]
-# So it is not only that the networks learn their pairs by heart: they fit them worse as well. What is shared here *is* a category, and messages about one have just 20 means of a picture's
-# code to learn. Where something else is shared they would be of no use, and the workspace would.
+# One possible reason: what is shared here *is* a category, and messages about one have just 20 means of a picture's code to learn. Where something else is shared they would be of no use, and the
+# workspace would.
 #
 # **Too small a workspace.** One number must hold all that is shared. **Before you move it:** how many numbers do ten digits need?
 
@@ -558,48 +560,13 @@ frames(figures, alts, "numbers in the workspace")
 claim("one number is too few", of_size[1] < of_size[10] - 0.2, str(of_size))
 
 # %% [markdown]
-# ## What five seeds say
-#
-# `python -m experiments.workspace` does all this with five seeds, each with examples of its own.
-
-# %% tags=["hide-input"]
-from mmtutor.plotting import verdicts
-from mmtutor.results import measured
-
-claims = [
-    "Trained with messages the picture",
-    "Trained with messages the voice",
-    "Modules that exchange messages find digits as well",
-    "With 20 labels",
-    "With 100 pairs, cycles besides demi-cycles",
-    "To be as good as 100 pairs without cycles",
-    "At least 4 times fewer",
-    "Without contrast, cycles save more pairs",
-    "With all 4,000 pairs messages draw more",
-    "And than MVAE trained together",
-]
-verdicts(measured("workspace"), claims)
-
-# %% [markdown]
-# **Messages.** The picture tells .58 (adjusted Rand index) if trained alone and .82 if it listened, the voice .61 and .81, both together .95. One mixture of all 26 numbers finds .91, so
-# nothing is lost by keeping modules apart. With the voices of other examples the picture tells .08: what helps is who belongs together.
-#
-# **Labels.** With 20 labels messages are right for .85 and a classifier of the labelled codes for .60, with 2,000 for .98 and .97.
-#
-# **Pairs.** With contrast, demi-cycles and cycles, 2.5 times fewer pairs are as good as 100 without the cycles, 1.7 times fewer from pictures to voices, and at 1,000 pairs nothing is saved for certain. "4 to 7 times"
-# was not reproduced. Where the two modules are VAEs of the same pictures, it is 3.4 times. So sharing more may help; the difference is not decided.
-#
-# **Digits drawn from voices**, with all pairs: messages .88, as many as from true pictures' codes; the workspace .81, and .84 if its pictures are moved to the nearest
-# category. MVAE, trained together for as many epochs, .20, and .36 after twice as many: it has not stopped improving, so that says how soon modules are joined, not how far training together gets.
-#
 # ## What to remember
 #
 # - A message is a factor; factors multiply, so their parameters add up. On a tree two sweeps give each module the exact posterior.
-# - Leave out what you were told by the one you tell. Repeated words make modules too sure; on a loop, so do words that come round.
-# - Modules of different kinds can find categories together, without labels and without joint training: the voice draws borders that the
-#   picture alone does not see.
+# - Leave out what you were told by the one you tell. Repeated words make modules too sure; on a loop words come round, too.
+# - Modules of different kinds can find categories together, without labels and without joint training, that neither finds alone.
 # - Where categories are found already, labels only name them.
-# - Cycles need no pairs, and cannot tell a rotation. They say what kind of map it is; pairs must say which.
+# - Cycles need no pairs. They say that the way back undoes the way there, which any invertible map does; pairs must say which map it is.
 #
 # ## Exercises
 #

@@ -19,13 +19,20 @@ def test_a_tiny_seed_has_all_numbers(monkeypatch, fit_device):
     assert all(math.isfinite(value) for value in found.values())
 
 
-def test_few_pairs_are_a_third_of_the_rows_and_the_rest_is_alone():
+def test_few_pairs_are_a_fifth_of_the_rows_and_the_rest_is_alone():
     codes = {"a": torch.arange(1.0, 7)[:, None], "b": -torch.arange(1.0, 7)[:, None]}
     found = workspace.few_pairs(codes, ("a", "b"), 2)
     assert found["a"][:, 0].tolist() == [1, 2, 1, 1, 2, 3, 4, 5, 6, 0, 0, 0, 0, 0, 0]
     assert found["b"][:, 0].tolist() == [-1, -2, -1, 0, 0, 0, 0, 0, 0, -1, -2, -3, -4, -5, -6]
     assert found["a_present"].tolist() == [True] * 9 + [False] * 6
     assert found["b_present"].tolist() == [True] * 3 + [False] * 6 + [True] * 6
+
+
+def test_all_pairs_are_all_there():
+    codes = {"a": torch.arange(1.0, 7)[:, None], "b": -torch.arange(1.0, 7)[:, None]}
+    found = workspace.few_pairs(codes, ("a", "b"), 6)
+    both = found["a_present"] & found["b_present"]
+    assert found["a"][both].unique().tolist() == [1, 2, 3, 4, 5, 6]
 
 
 def test_once_has_no_example_twice():

@@ -2,7 +2,8 @@
 
 Messages: each module has a variable of its own and knows its own data. It tells its neighbours on a tree what follows
 for *their* variables, and leaves out what they told it themselves. After one sweep up and one down each module's belief
-is the exact posterior given all data (Pearl, 1988), if all links are exact. This is the protocol of SERKET.
+is the exact posterior given all data (Pearl, 1988), if all links are exact. SERKET joins a robot's modules in this
+spirit, by probabilities or samples.
 
     exp(hᵀz − ½ zᵀPz)                                  a message about a vector: information h, precision P
     exp(ℓ_c)                                           a message about a category
@@ -19,7 +20,7 @@ Shared workspace: k numbers s which all modules write and read, and their own la
     translation   ‖dⱼ(eᵢ(vᵢ)) − vⱼ‖²                   pairs
     contrastive   which eᵢ(vᵢ) belongs to which eⱼ(vⱼ)  pairs
     demi-cycle    ‖dᵢ(eᵢ(vᵢ)) − vᵢ‖²                   no pairs
-    cycle         ‖dᵢ(eⱼ(dⱼ(eᵢ(vᵢ)))) − vᵢ‖²           no pairs: blind to a rotation of one module's codes
+    cycle         ‖dᵢ(eⱼ(dⱼ(eᵢ(vᵢ)))) − vᵢ‖²           no pairs, and any invertible map will do
 
 | symbol | in the code | shape |
 | --- | --- | --- |

@@ -15,11 +15,12 @@ Names = str | Sequence[str] | None
 
 
 class SharedCategories(nn.Module):
-    """Finds categories that explain what several modules observe, as Neuro-SERKET does: no label, no joint training.
+    """Finds categories that explain what several modules observe, without a label and without joint training.
 
-    Modules may be of different kinds: a Gaussian mixture of a vector, such as a VAE's latent code, or a table of
-    labels or words. In each step of EM (expectation, maximisation) every module says how well each category explains
-    what it observed, p(xₘ | c); the product is the belief about c; and each module updates its own parameters with it.
+    Modules may be of different kinds, as in Neuro-SERKET: a Gaussian mixture of a vector, such as a VAE's latent code,
+    or a table of labels or words. In each step of EM (expectation, maximisation) every module says how well each
+    category explains what it observed, p(xₘ | c); the product is the belief about c; and each module updates its own
+    parameters with it. A vector counts as observed: how sure a VAE is of it is not used.
     With one module alone it is a mixture model. Where a mask ``"<modality>_present"`` bool (B,) is False the module
     says nothing: an example needs no complete set of modalities, and a label may be there for a few examples alone.
 

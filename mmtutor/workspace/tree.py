@@ -63,18 +63,22 @@ class MessageTree(nn.Module):
             TypeError: evidence is neither.
             ValueError: it is of another size, dtype or kind than the module's variable, or of an unknown module.
         """
-        known, told = self.sweep_up(evidence)
+        own = self._evidence(evidence)
+        known, told = self._sweep_up(own)
         root, *others = self.order
-        belief = {root: _together(known[root], self._prior(known[root]))}
+        above = {root: self._prior(own[root])}  # what each is told by its parent
         for child in others:  # parents first
-            parent = _without(belief[self.parents[child]], told[child])
-            belief[child] = _together(known[child], self._link(child).down(parent))
-        return belief
+            parent = self.parents[child]
+            rest = _together(own[parent], above[parent])
+            for sibling in others:
+                if self.parents[sibling] == parent and sibling != child:
+                    rest = _together(rest, told[sibling])
+            above[child] = self._link(child).down(rest)
+        return {m: _together(known[m], above[m]) for m in self.order}
 
-    def sweep_up(self, evidence: Mapping[str, Known]) -> tuple[dict[str, Known], dict[str, Message]]:
+    def _sweep_up(self, own: Mapping[str, Known]) -> tuple[dict[str, Known], dict[str, Message]]:
         """The first sweep: what each module knows from itself and from below, and what it told its parent."""
-        known: dict[str, Known] = self._evidence(evidence)
-        told: dict[str, Message] = {}
+        known, told = dict(own), dict[str, Message]()
         for child in reversed(self.order[1:]):  # children first
             told[child] = self._link(child).up(known[child])
             known[self.parents[child]] = _together(known[self.parents[child]], told[child])
@@ -140,15 +144,6 @@ def _together(known: Known, told: Message) -> Known:
         return known * told
     if isinstance(known, CategoricalMessage) and isinstance(told, CategoricalMessage):
         return known * told
-    return known
-
-
-def _without(known: Known, told: Message) -> Known:
-    """What is known without what this neighbour told."""
-    if isinstance(known, GaussianMessage) and isinstance(told, GaussianMessage):
-        return known / told
-    if isinstance(known, CategoricalMessage) and isinstance(told, CategoricalMessage):
-        return known / told
     return known
 
 
