@@ -453,7 +453,8 @@ def net(before, after):
 
 def few_pairs(m):
     """A fifth of the rows or more are pairs, few pairs many times; the others have one modality."""
-    rows, half = torch.arange(n), torch.arange(max(n // 2, m)) % m
+    rows, m = torch.arange(n), min(m, n)
+    half = torch.arange(max(n // 2, m)) % m
     return {
         "picture": torch.cat([known["picture"][half], known["picture"], torch.zeros(n, 10)]),
         "voice": torch.cat([known["voice"][half], torch.zeros(n, 16), known["voice"]]),
