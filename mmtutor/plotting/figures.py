@@ -304,9 +304,9 @@ def gaussians(
             1, len(panels), figsize=(3.1 * len(panels), 3.5), sharex=True, sharey=True, squeeze=False
         )
         for axis, (panel, some) in zip(axes[0], panels.items(), strict=True):
+            middle, once = true[panel]
             for width in (3, 2, 1):
-                mean, around = true[panel]
-                axis.fill(*(mean[:, None] + width * around), color="0.5", alpha=0.22, linewidth=0)
+                axis.fill(*(middle[:, None] + width * once), color="0.5", alpha=0.22, linewidth=0)
             axis.plot(*np.stack([mean for mean, _ in some.values()], 1), color="0.3", linewidth=1)
             for k, (name, (mean, around)) in enumerate(some.items()):
                 colour = TEN_COLOURS[k % len(TEN_COLOURS)]

@@ -128,11 +128,11 @@ class SharedCategories(nn.Module):
         for m, link in self.links.items():
             present = batch.get(f"{m}_present")
             weight = responsibility if present is None else responsibility * present[:, None]
-            link.update(_filled(batch[m], present), weight)  # type: ignore[operator]
+            link.update(filled(batch[m], present), weight)  # type: ignore[operator]
 
     def _message(self, m: str, batch: Mapping[str, Tensor]) -> CategoricalMessage:
         present, link = batch.get(f"{m}_present"), self.links[m]
-        logits = link.up(_filled(batch[m], present)).logits  # type: ignore[operator]
+        logits = link.up(filled(batch[m], present)).logits  # type: ignore[operator]
         return CategoricalMessage(logits if present is None else logits * present[:, None])
 
     def _start(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
@@ -140,7 +140,7 @@ class SharedCategories(nn.Module):
         vectors = [m for m, link in self.links.items() if isinstance(link, MixtureLink)]
         if not vectors:
             raise ValueError("SharedCategories: a start needs a modality of vectors, such as a VAE's latent codes")
-        z = torch.cat([_filled(batch[m], batch.get(f"{m}_present")) for m in vectors], 1).cpu()  # (B, d)
+        z = torch.cat([filled(batch[m], batch.get(f"{m}_present")) for m in vectors], 1).cpu()  # (B, d)
         chosen = [int(torch.randint(len(z), (), generator=generator))]
         distance = (z - z[chosen[0]]).square().sum(1)  # (B,), to the nearest that is chosen
         for _ in range(self.categories - 1):
@@ -163,7 +163,7 @@ class SharedCategories(nn.Module):
         return {name: on_device(batch[name], self.prior.device) for name in keys}
 
 
-def _filled(x: Tensor, present: Tensor | None) -> Tensor:
+def filled(x: Tensor, present: Tensor | None) -> Tensor:
     """Zeros where an example is not there: its value, NaN perhaps, is never read."""
     return x if present is None else torch.where(present.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros_like(x))
 

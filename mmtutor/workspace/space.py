@@ -8,6 +8,7 @@ from itertools import permutations
 import torch
 from torch import Tensor, nn
 
+from .categories import filled
 from .checks import check_batch, check_names, kind, module, modules, moved, named, number, reading
 
 Names = str | Sequence[str] | None
@@ -144,7 +145,7 @@ class SharedWorkspace(nn.Module):
                 there[m] = (
                     torch.ones(len(batch[m]), dtype=torch.bool, device=batch[m].device) if present is None else present
                 )
-                v[m] = torch.where(there[m].view(-1, *[1] * (batch[m].ndim - 1)), batch[m], torch.zeros_like(batch[m]))
+                v[m] = filled(batch[m], present)
         return v, there
 
     # ---- messages
