@@ -9,7 +9,7 @@ from experiments import workspace
 
 
 def test_a_tiny_seed_has_all_numbers(monkeypatch, fit_device):
-    for name, value in {"TRAIN": 320, "TEST": 60, "STARTS": 1, "EPOCHS": 1, "ALONE": 1}.items():
+    for name, value in {"TRAIN": 320, "TEST": 60, "STARTS": 1, "EPOCHS": 1, "ALONE": 1, "TOGETHER": 2}.items():
         monkeypatch.setattr(workspace, name, value)
     monkeypatch.setattr(workspace, "PAIRS", (100, 300, 1000, 4000))
     monkeypatch.setattr(workspace, "LABELS", (20, 200, 2000))
