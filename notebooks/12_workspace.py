@@ -464,11 +464,11 @@ def few_pairs(m):
 
 
 # %%
-def workspace(m, k=10, **weights):
+def workspace(m, k=10, lr=3e-2, **weights):
     seed_everything(0)
     size = {"picture": 10, "voice": 16}
     model = SharedWorkspace({i: net(d, k) for i, d in size.items()}, {i: net(k, d) for i, d in size.items()}, weights)
-    fit(model, few_pairs(m), epochs=15, batch_size=256, lr=3e-3, schedule="one-cycle", progress=False)
+    fit(model, few_pairs(m), epochs=15, batch_size=256, lr=lr, schedule="one-cycle", progress=False)
     return model.eval()
 
 
@@ -501,7 +501,7 @@ print(f"right of true pictures' codes {digit_right(new['picture']):.2f}")
 
 # %% tags=["nbval-ignore-output"]
 losses = {"pairs alone": dict(translation=1.0), "and demi-cycles": dict(translation=1.0, demi_cycle=1.0)}
-losses["and cycles"] = dict(translation=1.0, demi_cycle=1.0, cycle=0.3)
+losses["and cycles"] = dict(translation=1.0, demi_cycle=1.0, cycle=0.3, lr=3e-3)  # each at its best rate
 pair_counts, translated = (30, 100, 300, 1000), {name: [] for name in losses}
 for name, weights in losses.items():
     for m in pair_counts:
@@ -517,37 +517,38 @@ gains = {name: translated[name][k] - translated["pairs alone"][k] for name in lo
 claim("with 100 pairs, cycles of unpaired examples make more digits right", gains["and cycles"] > 0.05, str(translated))
 
 # %% [markdown]
-# And messages about a category? They were learned from all pairs, so compare with a workspace of as many. **Before you run it:**
-# which of them draws more digits right?
+# And messages about a category? They were learned from all pairs, so compare with a workspace of as many. A voice says which digit, and
+# nothing of the handwriting. So no one can come nearer to a picture's code than the mean code of its digit. **Before you run it:** which of the two comes
+# nearer?
 
 # %% tags=["nbval-ignore-output"]
-every = workspace(n, translation=1.0, demi_cycle=1.0, cycle=0.3)
+every = workspace(n, translation=1.0)
 with torch.no_grad():
-    by_workspace = [every.translate({"voice": codes["voice"]}, to="picture").cpu() for codes in (known, new)]
-by_messages = [joined.belief({"voice": c["voice"]}).probs @ joined.links["picture"].means for c in (known, new)]
-errors, rights = {}, {}
-for name, v in (("workspace", by_workspace), ("messages", by_messages)):
-    errors[name] = [(a - c["picture"]).square().mean().item() for a, c in zip(v, (known, new), strict=True)]
-    rights[name] = digit_right(v[1])
-    print(
-        f"{name}: {rights[name]:.2f} right; squared error {errors[name][0]:.2f} where trained, {errors[name][1]:.2f} on new pairs"
-    )
+    of = {"workspace": every.translate({"voice": new["voice"]}, to="picture").cpu()}
+of["messages"] = joined.belief({"voice": new["voice"]}).probs @ joined.links["picture"].means
+of["mean of all"] = known["picture"].mean(0).expand(len(label), -1)
+of["mean of the digit"] = torch.stack([known["picture"][y == d].mean(0) for d in range(10)])[label]
+errors = {name: (v - new["picture"]).square().mean().item() for name, v in of.items()}
+for name, v in of.items():
+    print(f"{name}: squared error {errors[name]:.3f}, {digit_right(v):.2f} right")
 
 # %%
-claim("messages draw more digits right", rights["messages"] > rights["workspace"] + 0.03, str(rights))
-nearer = errors["messages"][1] < errors["workspace"][1] - 0.03
-claim("and come nearer to the true codes of new pairs", nearer, str(errors))
+best, nothing = errors["mean of the digit"], errors["mean of all"]
+way = {name: (nothing - errors[name]) / (nothing - best) for name in ("workspace", "messages")}
+claim("both go most of the way from the mean of all to that of the digit", 0.6 < min(way.values()) < 1, str(way))
+claim("and as far as each other", abs(way["workspace"] - way["messages"]) < 0.15, str(way))
 
 # %% [markdown]
-# One possible reason: what is shared here *is* a category, and messages about one have just 20 means of a picture's code to learn. Where something else is shared they would be of no use, and the
-# workspace would.
+# Both know most of what a voice can tell, and as much as each other. (A comparison is as fair as the care taken of each side: at a tenth of its learning rate,
+# .80 in place of .85 of the workspace’s pictures are right on validation examples, and messages would seem to win.) A picture and a voice of a digit are paired at random here, so the digit is all they
+# share, just as messages about a category assume. Where more is shared, they could not say it, and the workspace could.
 #
 # **Too small a workspace.** One number must hold all that is shared. **Before you move it:** how many numbers do ten digits need?
 
 # %% tags=["nbval-ignore-output"]
 of_size, figures, alts = {}, {}, {}
 for k in (1, 2, 4, 10):
-    v = workspace(1000, k, translation=1.0, demi_cycle=1.0, cycle=0.3).translate({"voice": new["voice"]}, to="picture")
+    v = workspace(1000, k, **losses["and cycles"]).translate({"voice": new["voice"]}, to="picture")
     of_size[k] = digit_right(v)
     pictures = torch.stack([test.tensors["handwritten"][first], drawn(v[first])])
     words = [f"“{d}”" for d in range(10)]

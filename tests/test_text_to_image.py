@@ -84,6 +84,19 @@ def test_the_losses_by_loops(name, together, given):
 
 
 @every_objective
+def test_only_the_relativistic_loss_ignores_what_is_added_for_a_sentence(name):
+    """So its scores of two sentences cannot be compared."""
+    model, batch = model_of(name).double(), batch_of(dtype=torch.float64)
+    judge = model.discriminator.forward
+    losses = []
+    for more in (0.0, 3.0):
+        model.discriminator.forward = lambda picture, s, more=more: judge(picture, s) + more * s.sum(1)
+        torch.manual_seed(2)
+        losses.append(model.loss(batch)["loss"].item())
+    assert (abs(losses[1] - losses[0]) < 1e-12) == (name == "relativistic")
+
+
+@every_objective
 def test_each_player_has_the_gradient_of_its_own_loss_alone(name):
     model, batch = model_of(name).double(), batch_of(dtype=torch.float64)
     torch.manual_seed(2)
