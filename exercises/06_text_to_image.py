@@ -224,10 +224,10 @@ check("6.5", guided)
 # %% [markdown]
 # ## To try in the chapter
 #
-# - Leave out the wrong pairs: `objective=mmtutor.text_to_image.ConditionalGAN()`. What does the discriminator read now?
+# - Leave out the wrong pairs, with `ConditionalGAN()`, and take `Discriminator(…, projection=True)`. What is read now, and what is drawn?
 # - Take another example's sentence as the wrong one, `wrong=None`. Which word does it read?
 # - Normalise the three kinds of pairs apart, `together=False`. Is what it reads the same?
-# - `Discriminator(…, projection=True)`, and `Relativistic(0.1)` with `normalise=False`: which varies more?
+# - `Relativistic(0.01)` with `projection=True` and `normalise=False`: does it vary more?
 # - `drawings("train", n=4000, wrong=0.3)`: three in ten sentences say a wrong digit. How many drawings of the GAN are wrong, and of the flow?
 # - Draw with 2, 5 and 20 steps of the flow. From how many on does it stop getting better?
 # - Copy the folder `mmtutor/text_to_image` into your own project, with photographs of $32 \times 32$ pixels.

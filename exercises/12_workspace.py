@@ -233,9 +233,9 @@ check("12.5", rotation)
 #
 # - Let three modules form a chain. Which of them gains most from the third one's message?
 # - Let a parent tell each child all it believes (copy `MessageTree`, and leave out `sibling != child`). By how much are beliefs too sure?
-# - Find ten categories in place of 20: `categories("picture", "voice", k=10)`. Are they the ten digits, with other starts too (`seed=`)?
+# - Find ten categories in place of 20: `categories("picture", "voice", k=10)`. Are they the ten digits, with other starts too (`seed=1`)?
 # - Give `SharedCategories` 100 pairs, and of all other examples one modality (with masks). How many pairs do messages need, and how many
 #   does the workspace need?
-# - Add the contrastive loss: `workspace(100, translation=1.0, contrastive=0.1)` needs `contrast=mmtutor.embedding.InfoNCE()`.
-# - Add words as a third module: the letters of `digits("word", …)` are tables.
+# - Add the contrastive loss: `workspace(100, contrast=InfoNCE(), translation=1.0, contrastive=0.03)`, with `InfoNCE` of `mmtutor.embedding`.
+# - Add words as a third module: a `TableLink(20, 27)` for letter $k$ of `digits("word", …)`, with `word[:, k].argmax(1)`.
 # - Copy the folder `mmtutor/workspace` into your own project, with two networks that were trained apart.

@@ -273,6 +273,17 @@ def test_what_is_impossible_stays_so():
     assert found["b"].probs.isfinite().all()
 
 
+def test_what_is_impossible_stays_so_beside_what_is_missing():
+    c, batch = together(60)
+    batch |= {"label": c, "label_present": torch.arange(60) < 50}
+    links = {"picture": MixtureLink(4, 2), "voice": MixtureLink(4, 1), "label": TableLink(4, 4, pseudo=0.0)}
+    model = SharedCategories(links).double()
+    assert model.fit_em(batch, steps=20, starts=2).isfinite().all()
+    assert model.belief(batch).probs.isfinite().all()
+    never = CategoricalMessage(torch.tensor([[-torch.inf, 1.0]]))
+    assert ((never * never) / never).logits.tolist() == [[-torch.inf, 1.0]]
+
+
 def together(n=300, seed=0, apart=4.0):
     """Four categories; the picture cannot tell 0 from 1, the voice not 2 from 3."""
     g = torch.Generator().manual_seed(seed)

@@ -14,6 +14,9 @@ from .checks import module, number
 class MovingAverage(nn.Module):
     """A copy of a network that follows it, once for each change of its weights; it is always in evaluation mode.
 
+    It begins with the weights as they are, and after t steps they still count decayᵗ: train several times
+    1/(1 − decay) steps.
+
     Args:
         network: what it follows.
         decay: weight of the past at each step, from 0 to below 1; with 0 it is the network of one step ago.

@@ -96,14 +96,14 @@ class FlowMatching(nn.Module):
             sentence: (B, …).
             shape: C, H, W.
             steps: of the method, each with two evaluations of the network, with guidance four.
-            guidance: w; 1 draws from what was learned, more exaggerates what the sentence says, 0 ignores it.
+            guidance: g; 1 draws from what was learned, more exaggerates what the sentence says, 0 ignores it.
             noise: (B, C, H, W), to begin with; drawn if not given.
 
         Raises:
             ValueError: a size does not fit; or guidance is asked for, and the sentence was never left out in training.
         """
-        steps, w = whole("FlowMatching.draw", "steps", steps), number("FlowMatching.draw", "guidance", guidance)
-        if w != 1 and not self.drop:
+        steps, g = whole("FlowMatching.draw", "steps", steps), number("FlowMatching.draw", "guidance", guidance)
+        if g != 1 and not self.drop:
             raise ValueError("FlowMatching.draw: guidance needs a model that was trained with drop above 0")
         like = self.velocity.nothing
         sentence, size = sentence.to(like.device), (len(sentence), *shape)
@@ -115,10 +115,10 @@ class FlowMatching(nn.Module):
         def velocity(x: Tensor, time: float) -> Tensor:
             at = torch.full((len(x),), time, dtype=x.dtype, device=x.device)
             told: Tensor = self.average(x, at, sentence, all_told)
-            if w == 1:
+            if g == 1:
                 return told
             untold: Tensor = self.average(x, at, sentence, ~all_told)
-            return untold + w * (told - untold)
+            return untold + g * (told - untold)
 
         for k in range(steps):
             first = velocity(x, k / steps)

@@ -133,7 +133,7 @@ class SharedCategories(nn.Module):
     def _message(self, m: str, batch: Mapping[str, Tensor]) -> CategoricalMessage:
         present, link = batch.get(f"{m}_present"), self.links[m]
         logits = link.up(filled(batch[m], present)).logits  # type: ignore[operator]
-        return CategoricalMessage(logits if present is None else logits * present[:, None])
+        return CategoricalMessage(logits if present is None else logits.where(present[:, None], 0.0))
 
     def _start(self, batch: Mapping[str, Tensor], generator: torch.Generator) -> Tensor:
         """The responsibilities to begin with, one-hot (B, K)."""

@@ -118,8 +118,8 @@ class CategoricalMessage:
         return CategoricalMessage(self.logits + other.logits)
 
     def __truediv__(self, other: CategoricalMessage) -> CategoricalMessage:
-        """This one without the other, which was a factor of it."""
-        return CategoricalMessage(self.logits - other.logits)
+        """This one without the other, which was a factor of it; what is impossible stays so."""
+        return CategoricalMessage(self.logits - other.logits.where(other.logits != -torch.inf, 0.0))
 
     @property
     def probs(self) -> Tensor:
