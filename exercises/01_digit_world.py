@@ -219,5 +219,5 @@ check("1.4", table)
 # %% [markdown]
 # ## To try in the chapter
 #
-# - Which modality loses most accuracy with `typos=0.3`, `snr_db=(-10, -5)` and `street_difficulty=1.0`? Train each again.
+# - Which modality loses most accuracy with `typos=0.3` and `snr_db=(-10, -5)`, and what does `street` gain with `street_difficulty=0.0`? Train each again.
 # - Split the smartwatch data by windows instead of people. By how much does the accuracy rise, and why is that misleading?

@@ -251,5 +251,6 @@ check("3.5", information)
 # - Use `TransformerSentence` in place of the GRU for the nine pairs. Does it bind? After how many epochs?
 # - Why may the bare word "seven" fail on a new pair, a red seven? Make the scenes without `never`; then with `never`, and with the bare
 #   word among the names on which the image encoder is trained. Which of the two helps?
-# - Let `sentences` say what is left and what is right, "the red seven left of the blue three". Does the space learn it?
+# - Let `sentences` say what is left and what is right, "the red seven left of the blue three": with `Vocabulary.from_captions([*names, "and", "left of", "right of"])`, `length=10` in
+#   `encode`, and `relation` of `mmtutor.data.scene`. Does the space learn it? Test with the relation exchanged.
 # - Copy the folder `mmtutor/embedding` into your own project and train `JointEmbedding` on two modalities of your own.

@@ -240,7 +240,8 @@ check("5.5", accuracy)
 #
 # - Train `stacked()` without `hidden`, as in the paper. Which kind of question suffers most, and why?
 # - Train `StackedAttention` with one hop and with three. Which kinds gain?
-# - Take the two coordinates from the regions, `predict(classifier, data)[..., :64]`, and ask `kinds = ("beside",)`. Who still answers?
+# - Take the two coordinates from the regions, `predict(classifier, data)[..., :64]`, and ask `questions(data, n=m, kinds=("beside",))` alone (networks then get 64 numbers a region in place of 66).
+#   Who still answers?
 # - Make FiLM wider, `dim=64`, with ten epochs. Does it read new pairs better?
 # - Train FiLM on the biased questions. How much less does it lose than concatenation?
 # - Ask a question of your own: `VOCABULARY.encode("is there a seven", 9)`, about a scene of your choice.

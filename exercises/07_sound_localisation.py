@@ -224,6 +224,6 @@ check("7.5", best_overlap)
 # - Train on scenes of one to three objects from the start. When does learning begin?
 # - Two voices at once, `speak(shown, "test", voices=2)`: does the map show both?
 # - Louder noise, `snr_db=(-10, -5)`: what fails first, pointing or matching?
-# - Hand in another loss: `SoundLocalisation(…, contrast=mmtutor.embedding.Triplet(hardest=True, warm_up=200))`.
+# - Hand in another loss: `SoundLocalisation(…, contrast=Triplet(hardest=True, warm_up=200))`, with `Triplet` of `mmtutor.embedding`.
 # - Calibrate on silence instead of voices from elsewhere. How many voices from elsewhere are false alarms then?
 # - Copy the folder `mmtutor/localisation` into your own project, with a network that was trained on photographs.

@@ -462,5 +462,5 @@ check("11.5", compared)
 #   `mmtutor.iterative`. What happens to the pictures generated from words?
 # - Do without a student: `refine(torch.zeros(500, 2 * latent), elbo_of_word, GradientAscent(0.05, unit=True), 100)`, with
 #   `elbo_of_word = lambda lam: vae.elbo(lam, {"word": batch["word"]})`. What does the decoder generate from `posterior(lam)`?
-# - Train `FlowStudents` of the joint VAE for all modalities; infer `lam` and `with_target` again from `teachers["joint VAE"]`.
+# - Train `FlowStudents` for all modalities, from either teacher: `fit(Distillation(None, flow, drawn_kl), targets["joint VAE"], **recipe)`.
 #   Which of the two changes pictures more, the teacher or the student?

@@ -402,8 +402,8 @@ claim("FiLM loses more than a sixth of all questions when both are only added", 
 claim("that is more than concatenation loses", lost["concatenation"] < lost["FiLM"] - 0.05, str(lost))
 
 # %% [markdown]
-# The program loses most, for its answers need both; then FiLM. The product loses more than concatenation, though it is no more
-# accurate: a product has little additive part. With 150 examples, differences below .1 say nothing. And the loss is no exact amount
+# The program and FiLM lose most; which of them more, differs from run to run. The product loses more than concatenation, though it is no more
+# accurate. With 150 examples, differences below .1 say nothing. And the loss is no exact amount
 # of what a model owes: the nearest additive function in squares is not the most accurate one.
 #
 # ## Counting
@@ -518,7 +518,7 @@ verdicts(measured("vqa"), claims)
 # %% [markdown]
 # **Where the question meets the picture.** With all kinds counting the same, concatenation is right for 0.64, the product for
 # 0.64, stacked attention as in the paper for 0.69, with the added layer for 0.77, the relation network for 0.87, and FiLM for
-# 0.94. With the question at their end, the same convolutions have 0.74: so it helps that the question enters early.
+# 0.94. With the question at their end, the same convolutions have 0.74: so it helps that the question enters before the largest values are taken, or that it scales features; this comparison changes both.
 # Without the added layer attention answers 0.52 of "is there a seven?", no better than a guess, and with it 0.90. Two hops
 # are no better than one. With half the epochs concatenation and FiLM are right for .02 and .01 less; attention's runs differ too
 # much to tell.

@@ -261,9 +261,9 @@ for modality in features:
 # ## Which modality does the label depend on?
 #
 # There are several answers to what a modality tells. *Alone* it has the information $I(Y; X_i)$. *Given the others* it adds
-# $I(Y; X_i \mid X_{\text{rest}})$, which is what all tell minus what the others tell. Between the two is its *Shapley
+# $I(Y; X_i \mid X_{\text{rest}})$, which is what all tell minus what the others tell. A third answer is its *Shapley
 # value*. Let the modalities come one after the other: the Shapley value is what a modality adds to those before it,
-# averaged over all orders. Shapley values sum up to the information of all. All three answers are known exactly here:
+# averaged over all orders (here it lies between the other two, but it need not). Shapley values sum up to the information of all. All three answers are known exactly here:
 
 # %%
 from itertools import permutations
@@ -305,7 +305,8 @@ print("r: " + ", ".join(f"{m} {value:.3f}" for m, value in r.items()))
 claim("r is largest for language, which adds most", r["language"] > max(r["acoustic"], r["visual"]), str(r))
 
 # %% [markdown]
-# It shows which modality adds most, and no more: with five seeds $r$ does not rank all three like any of the three answers.
+# Here $r$ is largest for the modality that adds most. Whether it is so *because* language adds most, this world cannot say: language is also the hardest to reconstruct. With five seeds $r$ does not rank
+# all three like any of the three answers.
 #
 # ## Sensitivity and saliency: at which step?
 #
@@ -352,8 +353,8 @@ show(
 # The paper's gradient shows *how the decoder uses* $F_y$. A decoder that does not know at which step this speaker smiled
 # cannot show it there: its largest step for voice and face is an event less often than by chance. The other direction starts from this very sentence. But the
 # gradient alone shows where a change *would* matter most, and this is rarely an event. Gradient × input finds the events
-# of voice and words more often; for the face five seeds do not decide. In the figure each row has its own scale, and not every event is dark. The last lines that were printed are a check: the *size of the input* finds events only by chance, since
-# breath and gaze move as strongly at other steps. If the events were simply the largest inputs, it would find all of them,
+# of voice and words more often; for the face five seeds do not decide. In the figure each row has its own scale, and not every event is dark. The last lines that were printed are a check: for voice and face the *size of the input* finds events only by chance, since
+# breath and gaze move as strongly at other steps; for words it finds few more. If the events were simply the largest inputs, it would find all of them,
 # and no gradient would be needed.
 #
 # ## What several seeds say

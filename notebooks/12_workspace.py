@@ -155,15 +155,16 @@ claim("after t exchanges each measurement counts 2^(t−1) times", counted < 1e-
 
 
 # %%
-def ring(h, b, rounds=1000):
-    """Mean and precision that each module believes, after messages from both sides, left and right."""
+def ring(h, b):
+    """Mean and precision that each module believes, after messages from both sides."""
     P, left, right = 0.0, torch.zeros_like(h), torch.zeros_like(h)  # both sides tell the same precision
-    for _ in range(rounds):  # each passes on what it has, without what came from there
+    for _ in range(1000):  # each passes on what it has, without what came from there
         left, right = b * (h + left).roll(1) / (1 + P), b * (h + right).roll(-1) / (1 + P)
         P = -(b**2) / (1 + P)
     return (h + left + right) / (1 + 2 * P), 1 + 2 * P
 
 
+# %%
 def beside_exact(n, b):
     """How far off the means are, and how many times too small the variances."""
     h = torch.arange(n).double()
@@ -496,7 +497,7 @@ judge = Classifier()
 fit(judge, train, epochs=5, batch_size=64, lr=3e-3, schedule="one-cycle")
 
 
-# %% tags=["nbval-ignore-output"]
+# %% tags=["nbval-ignore-output", "hide-input"]
 @torch.no_grad()
 def digit_right(v):
     scores = judge.eval()({"handwritten": drawn(v).to(next(judge.parameters()).device)})

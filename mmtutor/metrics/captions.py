@@ -67,7 +67,7 @@ def caption_facts(captions: Sequence[str], data: Scenes) -> dict[str, float]:
 
     Args:
         captions: a generated caption for each scene.
-        data: the scenes.
+        data: the scenes. If two objects of one share a digit, as in `twins`, a digit names the second of them.
 
     Returns:
         ``"digit"`` and ``"colour"``: the share of such words that are true of an object in the scene. ``"size"`` and

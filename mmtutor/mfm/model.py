@@ -282,7 +282,8 @@ class MFM(nn.Module):
         """Equation 4, the mean over examples.
 
         Args:
-            batch: the modalities, ``"label"``, and perhaps ``"length"`` and masks. What is missing costs nothing.
+            batch: the modalities, ``"label"``, and perhaps ``"length"`` and masks. What is missing has no cost; but the
+                penalty counts the latent code that is inferred for it, too.
 
         Returns:
             ``"loss"``; ``"label"``, a cost for each modality and ``"prior"``, all without their weights. With λ = 0 the
