@@ -195,8 +195,8 @@ def released_mmd(z: Tensor) -> Tensor:
 class ReleasedFactor(Factor):
     """A factor with the released code's discrepancy as its penalty."""
 
-    def penalty(self, q: Tensor) -> Tensor:
-        """The discrepancy; a scalar."""
+    def penalty(self, q: Tensor, counted: Tensor | None = None) -> Tensor:
+        """The discrepancy; a scalar. All examples are complete."""
         return self.weight * released_mmd(q)
 
 

@@ -204,9 +204,9 @@ def terms_by_hand(model, variant, batch, factor):
     for name, part in model.parts.items():
         given = [linear(part.to_latent, encoded(part.encoder, batch, i)) for i in range(b)]
         latents = torch.stack([x[: LATENTS[name]] for x in given])
-        penalties[name] = (
-            mmd_by_loops(latents) if factor is Factor else kl_by_formula(latents, [x[LATENTS[name] :] for x in given])
-        )
+        there = [name == "label" or bool(batch.get(f"{name}_present", torch.ones(b))[i]) for i in range(b)]
+        z, log_std = latents[there], [x[LATENTS[name] :] for x, t in zip(given, there, strict=True) if t]
+        penalties[name] = mmd_by_loops(z) if factor is Factor else kl_by_formula(z, log_std)
         for i in range(b):
             factors[i][name] = network(part.to_factor, latents[i]).clamp_min(0)
     order = ["label", "style", *FEATURES]
@@ -355,6 +355,31 @@ def test_mmd_against_a_loop_and_samples_of_the_prior(width):
     if width is None:
         close(mmd(z), mmd_by_loops(z))
     assert torch.autograd.gradcheck(lambda x: mmd(x, width), z.requires_grad_())
+
+
+@pytest.mark.parametrize("there", [0, 1, 2, 5])
+def test_mmd_of_codes_that_count_is_that_of_these_alone(there):
+    z, counted = normal(7, 3), torch.arange(7) < there
+    close(mmd(z, counted=counted), mmd(z[counted]) if there > 1 else torch.tensor(0.0, dtype=torch.float64))
+
+
+@pytest.mark.parametrize(("kind", "joint"), [(Factor, False), (VariationalFactor, False), (Factor, True)])
+def test_the_style_of_a_missing_modality_has_no_penalty(kind, joint):
+    styles = {m: kind(FromModality(m, nn.Identity()), 3, 2, 4) for m in ("a", "b")}
+    label = kind(FromModality("a", nn.Identity()), 3, 2, 4)
+    model = MFM(2, label, styles, {m: nn.Linear(8, 3) for m in styles}, prior=1.0, joint=joint).double().eval()
+    batch, there = {m: normal(8, 3) for m in styles} | {"label": torch.arange(8) % 2}, torch.arange(8) < 5
+    found = model.loss(batch | {"b_present": there})["prior"]
+    z, q = (
+        dict(zip(model.parts, x, strict=True))
+        for x in zip(*(p.infer(batch) for p in model.parts.values()), strict=True)
+    )
+    if joint:
+        close(found, mmd(torch.cat([*z.values()], 1)[there]))
+    else:
+        close(
+            found, sum(part.penalty(q[name][there] if name == "b" else q[name]) for name, part in model.parts.items())
+        )
 
 
 @pytest.mark.parametrize(("mean", "std", "n"), [(0.0, 1.0, 2), (0.7, 0.5, 2), (0.7, 0.5, 7), (0.0, 2.0, 4)])

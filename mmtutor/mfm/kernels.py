@@ -8,7 +8,7 @@ from torch import Tensor
 from .checks import number
 
 
-def mmd(z: Tensor, width: float | None = None) -> Tensor:
+def mmd(z: Tensor, width: float | None = None, counted: Tensor | None = None) -> Tensor:
     """The squared maximum mean discrepancy of latent codes from N(0, I), estimated without bias.
 
     MMD² = E k(z, z') − 2 E k(z, p) + E k(p, p') with k(x, y) = exp(−‖x − y‖² / 2h) and p, p' from N(0, I). The last two
@@ -21,6 +21,7 @@ def mmd(z: Tensor, width: float | None = None) -> Tensor:
         width: h; None is d, as ‖x − y‖² grows with d. With a much wider kernel, such as h = d²/2 of the released code,
             a collapse of all to 0 goes unpunished. With a narrow one, such as h = d, codes that are far from the prior
             and from each other are not pulled back: their discrepancy is that of E k(p, p'), about 0.4, and is flat.
+        counted: bool (B,), which codes count; None: all. With fewer than two the discrepancy is 0.
 
     Returns:
         A scalar. Its mean over batches is the true MMD², 0 if they are from N(0, I); one value can be below 0.
@@ -39,10 +40,16 @@ def mmd(z: Tensor, width: float | None = None) -> Tensor:
     norm = z.square().sum(1)  # (B,)
     distance = (norm.unsqueeze(1) + norm - 2 * z @ z.T).clamp_min(0)  # (B, B)
     same = torch.eye(B, dtype=torch.bool, device=z.device)  # (B, B)
-    among = (distance / (-2 * h)).exp().masked_fill(same, 0).sum() / (B * (B - 1))
-    to_prior = (h / (h + 1)) ** (d / 2) * (norm / (-2 * (h + 1))).exp().mean()
-    squared: Tensor = among - 2 * to_prior + (h / (h + 2)) ** (d / 2)
-    return squared
+    k, to_prior = (distance / (-2 * h)).exp().masked_fill(same, 0), (norm / (-2 * (h + 1))).exp()  # (B, B), (B,)
+    scale, constant = (h / (h + 1)) ** (d / 2), (h / (h + 2)) ** (d / 2)
+    if counted is None:
+        squared: Tensor = k.sum() / (B * (B - 1)) - 2 * (scale * to_prior.mean()) + constant
+        return squared
+    rows = counted.to(z)  # (B,)
+    n = rows.sum()  # stays on the device
+    among = (k * rows * rows.unsqueeze(1)).sum() / (n * (n - 1)).clamp_min(1)
+    squared = among - 2 * scale * (to_prior * rows).sum() / n.clamp_min(1) + constant
+    return squared * (n > 1)
 
 
 def hsic(a: Tensor, b: Tensor) -> Tensor:

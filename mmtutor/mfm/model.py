@@ -83,9 +83,9 @@ class Factor(nn.Module):
         z = self.to_latent(h)  # (B, z)
         return z, z
 
-    def penalty(self, q: Tensor) -> Tensor:
-        """MMD² of the latent codes from N(0, I), times the weight; a scalar."""
-        return self.weight * mmd(q)
+    def penalty(self, q: Tensor, counted: Tensor | None = None) -> Tensor:
+        """MMD² of the latent codes that count, bool (B,), from N(0, I), times the weight; a scalar."""
+        return self.weight * mmd(q, counted=counted)
 
 
 class VariationalFactor(Factor):
@@ -118,11 +118,12 @@ class VariationalFactor(Factor):
         mean, log_std = q.chunk(2, 1)
         return Normal(mean, log_std.exp(), validate_args=False)
 
-    def penalty(self, q: Tensor) -> Tensor:
-        """KL(Q(Z|X) ‖ N(0, I)) in nats, the mean over examples, times the weight; a scalar."""
+    def penalty(self, q: Tensor, counted: Tensor | None = None) -> Tensor:
+        """KL(Q(Z|X) ‖ N(0, I)) in nats, the mean over the examples that count, times the weight; a scalar."""
         zero = torch.zeros_like(q[:, : self.z])  # (B, z)
         prior = Normal(zero, torch.ones_like(zero), validate_args=False)  # (B, z)
-        return self.weight * kl_divergence(self.posterior(q), prior).sum(1).mean()
+        kl = kl_divergence(self.posterior(q), prior).sum(1)  # (B,)
+        return self.weight * masked_mean(kl, None if counted is None else counted.unsqueeze(1))
 
 
 class FromModality(nn.Module):
@@ -282,8 +283,8 @@ class MFM(nn.Module):
         """Equation 4, the mean over examples.
 
         Args:
-            batch: the modalities, ``"label"``, and perhaps ``"length"`` and masks. What is missing has no cost; but the
-                penalty counts the latent code that is inferred for it, too.
+            batch: the modalities, ``"label"``, and perhaps ``"length"`` and masks. What is missing costs
+                nothing, and its style has no penalty.
 
         Returns:
             ``"loss"``; ``"label"``, a cost for each modality and ``"prior"``, all without their weights. With λ = 0 the
@@ -299,10 +300,14 @@ class MFM(nn.Module):
         costs = {name: check_cost(name, self.costs[name](outputs[name], x), x) for name, x in targets.items()}
         terms = {name: masked_mean(cost, self.counted(name, batch)) for name, cost in costs.items()}
         loss = torch.stack([self.weights[name] * term for name, term in terms.items()]).sum()  # ()
+        masks = {f"{name}_present" for name in self.parts if name not in ("label", "style")} & batch.keys()
+        there = moved({mask: batch[mask] for mask in masks}, self)  # of the modalities that have a style
         if self.prior and self.joint:
-            terms["prior"] = mmd(torch.cat([*latents.values()], 1))
+            complete = torch.stack([*there.values()]).all(0) if there else None  # (B,)
+            terms["prior"] = mmd(torch.cat([*latents.values()], 1), counted=complete)
         elif self.prior:
-            terms["prior"] = torch.stack([part.penalty(q[name]) for name, part in self.parts.items()]).sum()
+            penalties = [part.penalty(q[name], there.get(f"{name}_present")) for name, part in self.parts.items()]
+            terms["prior"] = torch.stack(penalties).sum()
         return {"loss": loss + self.prior * terms["prior"] if self.prior else loss, **terms}
 
     def generate(self, latents: Batch) -> dict[str, Tensor]:

@@ -32,7 +32,8 @@ a logit. s′ is a wrong sentence: another example’s, or the right one with a 
 Sources: Goodfellow and others (2014, arXiv:1406.2661); Mirza and Osindero (2014, arXiv:1411.1784); Reed and others
 (2016, arXiv:1605.05396); Miyato and Koyama (2018, arXiv:1802.05637); Mescheder and others (2018, arXiv:1801.04406);
 Jolicoeur-Martineau (2018, arXiv:1807.00734); Huang and others (R3GAN, 2024, arXiv:2501.05441); Lipman and others (2023,
-arXiv:2210.02747), with σ_min = 0, as Liu and others (2022, arXiv:2209.03003); Ho and Salimans (2022, arXiv:2207.12598); Esser and others (2024, arXiv:2403.03206).
+arXiv:2210.02747), with σ_min = 0, as Liu and others (2022, arXiv:2209.03003); Ho and Salimans (2022, arXiv:2207.12598);
+Esser and others (2024, arXiv:2403.03206).
 """
 
 from .average import MovingAverage
