@@ -348,7 +348,7 @@ claim("without wrong pairs it reads the digit less often, by .15", lost > 0.15, 
 # %% [markdown]
 # So read it does if it is shown what is wrong. A preference of one half alone would not prove that it does not read: without wrong pairs
 # the best $D(x, s)$ is $\log p(x \mid s) - \log q(x \mid s)$, and that is zero for every sentence once the drawings are
-# right. But here they show the wrong digit. (That reading is *enough*, or needed, does not follow; see the five seeds below.) Try other wrong sentences, and pairs that are normalised apart: exercises ask for that.
+# right. But here they show the wrong digit. Whether reading is needed or enough, the five seeds below say.
 #
 # ## Two players, and what can go wrong
 #
@@ -412,8 +412,8 @@ claim(
 )
 
 # %% [markdown]
-# Without a penalty it never arrives. In one step of size $h$ the squared radius $\rho^2$ grows by $h^2 \rho^2 / 4$, since a step along the tangent leads outwards, and
-# shrinks by $h \rho^4 / 8$ on average, since $\sigma$ bends; so it circles at $\rho = \sqrt{2h}$. R3GAN (Huang, 2024) uses
+# Without a penalty it never arrives. In one step of size $h$ the squared radius $\rho^2$ grows by $h^2 \rho^2 / 4$, along the tangent, and
+# shrinks by $h \rho^4 / 8$ on average, as $\sigma$ bends; so it circles at $\rho = \sqrt{2h}$. R3GAN (Huang, 2024) uses
 # $R_1$, the same penalty at drawings, and asks another question: is the real picture *more* real than the drawing, $-\log \sigma(D(x, s) - D(\hat x, s))$?
 #
 # ## Flow matching
@@ -529,8 +529,7 @@ show(
 # %% [markdown]
 # More guidance makes the digit right more often, and drawings more alike; with 8 nothing is gained any more, and strokes and colours are
 # exaggerated. With $g = 1$ the variety is above that of real pictures, as wrong drawings count; the right ones alone vary less. GAN-CLS is better at
-# digits than flow matching with $g = 1$, and varies least. (All this after a minute, in one run of 500 drawings: which is better in
-# the end, it does not say.)
+# digits than flow matching with $g = 1$, and varies least. (After a minute, in one run.)
 #
 # ## New pairs
 #
@@ -555,7 +554,7 @@ claim(
 )
 
 # %% [markdown]
-# So a pair need not have been seen. (Two pairs are few: this shows that it can happen, not how often.)
+# So a pair need not have been seen. (This shows that it can happen, not how often.)
 #
 # ## What five seeds say
 #
@@ -586,10 +585,10 @@ verdicts(measured("text_to_image"), claims)
 # .82 (with them .97).
 #
 # **Normalisation.** Apart .63 are right; without any, as many as with one batch for all (.96). Normalised apart, the discriminator
-# tells right from wrong sentences in .82 if a batch has one kind and in .76 if it has both: a part of it may be reading the batch, which five seeds do not decide.
+# tells right from wrong sentences in .82 if a batch has one kind and in .76 if it has both: undecided.
 #
 # **Variety.** GAN-CLS has .33 of the variety of real pictures, .13 to .56 by seed, and covers .58. R3GAN varies as they do (variety 1.06, coverage .95), with .88 of the digits right. Yet its discriminator prefers the right sentence in
-# .51, by chance. It is never asked to: its loss compares pictures of one sentence, so its scores for two sentences cannot be compared.
+# .51, by chance. It is never asked to: its loss compares pictures of one sentence.
 #
 # **Noisy sentences.** If three in ten sentences say another digit, GAN-CLS draws what is said in .76, a little more often than it is true (.70); at its aim it would nearly always. Flow matching
 # draws it in .39 with $g = 1$, in .66 with $g = 2$.
