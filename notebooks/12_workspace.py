@@ -563,9 +563,9 @@ for k in (1, 2, 4, 10):
     of_size[k] = digit_right(v)
     pictures = torch.stack([test.tensors["handwritten"][first], drawn(v[first])])
     words = [f"“{d}”" for d in range(10)]
-    figures[f"k = {k}"] = grid(pictures, ["true picture", "from the voice"], words, f"A workspace of {k} numbers")
+    figures[f"k = {k}"] = grid(pictures, ["true picture", "from the voice"], words, f"Numbers in the workspace: {k}")
     alts[f"k = {k}"] = (
-        f"Pictures that ten voices give through a workspace of {k} numbers; {of_size[k]:.2f} of all are right."
+        f"Pictures that ten voices give through a workspace of k = {k}; {of_size[k]:.2f} of all are right."
     )
 frames(figures, alts, "numbers in the workspace")
 

@@ -40,7 +40,8 @@ def mmd(z: Tensor, width: float | None = None, counted: Tensor | None = None) ->
     norm = z.square().sum(1)  # (B,)
     distance = (norm.unsqueeze(1) + norm - 2 * z @ z.T).clamp_min(0)  # (B, B)
     same = torch.eye(B, dtype=torch.bool, device=z.device)  # (B, B)
-    k, to_prior = (distance / (-2 * h)).exp().masked_fill(same, 0), (norm / (-2 * (h + 1))).exp()  # (B, B), (B,)
+    k = (distance / (-2 * h)).exp().masked_fill(same, 0)  # (B, B)
+    to_prior = (norm / (-2 * (h + 1))).exp()  # (B,)
     scale, constant = (h / (h + 1)) ** (d / 2), (h / (h + 2)) ** (d / 2)
     if counted is None:
         squared: Tensor = k.sum() / (B * (B - 1)) - 2 * (scale * to_prior.mean()) + constant

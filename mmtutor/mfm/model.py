@@ -303,7 +303,7 @@ class MFM(nn.Module):
         masks = {f"{name}_present" for name in self.parts if name not in ("label", "style")} & batch.keys()
         there = moved({mask: batch[mask] for mask in masks}, self)  # of the modalities that have a style
         if self.prior and self.joint:
-            complete = torch.stack([*there.values()]).all(0) if there else None  # (B,)
+            complete = torch.stack([*there.values()]).all(0) if there else None
             terms["prior"] = mmd(torch.cat([*latents.values()], 1), counted=complete)
         elif self.prior:
             penalties = [part.penalty(q[name], there.get(f"{name}_present")) for name, part in self.parts.items()]
