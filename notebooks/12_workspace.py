@@ -621,6 +621,7 @@ verdicts(measured("workspace"), claims)
 # - Modules of different kinds can find categories together, without labels and without joint training, that neither finds alone.
 # - Where categories are found already, labels only name them.
 # - Cycles need no pairs. They say that the way back undoes the way there, which any invertible map does; pairs must say which map it is.
+# - While pairs are few, demi-cycles on single examples help. Compare ways each at its best rate, and with pairs that weigh alike.
 #
 # ## Exercises
 #
