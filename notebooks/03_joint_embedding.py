@@ -153,7 +153,7 @@ for N in (16, 64, 256):
 
 # %%
 floor, ceiling = contrastive_floor(tenth, 64), recall_ceiling(tenth, 64)
-claim("the loss is within 10 % of its floor, and not below", floor < met[64][0] < 1.1 * floor, str(met[64]))
+claim("the loss is within 5 % of its floor, and not below", floor < met[64][0] < 1.05 * floor, str(met[64]))
 claim("R@1 is within 5 % of its ceiling", 0.95 * ceiling < met[64][1] < 1.05 * ceiling, str(met[64]))
 
 # %% [markdown]
@@ -514,6 +514,7 @@ print(f"moved: gap {modality_gap(*moved):.2f}, R@1 {recall_at(moved[1] @ moved[0
 from mmtutor.results import measured
 
 claims = [
+    "InfoNCE of house numbers and words that share a digit",
     "R@1 of words that share a digit",
     "The hardest negative finds better after five epochs",
     "Where known false negatives do not count, the hardest negative",
@@ -529,6 +530,8 @@ claims = [
 verdicts(measured("embedding"), claims)
 
 # %% [markdown]
+# **The floor.** Over five seeds the loss is 2.04, the floor 1.93: that it is within 5 % is undecided.
+#
 # **Losses.** InfoNCE, triplets with all negatives and the sigmoid loss find about equally well, R@1 0.82 to 0.84. The hardest
 # negative needs a warm-up with all negatives: after five epochs of it 0.79, after one 0.43. It gains nothing over all negatives
 # here, with false negatives or without.

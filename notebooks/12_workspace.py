@@ -60,7 +60,7 @@ show(
 # ## The idea: say what follows, and only what is yours
 #
 # Each module has a variable of its own: here $z_v$ of the voice's module and $z_p$ of the picture's, two numbers each. They depend on each other,
-# $z_p = A z_v + e$ with $e \sim \mathcal N(0, Q)$. So $z_v$ is the *parent*, $z_p$ its *child*. Each module sees one measurement, which cannot fix two numbers: the flat ellipses above. Grey is the posterior of all data.
+# $z_p = A z_v + e$ with a known matrix $A$ and noise $e \sim \mathcal N(0, Q)$. So $z_v$ is the *parent*, $z_p$ its *child*. Each module sees one measurement, which cannot fix two numbers: the flat ellipses above. Grey is the posterior of all data.
 # The two never show each other their data. They send *messages*: a message about $z$ is a factor,
 #
 # $$\exp(h^\top z - \tfrac12 z^\top P z),$$

@@ -1,7 +1,7 @@
 """Text to image: a generator draws what a sentence says; a discriminator is shown both, and judges them.
 
 Each player is a network of its own, with its own encoder of sentences: G(s, z) gives a picture x̂ from noise z, D(x, s)
-a logit. s′ is a wrong sentence: another example’s, or the right one with a word changed.
+a logit. s′ is a wrong sentence: another example's, or the right one with a word changed.
 
 | class | equation | source |
 | --- | --- | --- |
