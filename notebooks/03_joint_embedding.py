@@ -514,7 +514,6 @@ print(f"moved: gap {modality_gap(*moved):.2f}, R@1 {recall_at(moved[1] @ moved[0
 from mmtutor.results import measured
 
 claims = [
-    "InfoNCE of house numbers and words that share a digit",
     "R@1 of words that share a digit",
     "The hardest negative finds better after five epochs",
     "Where known false negatives do not count, the hardest negative",
@@ -530,7 +529,7 @@ claims = [
 verdicts(measured("embedding"), claims)
 
 # %% [markdown]
-# **The floor.** Over five seeds the loss is 2.04, the floor 1.93: that it is within 5 % is undecided.
+# **The floor.** Over five seeds the loss is 2.04, the floor 1.93: that it is within 5 % is undecided ([page of claims](../docs/claims.md)).
 #
 # **Losses.** InfoNCE, triplets with all negatives and the sigmoid loss find about equally well, R@1 0.82 to 0.84. The hardest
 # negative needs a warm-up with all negatives: after five epochs of it 0.79, after one 0.43. It gains nothing over all negatives
